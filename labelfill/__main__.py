@@ -1,0 +1,8 @@
+"""``python -m labelfill``: the same as the command ``labelfill``."""
+
+import sys
+
+from labelfill.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Simple ways of filling, to compare with: by columns alone, without looking at an image.
+
+Arrays in, arrays out. scikit-learn (the extra ``compare``) is imported only for the two imputers it provides.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from labelfill.errors import UsageError
+from labelfill.schema import Array
+
+SimpleMethod = Literal["mean", "forward-fill", "knn", "iterative"]
+SIMPLE_METHODS: tuple[SimpleMethod, ...] = get_args(SimpleMethod)
+
+_NEIGHBOURS = 10
+
+
+def fill_simply(labels: Array, method: SimpleMethod) -> Array:
+    """Fill blank coordinates from the table's coordinates alone.
+
+    Parameters
+    ----------
+    labels
+        Coordinates in px, float64 (n, K, 2), NaN where blank.
+    method
+        ``mean`` of the column; ``forward-fill``, the last observed value above (the next one below for the
+        first rows); ``knn``, the mean of the ten rows nearest in what both observe, by nearness;
+        ``iterative``, each column regressed on all others in turn (the last two are scikit-learn's
+        KNNImputer and IterativeImputer).
+
+    Returns
+    -------
+    Array
+        A copy (n, K, 2); observed coordinates as they were; a coordinate that no row has stays NaN.
+
+    Raises
+    ------
+    UsageError
+        If the method is unknown, or needs scikit-learn and that is not installed.
+    """
+    if method not in SIMPLE_METHODS:
+        known_methods = ", ".join(SIMPLE_METHODS)
+        raise UsageError(f"no simple way of filling is called {method!r}; there are {known_methods}")
+    columns = labels.reshape(len(labels), -1)
+    blank = np.isnan(columns)
+    known = np.flatnonzero(~blank.all(axis=0))
+    filled = columns.copy()
+    if len(known) and blank.any():
+        filled[:, known] = _fill(columns[:, known], method)
+    filled[~blank] = columns[~blank]  # whatever a method does, observed coordinates are kept
+    return filled.reshape(labels.shape)
+
+
+def _fill(columns: Array, method: SimpleMethod) -> Array:
+    """Columns (n, C), each with at least one number, without NaN."""
+    if method == "mean":
+        return np.where(np.isnan(columns), np.nanmean(columns, axis=0), columns)
+    if method == "forward-fill":
+        return _forward_fill(columns)
+    with warnings.catch_warnings():
+        # It warns if it has not settled after its rounds, which is no fault of a comparison.
+        warnings.simplefilter("ignore")
+        filled: Array = _imputer(method).fit_transform(columns)
+    return filled
+
+
+def _forward_fill(columns: Array) -> Array:
+    observed = ~np.isnan(columns)
+    rows = np.arange(len(columns))[:, None]
+    last = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
+    source = np.where(last >= 0, last, observed.argmax(axis=0))
+    return np.take_along_axis(columns, source, axis=0)
+
+
+def _imputer(method: SimpleMethod) -> Any:
+    try:
+        from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
+        from sklearn.impute import IterativeImputer, KNNImputer
+    except ImportError:
+        raise UsageError(
+            f"filling by {method!r} needs scikit-learn, which is not installed: "
+            "pip install 'labelfill[compare]'"
+        ) from None
+    if method == "knn":
+        return KNNImputer(n_neighbors=_NEIGHBOURS, weights="distance")
+    return IterativeImputer(random_state=0)

@@ -1,0 +1,178 @@
+"""How far to trust each way of answering, and how large errors are: from cross-fitted residuals.
+
+Several members answer for a keypoint (the shape prior, the face regressor, the patch regressor).
+Their weights are those that would have been best on training rows that the answering models had
+not seen; the error radius is a split-conformal quantile of the same residuals (Papadopoulos et al.
+2002; Lei et al. 2018), scaled by the stated sigma.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# A keypoint's own weights are trusted like the pooled ones when it has this many residuals.
+_POOLED_ROWS = 60.0
+# With fewer residuals than this a keypoint's quantile is that of all keypoints together.
+_OWN_QUANTILE_ROWS = 100
+_LEAST_SIGMA = 0.05
+_QUANTILES_KEPT = 200
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Weights and error scales of a run's keypoints.
+
+    Attributes
+    ----------
+    weights
+        (K, M): of each member in the answer; a keypoint's weights add up to 1.
+    sigma_scale
+        (K,): stated to true sigma.
+    correlation
+        (K,): between the errors in x and y.
+    ratios
+        (K, m): radial error over sigma, sorted, per coordinate; evenly thinned to m quantiles.
+    rows
+        (K,): residuals that this rests on.
+    """
+
+    weights: Array
+    sigma_scale: Array
+    correlation: Array
+    ratios: Array
+    rows: NDArray[np.int64]
+
+    def blend(self, members: Array, sigmas: Array) -> tuple[Array, Array]:
+        """Positions (n, K, 2) and calibrated sigma (n, K), px, from those of the members (M, n, K, ...).
+
+        A member that does not answer is NaN; the others then share its weight.
+        """
+        there = np.isfinite(sigmas)
+        weight = np.where(there, np.maximum(self.weights.T[:, None], 1e-6), 0.0)
+        total = weight.sum(axis=0)
+        weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+        xy = (weight[..., None] * np.where(there[..., None], members, 0.0)).sum(axis=0)
+        variance = (weight * np.where(there, sigmas, 0.0) ** 2).sum(axis=0)
+        xy[total == 0] = np.nan
+        return xy, np.maximum(np.sqrt(variance) * self.sigma_scale, _LEAST_SIGMA)
+
+    def radius_factor(self, coverage: float) -> Array:
+        """(K,): the radius that holds in `coverage` of cases, in units of sigma."""
+        count = self.ratios.shape[1]
+        # The finite-sample correction of split conformal prediction: the (n+1)-th part, not the n-th.
+        level = np.minimum(np.ceil((self.rows + 1) * coverage) / np.maximum(self.rows, 1), 1.0)
+        at = np.minimum(np.maximum(np.ceil(level * count).astype(np.int64), 1), count) - 1
+        factor: Array = self.ratios[np.arange(len(self.ratios)), at]
+        return factor
+
+
+def calibrate(residuals: Array, sigmas: Array) -> Calibration:
+    """Weights, scales and quantiles from cross-fitted residuals.
+
+    Parameters
+    ----------
+    residuals
+        (M, n, K, 2), px: member's answer minus label; NaN where there is no label or no answer.
+    sigmas
+        (M, n, K), px: what the member stated.
+    """
+    keypoints = residuals.shape[2]
+    there: Mask = np.all(np.isfinite(residuals), axis=3)
+    weights = _weights(residuals, there)
+    one = np.ones(keypoints)
+    neutral = Calibration(weights, one, np.zeros(keypoints), one[:, None], one.astype(np.int64))
+    usable: Mask = np.any(there, axis=0)
+    blended, sigma = neutral.blend(residuals, np.where(there, sigmas, np.nan))
+    error = np.where(usable[..., None], blended, np.nan)
+    scale = _scales(error, sigma, usable)
+    ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, _LEAST_SIGMA)
+    pooled = np.sort(ratio[usable]) if usable.any() else np.array([math.sqrt(-2 * math.log(0.1))])
+    own, rows, correlation = [], [], []
+    for k in range(keypoints):
+        mine = np.sort(ratio[usable[:, k], k])
+        enough = len(mine) >= _OWN_QUANTILE_ROWS
+        own.append(_thinned(mine if enough else pooled))
+        rows.append(max(len(mine) if enough else len(pooled), 1))
+        correlation.append(_correlation(error[usable[:, k], k]))
+    return Calibration(weights, scale, np.array(correlation), np.stack(own), np.array(rows, np.int64))
+
+
+def _thinned(ordered: Array) -> Array:
+    """An even number of quantiles, rounded outwards so that none understates."""
+    at = np.ceil((np.arange(_QUANTILES_KEPT) + 1) / _QUANTILES_KEPT * len(ordered)).astype(np.int64) - 1
+    return ordered[np.clip(at, 0, len(ordered) - 1)]
+
+
+def _weights(residuals: Array, there: Mask) -> Array:
+    """(K, M) non-negative, adding up to 1: least squares per keypoint, drawn towards the pooled ones."""
+    members, _, keypoints, _ = residuals.shape
+    products = np.zeros((keypoints, members, members))
+    counts = np.zeros(keypoints)
+    for k in range(keypoints):
+        answering = there[:, :, k].any(axis=1)
+        rows = there[answering, :, k].all(axis=0) if answering.any() else np.zeros(residuals.shape[1], bool)
+        errors = np.nan_to_num(residuals[:, rows, k]).reshape(members, -1)
+        products[k] = errors @ errors.T / max(errors.shape[1], 1)
+        # A member that never answers must not look perfect.
+        products[k][~answering, ~answering] = np.inf
+        counts[k] = rows.sum()
+    pooled = np.zeros((members, members))
+    finite = np.isfinite(products).all(axis=(1, 2)) & (counts > 0)
+    for k in np.flatnonzero(finite).tolist():
+        pooled += products[k] / max(np.trace(products[k]), 1e-9) * counts[k]
+    result = np.zeros((keypoints, members))
+    for k in range(keypoints):
+        product = products[k].copy()
+        absent = ~np.isfinite(np.diag(product))
+        typical = np.trace(product[~absent][:, ~absent])
+        if finite.any() and not absent.any() and typical > 0:
+            product = product / typical * counts[k] + pooled / max(counts[finite].sum(), 1) * _POOLED_ROWS
+        product[absent] = product[:, absent] = 0.0
+        result[k] = _simplex_least_squares(product, absent)
+    return result
+
+
+def _simplex_least_squares(product: Array, absent: Mask) -> Array:
+    """Weights w >= 0 with sum 1 that minimise w' P w."""
+    present = np.flatnonzero(~absent)
+    weights = np.zeros(len(absent))
+    if not len(present):
+        weights[:] = 1.0 / len(weights)
+        return weights
+    inner = product[np.ix_(present, present)]
+    size = max(float(np.trace(inner)), 1e-9)
+    values, vectors = np.linalg.eigh(inner / size + 1e-9 * np.eye(len(present)))
+    root = vectors @ np.diag(np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    system = np.vstack([root, 1e3 * np.ones(len(present))])
+    solution = nnls(system, np.append(np.zeros(len(present)), 1e3))[0]
+    weights[present] = solution / max(solution.sum(), 1e-9)
+    return weights
+
+
+def _scales(error: Array, sigma: Array, usable: Mask) -> Array:
+    """(K,) root mean square of error over sigma per coordinate, few rows drawn towards the pooled value."""
+    square = np.where(usable, np.nan_to_num((error**2).sum(axis=2) / 2 / sigma**2), 0.0)
+    square = np.minimum(square, 25.0)  # one wrong label must not widen every radius
+    count = usable.sum(axis=0)
+    pooled = square.sum() / max(usable.sum(), 1) if usable.any() else 1.0
+    blended: Array = np.sqrt((square.sum(axis=0) + 20 * pooled) / (count + 20))
+    return blended
+
+
+def _correlation(errors: Array) -> float:
+    if len(errors) < 10:
+        return 0.0
+    deviation = errors.std(axis=0)
+    if (deviation < 1e-6).any():
+        return 0.0
+    return float(np.clip(np.mean((errors - errors.mean(0)).prod(axis=1)) / deviation.prod(), -0.95, 0.95))
+
+

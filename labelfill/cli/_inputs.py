@@ -1,0 +1,74 @@
+"""The run directory and the table that a command works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelfill.cli._options import Resolver
+from labelfill.errors import DataError
+from labelfill.schema import ImageSize
+from labelfill.settings import RunSettings, Settings, TableSettings
+
+if TYPE_CHECKING:
+    from labelfill.dataset import Dataset
+    from labelfill.runs import RunDirectory
+
+USUAL_TABLES = (Path("data/training.csv"), Path("data/training.zip"))
+
+
+def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
+    """The table to read: `data` if given, else the one `run` was begun with, else a usual place.
+
+    Raises
+    ------
+    DataError
+        If there is none; says what to do.
+    """
+    if data is not None:
+        return data
+    recorded = run.manifest.get("input", {}).get("path") if run is not None else None
+    if recorded is not None:
+        return Path(recorded)
+    for path in USUAL_TABLES:
+        if path.is_file():
+            return path
+    raise DataError(
+        f"there is no table at {' or '.join(map(str, USUAL_TABLES))}: name yours by --data TABLE, "
+        "draw a sample by `labelfill demo-data`, or put there the training.zip of Kaggle's competition "
+        "facial-keypoints-detection (https://www.kaggle.com/c/facial-keypoints-detection/data)"
+    )
+
+
+@contextmanager
+def open_run(settings: Resolver, *sections: type[Settings], begun: bool) -> Iterator[RunDirectory]:
+    """The run directory, locked, with the settings of `sections` for its stages to record.
+
+    With `begun`, a run directory that holds no run is refused, not created.
+    """
+    from labelfill.runs import RunDirectory
+
+    resolved: list[Settings] = [settings(cls) for cls in sections]
+    run_settings = settings(RunSettings)
+    if begun:
+        RunDirectory.read_only(run_settings.run_dir)
+    else:
+        find_table(settings(TableSettings).data)  # before a folder is made for nothing
+    with RunDirectory.open(run_settings.run_dir, [run_settings, *resolved]) as run:
+        yield run
+
+
+def read_run_table(run: RunDirectory, path: Path, table: TableSettings, *, show_progress: bool) -> Dataset:
+    """A table with keypoints and images, by the image size given, else the run's, else the one assumed."""
+    from labelfill.dataset import read_dataset
+
+    recorded = run.manifest.get("input", {}).get("image_size")
+    return read_dataset(
+        path,
+        image_size=table.image_size or (ImageSize.parse(recorded) if recorded else None),
+        cache_dir=run.path / "cache",
+        allow_outside=table.allow_outside,
+        show_progress=show_progress,
+    )

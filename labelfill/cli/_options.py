@@ -1,0 +1,135 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from labelfill.settings import (
+    SECTIONS,
+    RunSettings,
+    Settings,
+    TableSettings,
+    field_type,
+    flag_name,
+    read_toml,
+    resolve,
+)
+
+S = TypeVar("S", bound=Settings)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose usage errors are one sentence that names the command's help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"labelfill: error: {message}; see `{self.prog} --help`\n")
+
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[CommandParser]  # argparse has no public name for it,
+else:
+    Subparsers = argparse._SubParsersAction  # nor is it generic when it runs
+
+
+def add_command(
+    subparsers: Subparsers,
+    name: str,
+    summary: str,
+    *,
+    description: str,
+    example: str,
+) -> CommandParser:
+    """A command's parser; its help ends with an example."""
+    return subparsers.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # an abbreviation that works today may be ambiguous tomorrow
+    )
+
+
+def add_settings(parser: argparse.ArgumentParser, cls: type[Settings], *names: str) -> None:
+    """One flag for each named setting, with the help text and default that its section states."""
+    stated = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]  # always a dataclass
+    for name in names:
+        field, kind = stated[name], field_type(cls, name)
+        about = field.metadata["about"].replace("%", "%%")
+        if kind.plain is bool:
+            parser.add_argument(flag_name(name), action="store_const", const=True, help=about)
+            continue
+        if field.default is not None:
+            about += f" (default: {field.default})"
+        # Values stay text here: the settings check them, in the same words as for a file or a variable.
+        metavar = "|".join(kind.choices) or field.metadata["metavar"]
+        parser.add_argument(flag_name(name), metavar=metavar, help=about)
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser, TableSettings, "data")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """--run-dir, --force, --seed and --settings."""
+    add_settings(parser, RunSettings, "run_dir", "seed")
+    parser.add_argument("--force", action="store_true", help="start over, and overwrite existing outputs")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="settings file (TOML); the environment and flags win over it",
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser, RunSettings, "device")
+
+
+def add_output_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    """-v, -q and --json."""
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="tell more, and show tracebacks")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only, no progress")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+class Resolver:
+    """Makes settings of any section from a command's arguments, its settings file and the environment."""
+
+    def __init__(self, arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> None:
+        path = getattr(arguments, "settings", None)
+        self._toml = read_toml(path, SECTIONS) if path is not None else {}
+        self._environment = os.environ if environment is None else environment
+        self._flags = vars(arguments)
+
+    def __call__(self, cls: type[S]) -> S:
+        return resolve(cls, self._toml, self._environment, self._flags)
+
+
+def show_progress(arguments: argparse.Namespace) -> bool:
+    """Whether to draw progress bars (they hide by themselves where stderr is no terminal)."""
+    return not arguments.quiet
+
+
+def print_result(result: Mapping[str, Any], *, as_json: bool, text: str | None = None) -> None:
+    """A result on stdout: as JSON, as `text`, or as one line per entry."""
+    if as_json:
+        import json
+
+        from labelfill.runs import json_value
+
+        print(json.dumps(json_value(result), indent=2, allow_nan=False))
+    elif text is not None:
+        print(text)
+    else:
+        width = max(map(len, result), default=0)
+        for name, value in result.items():
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            print(f"{name.replace('_', ' '):<{width}}  {shown}")

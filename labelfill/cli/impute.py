@@ -1,0 +1,89 @@
+"""``labelfill impute``: the second of the three stages."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelfill.cli._inputs import find_table, open_run, read_run_table
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_data_option,
+    add_device_option,
+    add_output_options,
+    add_run_options,
+    add_settings,
+    print_result,
+    show_progress,
+)
+from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
+from labelfill.settings import ImputeSettings, RunSettings, TableSettings
+
+if TYPE_CHECKING:
+    from labelfill.runs import RunDirectory
+
+SECTIONS = (TableSettings, ImputeSettings)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "impute",
+        "fill the blank coordinates of a table",
+        description="Fill every blank coordinate of a table and leave every other byte as it is.\n"
+        "Where each filled value comes from stands in a second file, OUT.provenance.csv.",
+        example="labelfill impute --out filled.csv",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="TABLE",
+        help="where to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory)",
+    )
+    add_data_option(parser)
+    add_run_options(parser)
+    add_device_option(parser)
+    add_settings(parser, TableSettings, "allow_outside")
+    add_settings(parser, ImputeSettings, "batch_size", "coverage")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    with open_run(settings, *SECTIONS, begun=True) as run:
+        summary = perform(arguments, settings, run)
+    print_result(summary, as_json=arguments.json)
+    return exit_code(summary)
+
+
+def exit_code(summary: Mapping[str, Any]) -> int:
+    return EXIT_CELLS_LEFT_BLANK if summary["left_blank"] else EXIT_DONE
+
+
+def output_path(arguments: argparse.Namespace, run: RunDirectory) -> Path:
+    return arguments.out or run.path / "filled.csv"
+
+
+def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    run_settings, table, filling = settings(RunSettings), settings(TableSettings), settings(ImputeSettings)
+    progress = show_progress(arguments)
+    dataset = read_run_table(run, find_table(table.data, run), table, show_progress=progress)
+
+    from labelfill.imputation import impute
+
+    summary = impute(
+        run,
+        dataset,
+        output_path(arguments, run),
+        filling,
+        device=run_settings.device,
+        force=arguments.force,
+        progress=progress,
+    )
+    return asdict(summary)

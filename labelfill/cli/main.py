@@ -1,0 +1,206 @@
+"""The program: registers the commands and maps what may go wrong to sentences and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from labelfill import __version__
+from labelfill.cli._options import CommandParser
+from labelfill.errors import EXIT_DONE, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
+
+COMMANDS = (
+    "demo_data",
+    "train_keypoint_models",
+    "impute",
+    "train_final",
+    "predict",
+    "evaluate",
+    "run",
+)
+
+EXIT_UNEXPECTED = 1
+EXIT_BROKEN_PIPE = 141  # what a shell shows of a program ended by SIGPIPE
+
+_EPILOG = """\
+example:
+  labelfill demo-data --out data
+  labelfill train-keypoint-models
+  labelfill impute --out filled.csv
+  labelfill train-final --filled filled.csv
+
+exit codes: 0 done, 2 usage, 3 bad data, 4 device or memory, 5 input/output,
+6 finished but some cells had to stay blank, 130 interrupted
+"""
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="labelfill",
+        description="Completes a partially labelled keypoint table: trains one small network per keypoint,\n"
+        "fills every blank coordinate, and trains one final network on the filled table.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"labelfill {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name in COMMANDS:
+        importlib.import_module(f"labelfill.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    _print_whatever_bytes()
+    try:
+        code = _run(argv)
+        sys.stdout.flush()  # here, where a closed pipe is expected
+    except BrokenPipeError:
+        return _leave_quietly()
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments: argparse.Namespace | None = None
+    try:
+        with _termination_as_interrupt():
+            parser = build_parser()
+            arguments = parser.parse_args(argv)
+            if arguments.command is None:
+                parser.print_help(sys.stderr)
+                return UsageError.exit_code
+            with _logging_to_stderr(arguments):
+                code: int = arguments.handler(arguments)
+                return code
+    except SystemExit as end:  # argparse: --help, --version, usage errors
+        return end.code if isinstance(end.code, int) else EXIT_DONE
+    except KeyboardInterrupt:
+        return _report(Interrupted(_how_to_go_on(arguments)))
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the last resort: no traceback shall reach a person who did not ask for it
+        return _report_failure(error, arguments)
+
+
+def _report_failure(error: Exception, arguments: argparse.Namespace | None) -> int:
+    """One sentence on stderr for whatever went wrong; the exit code."""
+    if _verbose(arguments):
+        traceback.print_exc()
+    if isinstance(error, LabelfillError):
+        return _report(error)
+    if isinstance(error, MemoryError):
+        return _report(
+            DeviceError("the memory does not suffice; close other programs or use a smaller batch size")
+        )
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+        return _report(
+            DeviceError(f"the device's memory does not suffice ({what}); use a smaller batch size")
+        )
+    if isinstance(error, OSError):
+        return _report(
+            StorageError(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}")
+        )
+    where = "see the traceback above" if _verbose(arguments) else _write_traceback(error)
+    print(f"labelfill: error: a mistake in labelfill itself, {what}; {where}", file=sys.stderr)
+    return EXIT_UNEXPECTED
+
+
+def _report(error: LabelfillError) -> int:
+    kind = "" if isinstance(error, Interrupted) else "error: "
+    print(f"labelfill: {kind}{error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _how_to_go_on(arguments: argparse.Namespace | None) -> str:
+    if hasattr(arguments, "run_dir"):
+        return "stopped; what was finished is kept: run the same command again to go on where it stopped"
+    return "stopped; run the same command again to start over"
+
+
+def _write_traceback(error: Exception) -> str:
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="labelfill-", suffix=".txt", delete=False) as file:
+            traceback.print_exception(error, file=file)
+            return f"the traceback is in {file.name}"
+    except OSError:
+        return "run it again with -v to see the traceback"
+
+
+def _verbose(arguments: argparse.Namespace | None) -> bool:
+    return bool(getattr(arguments, "verbose", False))
+
+
+def _leave_quietly() -> int:
+    """The reader of our output is gone (``labelfill ... | head``): say nothing, not even at exit."""
+    with suppress(OSError, ValueError):  # no file behind stdout: nothing to silence
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_BROKEN_PIPE
+
+
+def _print_whatever_bytes() -> None:
+    """Names of files and columns that the terminal's encoding lacks must not end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _StderrHandler(logging.Handler):
+    """Log lines on stderr, above a progress bar if one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno < logging.WARNING else f"labelfill: {record.levelname.lower()}: "
+        line = prefix + record.getMessage()
+        if "tqdm" in sys.modules:  # without it no bar is drawn
+            sys.modules["tqdm"].tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
+
+
+@contextmanager
+def _logging_to_stderr(arguments: argparse.Namespace) -> Iterator[None]:
+    logger = logging.getLogger("labelfill")
+    handler = _StderrHandler()
+    level, propagate = logger.level, logger.propagate
+    quiet = getattr(arguments, "quiet", False)
+    logger.setLevel(logging.DEBUG if _verbose(arguments) else logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does: files whole, lock released, exit code 130."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

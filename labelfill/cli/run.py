@@ -1,0 +1,69 @@
+"""``labelfill run``: the three stages in order."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from labelfill.cli import impute, train_final, train_keypoint_models
+from labelfill.cli._inputs import open_run
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_data_option,
+    add_device_option,
+    add_output_options,
+    add_run_options,
+    add_settings,
+    print_result,
+)
+from labelfill.settings import (
+    FinalModelSettings,
+    ImputeSettings,
+    KeypointModelSettings,
+    TableSettings,
+)
+
+SECTIONS = (TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSettings)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "run",
+        "do all three stages: train, fill, train the final network",
+        description="Train the keypoint models, fill the table and train the final network. Stages that are\n"
+        "finished are not done again. Settings of single stages come from --settings.",
+        example="labelfill run --data data/training.zip --out filled.csv",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="TABLE",
+        help="the filled table: .csv, .csv.gz or .zip (default: filled.csv in the run directory)",
+    )
+    add_data_option(parser)
+    add_run_options(parser)
+    add_device_option(parser)
+    add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(parser, KeypointModelSettings, "method", "mirror_pairs")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    with open_run(settings, *SECTIONS, begun=False) as run:
+        filled = impute.output_path(arguments, run)
+        final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
+        results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
+        results["impute"] = impute.perform(arguments, settings, run)
+        results["train-final"] = train_final.perform(final, settings, run)
+    if arguments.json:
+        print_result(results, as_json=True)
+    else:
+        for name, result in results.items():
+            print(f"{name}:")
+            print_result(result, as_json=False)
+    return impute.exit_code(results["impute"])

@@ -1,0 +1,78 @@
+"""``labelfill train-keypoint-models``: the first of the three stages."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from labelfill.cli._inputs import find_table, open_run, read_run_table
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_data_option,
+    add_device_option,
+    add_output_options,
+    add_run_options,
+    add_settings,
+    print_result,
+    show_progress,
+)
+from labelfill.errors import EXIT_DONE
+from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
+
+if TYPE_CHECKING:
+    from labelfill.runs import RunDirectory
+
+SECTIONS = (TableSettings, KeypointModelSettings)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "train-keypoint-models",
+        "train one small network per incomplete keypoint",
+        description="Train one small network for each keypoint that some row of the table lacks,\n"
+        "on the rows that label it, and keep them in the run directory.",
+        example="labelfill train-keypoint-models --data data/training.zip --run-dir outputs",
+    )
+    add_data_option(parser)
+    add_run_options(parser)
+    add_device_option(parser)
+    add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(parser, KeypointModelSettings, "method", "mirror_pairs", "epochs", "batch_size")
+    add_settings(parser, KeypointModelSettings, "learning_rate", "best_by")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    with open_run(settings, *SECTIONS, begun=False) as run:
+        summary = perform(arguments, settings, run)
+    print_result(summary, as_json=arguments.json)
+    return EXIT_DONE
+
+
+def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    run_settings, table, models = (
+        settings(RunSettings),
+        settings(TableSettings),
+        settings(KeypointModelSettings),
+    )
+    progress = show_progress(arguments)
+    dataset = read_run_table(run, find_table(table.data), table, show_progress=progress)
+
+    from labelfill.keypoint_models import train_keypoint_models
+
+    return train_keypoint_models(
+        run,
+        dataset,
+        models,
+        table=table,
+        device=run_settings.device,
+        seed=run_settings.seed,
+        force=arguments.force,
+        progress=progress,
+    )

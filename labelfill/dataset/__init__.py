@@ -1,0 +1,195 @@
+"""A keypoint table together with its images: what every command starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from labelfill.dataset import cache
+from labelfill.dataset.frame import check_frame, smallest_square
+from labelfill.errors import DataError, StorageError
+from labelfill.images import (
+    FileStore,
+    Images,
+    ImageStore,
+    MemoryStore,
+    PixelText,
+    image_file,
+    load_image_files,
+)
+from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed, read_table
+
+__all__ = ["Dataset", "read_dataset"]
+
+_log = logging.getLogger("labelfill")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table, what its coordinates mean, and its images.
+
+    Attributes
+    ----------
+    images
+        (n, H, W) uint8, read-only, memory-mapped if there is a cache; None if the table has no
+        images or none were asked for.
+    image_size_assumed
+        Whether nobody stated the image size: a square was assumed.
+    """
+
+    table: KeypointTable
+    schema: KeypointSchema
+    images: Images | None
+    image_size_assumed: bool
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Everything but the file itself on which the outcome of reading depends."""
+
+    image_size: ImageSize | None
+    require_keypoints: bool
+    require_images: bool
+    with_images: bool
+    allow_outside: bool
+
+
+def read_dataset(
+    path: Path,
+    *,
+    image_size: ImageSize | None = None,
+    cache_dir: Path | None = None,
+    require_keypoints: bool = True,
+    require_images: bool = True,
+    with_images: bool = True,
+    allow_outside: bool = False,
+    show_progress: bool = False,
+) -> Dataset:
+    """Read a table and its images, or take both from the cache.
+
+    Parameters
+    ----------
+    image_size
+        Of every image. None: that of the image files; for grey values as text a square is assumed
+        and announced; without images the square that holds all labels.
+    cache_dir
+        Keeps what was read, by content hash. None: nothing is kept, and the images lie in memory.
+    require_keypoints, require_images
+        Whether a table without them is an error.
+    with_images
+        False leaves the images unread, which is faster.
+    allow_outside
+        Whether ``image_path`` may lead out of the table's folder.
+
+    Raises
+    ------
+    DataError
+        If the table or an image is not as it should be, or more than 1% of the labels lie beyond an
+        image of an assumed size.
+    StorageError
+        If a file cannot be read, or the cache cannot be written.
+    """
+    path = Path(path)
+    options = _Options(image_size, require_keypoints, require_images, with_images, allow_outside)
+    open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
+    if cache_dir is None:
+        cached = _read(path, options, None, show_progress=show_progress)
+    else:
+        entry = Path(cache_dir) / cache.entry_key(path, asdict(options))
+        cached = _load_fresh(entry, path, options) or _read_into(
+            entry, path, options, show_progress=show_progress
+        )
+    if cached.image_size_assumed and cached.images is not None:
+        _log.info("%s: images of %s assumed; --image-size HxW states another size", path, cached.image_size)
+    schema = KeypointSchema(cached.table.keypoints, cached.image_size)
+    return Dataset(cached.table, schema, cached.images, cached.image_size_assumed)
+
+
+def _load_fresh(entry: Path, path: Path, options: _Options) -> cache.CachedTable | None:
+    cached = cache.load(entry, path)
+    if cached is None or cached.image_files != _fingerprint(cached.table, options):
+        return None
+    return cached
+
+
+def _read_into(entry: Path, path: Path, options: _Options, *, show_progress: bool) -> cache.CachedTable:
+    before = _signature(path)
+    with cache.new_entry(entry) as folder:
+        cached = _read(path, options, folder / cache.IMAGES, show_progress=show_progress)
+        cache.save(folder, cached)
+        if _signature(path) != before:
+            raise DataError(f"{path} changed while it was read; run the command again once it is complete")
+    loaded = cache.load(entry, path)
+    if loaded is None:
+        raise StorageError(f"{entry} cannot be read back after it was written; check the disk")
+    return loaded
+
+
+def _read(
+    path: Path, options: _Options, images_path: Path | None, *, show_progress: bool
+) -> cache.CachedTable:
+    """Parse the table; the images go to `images_path`, or into memory."""
+    with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
+        pixels = PixelText(path, options.image_size, store)
+        table = read_table(
+            path,
+            image_sink=pixels if options.with_images else None,
+            require_keypoints=options.require_keypoints,
+            require_images=options.require_images,
+            show_progress=show_progress,
+        )
+        images = None
+        if options.with_images and table.image_column == IMAGE_COLUMN:
+            images = pixels.finish()
+        elif options.with_images and table.image_column == IMAGE_PATH_COLUMN:
+            images = _load_files(table, options, store, show_progress=show_progress)
+    size = (
+        ImageSize(*images.shape[1:]) if images is not None else options.image_size or smallest_square(table)
+    )
+    assumed = options.image_size is None and table.image_column != IMAGE_PATH_COLUMN
+    check_frame(table, size, assumed=assumed and images is not None)
+    return cache.CachedTable(table, images, size, assumed, _fingerprint(table, options))
+
+
+def _load_files(table: KeypointTable, options: _Options, store: ImageStore, *, show_progress: bool) -> Images:
+    images = load_image_files(
+        table.path,
+        table.extra[IMAGE_PATH_COLUMN],
+        table.lines,
+        allow_outside=options.allow_outside,
+        show_progress=show_progress,
+        store=store,
+    )
+    size = ImageSize(*images.shape[1:])
+    if options.image_size not in (None, size):
+        raise DataError(
+            f"{table.path}: its image files are {size}, not {options.image_size} as --image-size says; "
+            "leave the option out, image files tell their own size"
+        )
+    return images
+
+
+def _fingerprint(table: KeypointTable, options: _Options) -> str:
+    """Which image files the images came from: a hash of names, sizes and times; empty if from none."""
+    if not options.with_images or table.image_column != IMAGE_PATH_COLUMN:
+        return ""
+    sha256 = hashlib.sha256()
+    for name in table.extra[IMAGE_PATH_COLUMN]:
+        try:
+            file = image_file("", table.path, name, allow_outside=options.allow_outside)
+            sha256.update(f"{str(file)!a} {_signature(file)}\n".encode())
+        except (DataError, StorageError):
+            return "unreadable"  # reading the images again says what is wrong
+    return sha256.hexdigest()
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,227 @@
+"""All that answers for the keypoints of a row, put together: prior, face and patch regressors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from labelfill.anchors import Anchors
+from labelfill.calibration import Calibration
+from labelfill.patches import Pyramid
+from labelfill.progress import bar
+from labelfill.regressors import View, answer
+from labelfill.schema import KeypointSchema
+from labelfill.shape import Expected, ShapePrior
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+MEMBERS = ("prior", "face", "patch")
+# The folds' networks cut their patches in different places around the expected position, px of a
+# mean shape per px of the view's half.
+_CUT_SHIFT = 0.03
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """The networks of one regressor, one per fold."""
+
+    view: View
+    networks: list[nn.Module]
+
+
+@dataclass(frozen=True)
+class Members:
+    """What the members answer: (M, n, K, 2) and (M, n, K), px; NaN where one does not answer."""
+
+    xy: Array
+    sigma: Array
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What a run learnt of a table's keypoints.
+
+    Attributes
+    ----------
+    partners
+        (K,) mirror partners; None if mirrored rows are not used.
+    patch
+        By keypoint.
+    face
+        None where no network was trained.
+    coarse
+        Sees the whole image, for rows of which too little is known; its answers become anchors.
+    coarse_noise
+        (K,), px²: variance that these anchors are taken to have.
+    """
+
+    schema: KeypointSchema
+    prior: ShapePrior
+    partners: tuple[int, ...] | None
+    patch: dict[int, Regressor] = field(default_factory=dict)
+    face: Regressor | None = None
+    coarse: Regressor | None = None
+    coarse_noise: Array | None = None
+    calibration: Calibration | None = None
+
+    def with_calibration(self, calibration: Calibration) -> Ensemble:
+        return replace(self, calibration=calibration)
+
+    def members(
+        self, rows: Integers, anchors: Anchors, wanted: Mask, pyramid: Pyramid, folds: Integers | None = None
+    ) -> Members:
+        """Answers for rows whose `anchors` are given.
+
+        Parameters
+        ----------
+        rows
+            (n,) index of each row's image.
+        anchors
+            Of these rows.
+        wanted
+            (n, K): which keypoints are asked for.
+        folds
+            (n,): answer by the networks that did not see this fold only; None averages over all.
+        """
+        count, keypoints = wanted.shape
+        xy = np.full((len(MEMBERS), count, keypoints, 2), np.nan)
+        sigma = np.full((len(MEMBERS), count, keypoints), np.nan)
+        expected = self.prior.condition(anchors.xy, anchors.noise)
+        xy[0], sigma[0] = expected.xy, expected.sigma
+        if self.face is not None:
+            some = np.flatnonzero(wanted.any(axis=1))
+            part = self._both_ways(None, self.face, rows[some], _take(expected, some), pyramid, _at(folds, some))
+            xy[1][some], sigma[1][some] = part
+        for k, regressor in self.patch.items():
+            some = np.flatnonzero(wanted[:, k])
+            if len(some):
+                found, stated = self._both_ways(
+                    k, regressor, rows[some], _take(expected, some), pyramid, _at(folds, some)
+                )
+                xy[2][some, k], sigma[2][some, k] = found[:, 0], stated[:, 0]
+        for member in range(len(MEMBERS)):
+            xy[member][~wanted], sigma[member][~wanted] = np.nan, np.nan
+        return Members(xy, sigma)
+
+    def coarse_anchors(
+        self, rows: Integers, anchors: Anchors, pyramid: Pyramid, folds: Integers | None = None
+    ) -> Anchors:
+        """The rows' anchors, completed by what the whole image shows."""
+        assert self.coarse is not None and self.coarse_noise is not None
+        nothing = self.prior.condition(anchors.xy, np.full(anchors.noise.shape, np.inf))
+        found, _ = self._both_ways(None, self.coarse, rows, nothing, pyramid, folds)
+        unknown = ~np.isfinite(anchors.noise)
+        noise = np.where(unknown, self.coarse_noise[None, :, None], anchors.noise)
+        return Anchors(np.where(unknown, found, anchors.xy), noise)
+
+    def _both_ways(
+        self,
+        keypoint: int | None,
+        regressor: Regressor,
+        rows: Integers,
+        expected: Expected,
+        pyramid: Pyramid,
+        folds: Integers | None,
+    ) -> tuple[Array, Array]:
+        """Average over folds, and over the image and its mirrored copy."""
+        straight = self._averaged(regressor, rows, np.zeros(len(rows), bool), expected, pyramid, folds)
+        partner = regressor if keypoint is None else self._partner(keypoint)
+        if self.partners is None or partner is None:
+            return straight
+        turned = _mirrored(expected, self.schema, self.partners)
+        xy, sigma = self._averaged(partner, rows, np.ones(len(rows), bool), turned, pyramid, folds)
+        if keypoint is None:
+            order = np.asarray(self.partners)
+            xy, sigma = self.schema.mirror(xy, self.partners), np.where(order >= 0, sigma[:, order], np.nan)
+        else:
+            xy = self.schema.mirror(xy, (0,))
+        known = np.isfinite(sigma)
+        both_xy = np.where(known[..., None], (straight[0] + xy) / 2, straight[0])
+        both_sigma = np.where(known, np.sqrt((straight[1] ** 2 + sigma**2) / 2), straight[1])
+        return both_xy, both_sigma
+
+    def _partner(self, keypoint: int) -> Regressor | None:
+        if self.partners is None or self.partners[keypoint] < 0:
+            return None
+        return self.patch.get(self.partners[keypoint])
+
+    def _averaged(
+        self,
+        regressor: Regressor,
+        rows: Integers,
+        mirrored: Mask,
+        expected: Expected,
+        pyramid: Pyramid,
+        folds: Integers | None,
+    ) -> tuple[Array, Array]:
+        count = self.schema.count if regressor.view.keypoint is None else 1
+        xy, variance = np.zeros((len(rows), count, 2)), np.zeros((len(rows), count))
+        shift = _CUT_SHIFT * regressor.view.half
+        for fold, network in enumerate(regressor.networks):
+            some = np.arange(len(rows)) if folds is None else np.flatnonzero(folds == fold)
+            if not len(some):
+                continue
+            part = answer(
+                regressor.view, network, rows[some], mirrored[some], _take(expected, some),
+                self.prior, self.schema, pyramid, shift * (fold - (len(regressor.networks) - 1) / 2),
+            )  # fmt: skip
+            share = 1.0 if folds is not None else 1.0 / len(regressor.networks)
+            xy[some] += share * part.xy
+            variance[some] += share * part.sigma**2
+        return xy, np.sqrt(variance)
+
+
+def _take(expected: Expected, rows: Integers) -> Expected:
+    return Expected(expected.xy[rows], expected.covariance[rows])
+
+
+def _at(folds: Integers | None, rows: Integers) -> Integers | None:
+    return None if folds is None else folds[rows]
+
+
+def _mirrored(expected: Expected, schema: KeypointSchema, partners: tuple[int, ...]) -> Expected:
+    """What is expected in the mirrored image; keypoints without a partner stay at their mirrored place."""
+    order = np.asarray([p if p >= 0 else k for k, p in enumerate(partners)])
+    flip = np.array([-1.0, 1.0])
+    covariance = expected.covariance[:, order] * (flip[:, None] * flip[None, :])
+    return Expected(schema.mirror(expected.xy, tuple(order.tolist())), covariance)
+
+
+def answer_in_blocks(
+    ensemble: Ensemble,
+    rows: Integers,
+    anchors: Anchors,
+    wanted: Mask,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    folds: Integers | None = None,
+    desc: str = "",
+    progress: bool = False,
+) -> Members:
+    """`Ensemble.members` over any number of rows in bounded memory; only these rows' images are moved."""
+    pieces = []
+    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
+        for begin in range(0, max(len(rows), 1), _ROWS_AT_ONCE):
+            part = slice(begin, begin + _ROWS_AT_ONCE)
+            pyramid = Pyramid(images[rows[part]], device)
+            local = np.arange(len(rows[part]))
+            pieces.append(
+                ensemble.members(local, anchors.take(np.arange(len(rows))[part]), wanted[part], pyramid, _at_slice(folds, part))
+            )
+            shown.update(len(local))
+    return Members(
+        np.concatenate([piece.xy for piece in pieces], axis=1),
+        np.concatenate([piece.sigma for piece in pieces], axis=1),
+    )
+
+
+def _at_slice(folds: Integers | None, part: slice) -> Integers | None:
+    return None if folds is None else folds[part]

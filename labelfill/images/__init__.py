@@ -1,0 +1,25 @@
+"""A table's images: (n, H, W) uint8 grey, from text or files, and what is asked of them."""
+
+from __future__ import annotations
+
+from labelfill.images.equalization import Equalization, equalize
+from labelfill.images.files import MAX_IMAGE_PIXELS, image_file, load_image_files
+from labelfill.images.identity import content_ids, exact_ids
+from labelfill.images.pixel_text import PixelText, likely_sizes
+from labelfill.images.storage import FileStore, Images, ImageStore, MemoryStore
+
+__all__ = [
+    "MAX_IMAGE_PIXELS",
+    "Equalization",
+    "FileStore",
+    "ImageStore",
+    "Images",
+    "MemoryStore",
+    "PixelText",
+    "content_ids",
+    "equalize",
+    "exact_ids",
+    "image_file",
+    "likely_sizes",
+    "load_image_files",
+]

@@ -1,0 +1,89 @@
+"""Where decoded images are gathered while their number is not known yet: in memory, or in a ``.npy`` file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import StorageError
+from labelfill.schema import ImageSize
+
+Images = NDArray[np.uint8]
+
+
+class ImageStore(Protocol):
+    """Takes images one after the other and gives them back as one read-only (n, H, W) array."""
+
+    def append(self, pixels: NDArray[np.uint8]) -> None: ...
+
+    def finish(self, size: ImageSize) -> Images: ...
+
+    def close(self) -> None: ...
+
+
+class MemoryStore:
+    """Images in memory; growing does not copy what a list of arrays would copy at the end."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def append(self, pixels: NDArray[np.uint8]) -> None:
+        self._bytes += pixels.data.cast("B") if pixels.ndim > 1 else pixels.data
+
+    def finish(self, size: ImageSize) -> Images:
+        images = np.frombuffer(self._bytes, np.uint8).reshape(-1, size.height, size.width)
+        images.flags.writeable = False
+        return images
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class FileStore:
+    """Images in a ``.npy`` file that grows, made with the first of them; given back memory-mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._length = 0
+        self._file: BinaryIO | None = None
+
+    def append(self, pixels: NDArray[np.uint8]) -> None:
+        with self._storage_errors():
+            if self._file is None:
+                self._file = open(self._path, "wb")  # noqa: SIM115  # `finish` or `close` closes it
+                # Its shape is known only in the end; a header has the same length whatever the shape.
+                self._file.write(_header(0, ImageSize(1, 1)))
+            self._file.write(np.ascontiguousarray(pixels).data)
+        self._length += pixels.size
+
+    def finish(self, size: ImageSize) -> Images:
+        assert self._file is not None, "no image was appended"
+        with self._storage_errors():
+            self._file.seek(0)
+            self._file.write(_header(self._length // size.pixels, size))
+            self._file.close()
+            return np.load(self._path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]  # untyped
+
+    def close(self) -> None:
+        if self._file is not None:
+            with self._storage_errors():
+                self._file.close()
+
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _header(count: int, size: ImageSize) -> bytes:
+    """A ``.npy`` (version 1.0) header of 128 bytes, whatever the shape."""
+    shape = f"({count}, {size.height}, {size.width})"
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"

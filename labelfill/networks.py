@@ -1,0 +1,176 @@
+"""The networks; no input/output and no loss. All answer (B, K, 3): offset in x and y, log sigma."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class PatchRegressor(nn.Module):
+    """A small plain CNN that finds one keypoint in a patch cut around its expected position.
+
+    Parameters
+    ----------
+    size
+        Side of the patch in samples.
+    channels
+        Of the convolutions; the side halves after each but the last.
+    """
+
+    def __init__(self, size: int, channels: Sequence[int] = (24, 48, 64, 96), hidden: int = 96) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, side = 1, size
+        for position, width in enumerate(channels):
+            layers += [
+                nn.Conv2d(before, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.SiLU(inplace=True),
+            ]
+            if position < len(channels) - 1:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+            before = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(before * side * side, hidden), nn.SiLU(inplace=True), nn.Linear(hidden, 3)
+        )
+
+    def forward(self, patches: Tensor, evidence: Tensor) -> Tensor:
+        """(B, 1, S, S) patches -> (B, 1, 3); `evidence` (B, 0) is not used."""
+        answer: Tensor = self.head(self.features(patches))
+        return answer[:, None, :]
+
+
+class FaceRegressor(nn.Module):
+    """A CNN that finds all keypoints at once in one upright view of the whole shape.
+
+    Beside the view it is given evidence: where the prior expects each keypoint, and how surely.
+
+    Parameters
+    ----------
+    keypoints
+        How many it answers.
+    size
+        Side of the view in samples.
+    evidence
+        Numbers of evidence per row.
+    """
+
+    def __init__(
+        self,
+        keypoints: int,
+        size: int,
+        evidence: int,
+        channels: Sequence[int] = (16, 32, 64, 96),
+        hidden: int = 256,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, side = 1, size
+        for position, width in enumerate(channels):
+            layers += _convolution(before, width)
+            if position > 0:  # the first is the dearest: it runs at full resolution
+                layers += _convolution(width, width)
+            if position < len(channels) - 1:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+            before = width
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(before * side * side + evidence, hidden),
+            nn.SiLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 3 * keypoints),
+        )
+
+    def forward(self, views: Tensor, evidence: Tensor) -> Tensor:
+        """(B, 1, S, S) views and (B, E) evidence -> (B, K, 3)."""
+        features = self.features(views).flatten(1)
+        answer: Tensor = self.head(torch.cat([features, evidence], dim=1))
+        return answer.view(len(views), -1, 3)
+
+
+class FinalNetwork(nn.Module):
+    """A CNN that finds all keypoints in a whole image.
+
+    The first convolution sees the image's coordinates beside its grey values (CoordConv, Liu et al.
+    2018) and halves its resolution: most of the time would go there.
+
+    Parameters
+    ----------
+    outputs
+        Keypoints answered, those of further conventions included.
+    height, width
+        Of its input, in samples.
+    """
+
+    def __init__(
+        self,
+        outputs: int,
+        height: int,
+        width: int,
+        channels: Sequence[int] = (24, 48, 96, 128),
+        hidden: int = 256,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, high, wide = 3, height, width
+        for position, breadth in enumerate(channels):
+            if position == 0:
+                layers += _convolution(before, breadth, kernel=5, stride=2)
+                high, wide = math.ceil(high / 2), math.ceil(wide / 2)
+            else:
+                layers += _convolution(before, breadth)
+                layers += _convolution(breadth, breadth)
+            if min(high, wide) > 6:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                high, wide = math.ceil(high / 2), math.ceil(wide / 2)
+            before = breadth
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(before * high * wide, hidden),
+            nn.SiLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 3 * outputs),
+        )
+
+    def start_at(self, mean: Tensor) -> None:
+        """Let the untrained network answer the mean shape (outputs, 2)."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.mul_(0.1)
+            last.bias.zero_()
+            last.bias.view(-1, 3)[:, :2].copy_(mean)
+
+    def forward(self, images: Tensor, evidence: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, K, 3); `evidence` (B, 0) is not used."""
+        batch, _, height, width = images.shape
+        longer = max(height, width)
+        x = torch.linspace(-1, 1, width, device=images.device) * (width / longer)
+        y = torch.linspace(-1, 1, height, device=images.device)[:, None] * (height / longer)
+        shape = (batch, 1, height, width)
+        placed = torch.cat([images, x.expand(shape), y.expand(shape)], dim=1)
+        answer: Tensor = self.head(self.features(placed).flatten(1))
+        return answer.view(batch, -1, 3)
+
+
+def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(after),
+        nn.SiLU(inplace=True),
+    ]
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,182 @@
+"""What is decided about a table before anything is trained: sources, split, folds, mirror partners."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.dataset import Dataset
+from labelfill.errors import DataError, UsageError
+from labelfill.images import content_ids
+from labelfill.place import listed
+from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split
+from labelfill.schema import declared_mirror_partners, mirror_partners
+from labelfill.settings import TableSettings
+from labelfill.shape import mirror_fits
+from labelfill.sources import SourceGroups, find_groups, reference_groups, single_group
+from labelfill.training import random_key
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_log = logging.getLogger("labelfill")
+
+# With fewer labels of a keypoint than this, more folds lose less to each model; radii are "low data".
+LOW_DATA = 50
+# With fewer labels than this a keypoint is left blank.
+LEAST_LABELS = 10
+_FOLDS, _FOLDS_LOW_DATA = 3, 5
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Decisions about a table that all stages share.
+
+    Attributes
+    ----------
+    groups, group_of
+        Label sources, and (n,) the number of each row's.
+    reference
+        (K,): the group in whose convention each keypoint is answered.
+    parts
+        (n,): training, validation or evaluation.
+    folds, fold_count
+        (n,): fold of each training row, -1 elsewhere.
+    """
+
+    groups: SourceGroups
+    group_of: Integers
+    reference: Integers
+    parts: NDArray[np.int8]
+    folds: Integers
+    fold_count: int
+
+    @property
+    def training(self) -> Mask:
+        return self.parts == TRAINING
+
+    @property
+    def validation(self) -> Mask:
+        return self.parts == VALIDATION
+
+    @property
+    def evaluation(self) -> Mask:
+        return self.parts == EVALUATION
+
+
+def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int) -> Preparation:
+    """Group, split and fold the rows; the split is made once and kept in the run directory."""
+    labelled = dataset.table.observed.all(axis=2)
+    groups = _groups(dataset, table, labelled)
+    group_of = groups.assign(labelled, declared_sources(dataset, groups))
+    assert dataset.images is not None, "the stages read tables with images only"
+    image_ids = content_ids(dataset.images)
+    together = _column_ids(dataset, table.group_column)
+    patterns = np.unique(dataset.table.observed.reshape(len(labelled), -1), axis=0, return_inverse=True)[1]
+    parts = run.split(
+        dataset.table.rows,
+        lambda: make_split(image_ids, patterns.reshape(-1).astype(np.int64), seed, together),
+    )
+    folds, count = _folds(parts, image_ids if together is None else together, labelled, seed)
+    reference = reference_groups(labelled, group_of, len(groups.names))
+    return Preparation(groups, group_of, reference, parts, folds, count)
+
+
+def _groups(dataset: Dataset, table: TableSettings, labelled: Mask) -> SourceGroups:
+    column = table.source_column
+    if column is not None and column.lower() == "none":
+        return single_group(labelled.shape[1])
+    if column is None:
+        return find_groups(labelled)
+    return find_groups(labelled, _column(dataset, column, "--source-column"), column)
+
+
+def declared_sources(dataset: Dataset, groups: SourceGroups) -> list[str] | None:
+    """The source column's values, if a column names the sources and this table has it."""
+    if groups.column is None:
+        return None
+    return dataset.table.extra.get(groups.column)
+
+
+def _column(dataset: Dataset, name: str, option: str) -> list[str]:
+    if name not in dataset.table.extra:
+        have = listed(sorted(dataset.table.extra)) or "none"
+        raise DataError(f"{dataset.table.path} has no column {name!r} for {option}; its other columns: {have}")
+    return dataset.table.extra[name]
+
+
+def _column_ids(dataset: Dataset, name: str | None) -> Integers | None:
+    if name is None:
+        return None
+    values = np.unique(np.array(_column(dataset, name, "--group-column")), return_inverse=True)[1]
+    ids: Integers = values.reshape(-1).astype(np.int64)
+    return ids
+
+
+def _folds(parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int) -> tuple[Integers, int]:
+    """(n,) fold of each training row: rows with the same id share one."""
+    training = parts == TRAINING
+    incomplete = ~labelled.all(axis=0)
+    labels = labelled[training].sum(axis=0)[incomplete]
+    trainable = labels[labels >= LEAST_LABELS]
+    count = _FOLDS_LOW_DATA if len(trainable) and trainable.min() < LOW_DATA else _FOLDS
+    distinct, which = np.unique(ids, return_inverse=True)
+    generator = np.random.default_rng(random_key(seed, "folds"))
+    # Rows with many labels are rare in some tables: they are spread evenly over the folds.
+    richness = np.zeros(len(distinct))
+    np.maximum.at(richness, which.reshape(-1), labelled.sum(axis=1))
+    order = np.lexsort((generator.random(len(distinct)), -richness))
+    fold_of = np.empty(len(distinct), np.int64)
+    fold_of[order] = np.arange(len(distinct)) % count
+    folds: Integers = np.where(training, fold_of[which.reshape(-1)], -1)
+    return folds, count
+
+
+def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> tuple[int, ...] | None:
+    """Mirror partners by name or from a file; None if there are none, or mirroring does not fit the rows.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be used.
+    """
+    if setting == "none":
+        return None
+    schema, labels = dataset.schema, dataset.table.labels
+    if setting == "auto":
+        partners = mirror_partners(schema.keypoints)
+        if all(partner in (k, -1) for k, partner in enumerate(partners)) and schema.count > 1:
+            _log.info("no mirror partners: no two keypoints are called left and right")
+            return None
+        if schema.count == 1 and partners[0] != 0:
+            return None
+    else:
+        partners = declared_mirror_partners(schema.keypoints, read_mirror_pairs(Path(setting)))
+    held_out = parts != TRAINING
+    noise = np.where(np.isfinite(labels), 0.0, np.inf)
+    if not mirror_fits(labels, noise, held_out, schema, partners):
+        _log.info("mirrored rows are not used: mirrored shapes do not look like the table's own")
+        return None
+    return partners
+
+
+def read_mirror_pairs(path: Path) -> list[tuple[str, str]]:
+    """Lines ``LEFT,RIGHT``."""
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--mirror-pairs {path} cannot be read ({error}); give auto, none or a file") from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        names = [name.strip() for name in line if name.strip()]
+        if not names:
+            continue
+        if len(names) != 2:
+            raise DataError(f"{path}, line {number}: found {','.join(line)!r}, expected two keypoints LEFT,RIGHT")
+        pairs.append((names[0], names[1]))
+    return pairs

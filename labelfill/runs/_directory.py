@@ -1,0 +1,137 @@
+"""The run directory, put together from its manifest, stages and artefacts.
+
+Layout::
+
+    manifest.json        input, versions, device, seed, and for each stage its state, inputs, outputs
+    settings.toml        the settings as resolved
+    split.csv            row,part
+    metrics.jsonl        one JSON object per line
+    keypoint-models/...  artefacts of the stages; their SHA-256 stand in the manifest
+    checkpoints/...      unfinished work, gone when it is finished
+    .lock, .lock-holder.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from labelfill.errors import ModelError, StorageError
+from labelfill.runs._artefacts import Artefacts
+from labelfill.runs._files import make_folder, remove_orphans, sha256_file, storage_error, write_bytes
+from labelfill.runs._lock import RunLock
+from labelfill.runs._manifest import MANIFEST_FILE, json_value, load_manifest, now
+from labelfill.runs._split import Parts, load_split, save_split
+from labelfill.runs._stages import Stages
+from labelfill.settings import Settings
+
+_IGNORE = "# What a run writes is not kept under version control.\n*\n!.gitignore\n"
+
+
+class RunDirectory(Stages, Artefacts):
+    """A run directory, opened for work by `open` or for reading by `read_only`; a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    manifest : dict
+        As ``manifest.json`` holds it; changed through the methods.
+    """
+
+    @classmethod
+    def open(cls, path: Path, settings: Sequence[Settings] = ()) -> RunDirectory:
+        """Create it where needed, lock it, tidy what killed runs left, and read its manifest.
+
+        `settings` are what the work is done by; ``settings.toml`` gets them when a stage begins.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be created or written, or another run holds it.
+        ModelError
+            If its manifest is damaged or of a newer format.
+        """
+        if path.is_file():
+            raise StorageError(f"the run directory {path} is a file; choose another --run-dir")
+        make_folder(path)
+        lock = RunLock(path)
+        try:
+            remove_orphans(path)
+            if not (path / ".gitignore").exists():
+                write_bytes(path / ".gitignore", _IGNORE.encode())
+            _mend_metrics(path / "metrics.jsonl")
+            return cls(path, load_manifest(path), lock, tuple(settings))
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def read_only(cls, path: Path) -> RunDirectory:
+        """Open an existing run directory to read from; neither locks nor writes.
+
+        Raises
+        ------
+        ModelError
+            If it does not exist, holds no run, or its manifest is damaged.
+        """
+        if not (path / MANIFEST_FILE).is_file():
+            raise ModelError(
+                f"{path} holds no run: run `labelfill train-keypoint-models` first, or point --run-dir at one"
+            )
+        return cls(path, load_manifest(path), None)
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def record(self, metrics: Mapping[str, object]) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        self.check_writable()
+        line = json.dumps({"time": now(), **json_value(metrics)}, allow_nan=False).encode() + b"\n"
+        path = self.path / "metrics.jsonl"
+        try:
+            with self._changing, open(path, "ab", buffering=0) as file:
+                if file.write(line) != len(
+                    line
+                ):  # the disk is filling up; a partial line is mended on opening
+                    raise StorageError(f"cannot write {path}: the disk is full; make space and run again")
+        except OSError as error:
+            raise storage_error(error, path) from error
+
+    def split(self, rows: int, make: Callable[[], Parts]) -> Parts:
+        """The run's split of a table of `rows` rows: ``split.csv``, made once and verified ever after."""
+        path = self.path / "split.csv"
+        recorded = self.manifest.get("split")
+        if recorded is not None and path.is_file():
+            if sha256_file(path) != recorded["sha256"]:
+                raise ModelError(f"{path} was changed after it was made; choose another --run-dir")
+            return load_split(path, rows)
+        parts = make()
+        self.check_writable()
+        save_split(path, parts)
+        self.note(split={"sha256": sha256_file(path), "rows": rows})
+        return parts
+
+
+def _mend_metrics(path: Path) -> None:
+    """Cut off the half line that a killed run may have left, so that the next one begins a line."""
+    try:
+        with open(path, "rb+") as file:
+            lines = file.read()
+            if not lines.endswith(b"\n"):
+                file.truncate(lines.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(error, path) from error

@@ -1,0 +1,222 @@
+"""Files that appear whole or not at all, and the sentences for when the system refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TextIO, cast, overload
+
+from labelfill.errors import StorageError
+
+_TEMPORARY = re.compile(r"\.tmp-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-[0-9a-f]{8}$")
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_in_flight: set[Path] = set()  # this process's own unfinished files: same pid as an orphan's after a restart
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; make space and run the command again, finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; make space and run the command again, finished work is kept",
+    errno.EFBIG: "the file would be larger than the system allows; raise the limit or choose another disk",
+    errno.EROFS: "the file system is read-only; choose a folder that can be written",
+    errno.EACCES: "permission is denied; change the permissions or choose another folder",
+    errno.EPERM: "permission is denied; change the permissions or choose another folder",
+    errno.ENOENT: "the folder does not exist (or was removed meanwhile); create it and run the command again",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.EEXIST: "something else stands there; choose another path",
+    errno.EISDIR: "a folder stands there; choose another path",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EIO: "the disk reported a read or write error; check the disk",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+}
+
+
+def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
+    """A sentence for a refusal of the system, to be raised ``from`` it.
+
+    The file that `error` names wins over `path`, unless it is one of our own temporary files.
+    """
+    named = error.filename
+    if isinstance(named, str) and not _TEMPORARY.search(named):
+        path = Path(named)
+    reason = _REASONS.get(error.errno or 0)
+    if error.errno == errno.ENOENT and doing == "read":
+        reason = "there is no such file"
+    return StorageError(f"cannot {doing} {path}: {reason or error.strerror or error}")
+
+
+@overload
+def atomic_write(path: Path, mode: Literal["wb"] = "wb") -> AbstractContextManager[BinaryIO]: ...
+@overload
+def atomic_write(path: Path, mode: Literal["w"]) -> AbstractContextManager[TextIO]: ...
+def atomic_write(path: Path, mode: Literal["wb", "w"] = "wb") -> AbstractContextManager[Any]:
+    """A file to write to that takes the place of `path` when the block ends well.
+
+    Until then it has another name in the same folder; if the block fails, nothing is left of it. Text
+    is UTF-8 with LF line ends. Permissions are those the umask gives; a link at `path` is followed.
+
+    Raises
+    ------
+    StorageError
+        Whenever the system refuses: disk full, read-only, no such folder.
+    """
+    return _atomic_text(path) if mode == "w" else _atomic_binary(path)
+
+
+@contextmanager
+def _atomic_text(path: Path) -> Iterator[TextIO]:
+    with _atomic_binary(path) as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+        yield text
+        text.flush()
+        text.detach()
+
+
+@contextmanager
+def _atomic_binary(path: Path) -> Iterator[BinaryIO]:
+    with staged_write(path) as (file, temporary):
+        yield file
+        finish_staged(file, path)
+        replace(temporary, path)
+
+
+@contextmanager
+def staged_write(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A temporary file beside `path`, open for writing, and its path; removed in the end if still there."""
+    target = destination(path)
+    temporary = target.with_name(f"{temporary_prefix(target)}{os.getpid()}-{_HOST}-{secrets.token_hex(4)}")
+    _in_flight.add(temporary)
+    file: BinaryIO | None = None
+    try:
+        # 0o666 and not tempfile's 0o600: the umask decides who may read the result.
+        descriptor = os.open(
+            temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
+        file = cast(BinaryIO, open(descriptor, "w+b"))  # noqa: SIM115 - closed below, before the file is removed
+        yield file, temporary
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        if file is not None:
+            with suppress(OSError):  # the bytes that could not be flushed belong to a file that goes now
+                file.close()
+        with suppress(OSError):  # already in place, or its folder is gone: nothing to tidy
+            temporary.unlink()
+        _in_flight.discard(temporary)
+
+
+def finish_staged(file: BinaryIO, path: Path) -> None:
+    """Bring what was written to the disk and close the file."""
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Put a finished temporary file in the place of `path` and make the change of name durable."""
+    target = destination(path)
+    try:
+        os.replace(temporary, target)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    with suppress(OSError):  # not every file system lets a folder be synced; the file itself is whole
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def destination(path: Path) -> Path:
+    """Where a file written to `path` ends up, links followed; refuses what is not a plain file."""
+    try:
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if target.exists() and not target.is_file():
+            kind = "a folder" if target.is_dir() else "a device or pipe"
+            raise StorageError(f"cannot write {path}: {kind} stands there; choose another path")
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise storage_error(error, path) from error
+    return target
+
+
+def temporary_prefix(path: Path) -> str:
+    """How the names of temporary files for `path` begin; names stay under 255 bytes with their ending."""
+    return f".{os.fsdecode(os.fsencode(path.name)[:180])}.tmp-"
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Write a whole file atomically; its SHA-256."""
+    with atomic_write(path) as file:
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; `StorageError` where that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path, "create the folder") from error
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise storage_error(error, path, "read") from error
+
+
+def remove_orphans(folder: Path) -> None:
+    """Remove what killed runs left unfinished anywhere in a run directory whose lock is ours.
+
+    Nobody else writes there, so only files of this process and of living processes of this machine
+    (an ``--out`` of another run that points here) are spared.
+    """
+    for root, folders, files in os.walk(folder):
+        for name in [*files, *folders]:
+            _remove_if_orphan(Path(root) / name, foreign_hosts=True)
+
+
+def remove_orphans_of(path: Path) -> None:
+    """Remove what killed runs of this machine left unfinished of one output file."""
+    target = destination(path)
+    prefix = temporary_prefix(target)
+    with suppress(OSError):  # a folder that cannot be listed gets its sentence when it is written to
+        for entry in list(target.parent.iterdir()):
+            if entry.name.startswith(prefix):
+                _remove_if_orphan(entry, foreign_hosts=False)
+
+
+def _remove_if_orphan(path: Path, *, foreign_hosts: bool) -> None:
+    match = _TEMPORARY.search(path.name)
+    if match is None or path in _in_flight:
+        return
+    here, pid = match["host"] == _HOST, int(match["pid"])
+    if (here and (pid == os.getpid() or not is_alive(pid))) or (not here and foreign_hosts):
+        with suppress(OSError):  # tidying must never stop a run; the next one tries again
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    if os.name == "nt":
+        return False  # os.kill would end it; an open file cannot be removed there anyway
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

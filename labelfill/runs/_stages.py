@@ -1,0 +1,211 @@
+"""Stages of a run, and output files that belong together.
+
+A stage is begun, does units of work (one keypoint, say), and is finished. A process may be killed
+between any two statements here: the next one finds out what counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from labelfill.errors import ModelError, UsageError
+from labelfill.runs._files import destination, sha256_file
+from labelfill.runs._ledger import Ledger, command_of
+from labelfill.runs._manifest import Json, changes, json_value, now, versions
+from labelfill.runs._outputs import StagedOutputs
+
+StageState = Literal["fresh", "resume", "done"]
+
+_log = logging.getLogger("labelfill")
+
+
+class Stages(Ledger):
+    """The part of `RunDirectory` that begins, finishes and requires stages."""
+
+    def begin_stage(self, name: str, inputs: Mapping[str, Json], force: bool = False) -> StageState:
+        """Begin or continue a stage.
+
+        ``'done'``: it is finished for the same inputs and its files are in order, nothing is to be done.
+        ``'resume'``: begun before with the same inputs. ``'fresh'``: begun now, or anew by `force`.
+
+        Parameters
+        ----------
+        name : str
+            The command's name; what follows a space tells several entries of one command apart.
+        inputs : dict
+            Everything that decides the result: settings, seed, hashes of tables and of earlier stages.
+
+        Raises
+        ------
+        UsageError
+            If it was begun with other inputs; names what changed.
+        """
+        inputs = json_value(inputs)
+        entry = self.stages.get(name)
+        if entry is None or force:
+            self._begin_fresh(name, inputs, entry)
+            return "fresh"
+        if differences := changes(entry["inputs"], inputs):
+            shown = "; ".join(differences[:3]) + (
+                "" if len(differences) <= 3 else f"; {len(differences) - 3} more"
+            )
+            done = "finished" if entry["state"] == "done" else "begun"
+            raise UsageError(
+                f"{name} was {done} in {self.path} with something else ({shown}); "
+                "use --force to start it over, or another --run-dir"
+            )
+        if entry["state"] == "done":
+            damage = self.damage(entry["outputs"])
+            if damage is None:
+                self._drop_checkpoints(name)  # a run may have been killed just before it did
+                return "done"
+            _log.warning("%s is done again as far as needed: %s", name, damage)
+        if entry["versions"] != versions():
+            _log.warning(
+                "%s was begun under other versions (%s), so it may end with slightly different figures",
+                name,
+                "; ".join(changes(entry["versions"], versions())),
+            )
+        entry["state"] = "running"
+        self.save()
+        return "resume"
+
+    def _begin_fresh(self, name: str, inputs: Json, previous: dict[str, Json] | None) -> None:
+        replaceable: dict[str, list[str]] = {}
+        if previous is not None:
+            replaceable = dict(previous["replaceable"])
+            for path, sha256 in previous["outputs"].items():
+                replaceable[path] = [*replaceable.get(path, []), sha256]
+        with self._changing:
+            self.stages.pop(name, None)
+            self.stages[name] = {
+                "state": "running",
+                "begun": now(),
+                "attempt": secrets.token_hex(8),  # checkpoints of an earlier attempt are not continued
+                "inputs": inputs,
+                "versions": versions(),
+                "units": {},
+                "outputs": {},
+                "replaceable": replaceable,
+            }
+            if self.settings:
+                self.write_settings()
+            self.save()
+        self._drop_checkpoints(name)
+
+    def finish_stage(
+        self, name: str, outputs: Mapping[str, str] | None = None, results: Mapping[str, Json] | None = None
+    ) -> None:
+        """Mark a stage as finished.
+
+        Parameters
+        ----------
+        outputs : dict, optional
+            SHA-256 by path (relative to the run directory, or absolute); by default the files of all its
+            units and of `outputs`.
+        results : dict, optional
+            Figures to keep.
+        """
+        with self._changing:
+            entry = self.stages.pop(name)
+            known = {path: sha for unit in entry["units"].values() for path, sha in unit["files"].items()}
+            entry["outputs"] = dict(outputs) if outputs is not None else {**known, **entry.pop("intent", {})}
+            entry.pop("intent", None)
+            entry.update(state="done", finished=now(), results=json_value(results or {}), replaceable={})
+            self.stages[name] = entry  # the last entry is the one finished last
+            self.save()
+        self._drop_checkpoints(name)
+
+    def _drop_checkpoints(self, name: str) -> None:
+        # Errors are passed over: a checkpoint left behind is never continued, its attempt is over.
+        shutil.rmtree(self.checkpoint_folder(name), ignore_errors=True)
+
+    def require_stage(self, name: str) -> dict[str, Json]:
+        """The manifest's entry of a finished stage, its files verified.
+
+        Raises
+        ------
+        ModelError
+            If it was not run, is half done, or one of its files is missing or damaged.
+        """
+        command = f"`labelfill {command_of(name)} --run-dir {self.path}`"
+        entry = self.stages.get(name)
+        if entry is None:
+            raise ModelError(f"{self.path} holds no results of {name}: run {command} first")
+        if entry["state"] != "done":
+            raise ModelError(f"{name} in {self.path} is only half done: run {command} again to finish it")
+        if damage := self.damage(entry["outputs"]):
+            raise ModelError(f"{damage}: run {command} again to make it anew")
+        return entry
+
+    def last_finished(self, command: str) -> str | None:
+        """The name of the stage of a command (``impute`` of ``impute filled.csv``) that was finished last."""
+        for name in reversed(self.stages):
+            if command_of(name) == command and self.stages[name]["state"] == "done":
+                return name
+        return None
+
+    def stage_fingerprint(self, name: str) -> str:
+        """One SHA-256 over a finished stage's inputs and files, an input of the stage that builds on it."""
+        entry = self.stages[name]
+        text = json.dumps([entry["inputs"], entry["outputs"]], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def check_outputs(self, stage: str, paths: Sequence[Path], *, overwrite: bool) -> None:
+        """Refuse to overwrite files that this stage did not write, unless `overwrite`.
+
+        Raises
+        ------
+        UsageError
+            Naming the file and ``--force``.
+        """
+        entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
+        for path in paths:
+            if not destination(path).exists() or overwrite:
+                continue
+            key = self.recorded_path(path)
+            ours = {*entry["replaceable"].get(key, []), entry["outputs"].get(key)}
+            if sha256_file(path) not in ours:
+                raise UsageError(
+                    f"{path} exists already: use --force to overwrite it, or write to another file"
+                )
+
+    @contextmanager
+    def outputs(self, stage: str, paths: Sequence[Path], *, overwrite: bool) -> Iterator[list[BinaryIO]]:
+        """Files that belong together; they take their places, in the order given, when the block ends well.
+
+        Their hashes go into the manifest before the first is in its place: a run killed in between
+        knows its own files again, and may overwrite them. The caller ends with `finish_stage`.
+        """
+        self.check_outputs(stage, paths, overwrite=overwrite)
+        keys = [self.recorded_path(path) for path in paths]
+        self._may_replace(
+            stage, {key: sha256_file(p) for key, p in zip(keys, paths, strict=True) if p.is_file()}
+        )
+        with StagedOutputs(paths) as staged:
+            yield staged.files
+            intent = dict(zip(keys, staged.complete(), strict=True))
+            self.stages[stage]["intent"] = intent
+            self._may_replace(stage, intent)
+            staged.publish()
+
+    def _may_replace(self, stage: str, hashes: Mapping[str, str]) -> None:
+        with self._changing:
+            replaceable = self.stages[stage]["replaceable"]
+            for key, sha256 in hashes.items():
+                replaceable[key] = sorted({*replaceable.get(key, []), sha256})
+            self.save()
+
+    def recorded_path(self, path: Path) -> str:
+        """A path for the manifest: relative within the run directory (it may be moved), else absolute."""
+        resolved, root = Path(os.path.abspath(path)), Path(os.path.abspath(self.path))
+        return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)

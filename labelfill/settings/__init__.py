@@ -1,0 +1,39 @@
+"""Settings: frozen dataclasses, checked when made; TOML file < environment < flag.
+
+To add a setting, add a field with `setting(default, help, bounds)` to its section; a command offers
+it as a flag by naming it.
+"""
+
+from labelfill.settings._fields import FieldType, Settings, field_type, flag_name, setting
+from labelfill.settings._resolution import read_toml, resolve, to_toml
+from labelfill.settings._sections import (
+    SECTIONS,
+    BestBy,
+    FinalModelSettings,
+    ImputeSettings,
+    KeypointModelSettings,
+    Method,
+    PredictSettings,
+    RunSettings,
+    TableSettings,
+)
+
+__all__ = [
+    "SECTIONS",
+    "BestBy",
+    "FieldType",
+    "FinalModelSettings",
+    "ImputeSettings",
+    "KeypointModelSettings",
+    "Method",
+    "PredictSettings",
+    "RunSettings",
+    "Settings",
+    "TableSettings",
+    "field_type",
+    "flag_name",
+    "read_toml",
+    "resolve",
+    "setting",
+    "to_toml",
+]

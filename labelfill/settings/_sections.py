@@ -1,0 +1,155 @@
+"""The settings of each stage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from labelfill.errors import UsageError
+from labelfill.schema import ImageSize
+from labelfill.settings._fields import Settings, setting
+
+Method = Literal["anchored", "image-only", "prior"]
+BestBy = Literal["rmse", "mae"]
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """Where and how a run works."""
+
+    section: ClassVar[str] = "run"
+
+    run_dir: Path = setting(
+        Path("outputs"), "folder that holds models and the state of the run", metavar="FOLDER"
+    )
+    device: str = setting("auto", "where to compute: auto, cpu, cuda or cuda:NUMBER", metavar="DEVICE")
+    seed: int = setting(0, "seed of all randomness", at_least=0, at_most=2**63 - 1, metavar="NUMBER")
+
+    def check(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise UsageError(f"device must be auto, cpu, cuda or cuda:NUMBER, not {self.device!r}")
+
+
+@dataclass(frozen=True)
+class TableSettings(Settings):
+    """How a table is read."""
+
+    section: ClassVar[str] = "table"
+
+    data: Path | None = setting(None, "the table: .csv, .csv.gz or a .zip that holds one", metavar="TABLE")
+    image_size: ImageSize | None = setting(
+        None,
+        "height and width of the images in px (default: a square, by the number of pixels)",
+        metavar="HxW",
+    )
+    source_column: str | None = setting(
+        None,
+        "column that names each row's label source, or none (default: found from missing patterns)",
+        metavar="NAME",
+    )
+    group_column: str | None = setting(
+        None,
+        "column of rows that stay on one side of the split, such as frames of one subject",
+        metavar="NAME",
+    )
+    allow_outside: bool = setting(False, "let image_path leave the table's folder")
+
+
+@dataclass(frozen=True)
+class KeypointModelSettings(Settings):
+    """How the keypoint models are trained."""
+
+    section: ClassVar[str] = "keypoint-models"
+
+    method: Method = setting("anchored", "evidence the models use")
+    mirror_pairs: str = setting(
+        "auto",
+        "mirror partners: auto (by name), none, or a file with lines LEFT,RIGHT",
+        metavar="auto|none|FILE",
+    )
+    epochs: int = setting(20, "passes over the training rows (more where rows are few)", at_least=1, metavar="N")
+    batch_size: int = setting(64, "rows per training step", at_least=1, metavar="N")
+    learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
+    patch_size: int = setting(32, "side of a patch in samples", at_least=8, at_most=256, metavar="N")
+    best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
+
+    def idle(self) -> Mapping[str, str]:
+        if self.method == "prior":
+            trained = ("epochs", "batch_size", "learning_rate", "patch_size", "best_by")
+            return dict.fromkeys(trained, "the method 'prior' trains no network")
+        if self.method == "image-only":
+            return {"patch_size": "the method 'image-only' cuts no patches"}
+        return {}
+
+
+@dataclass(frozen=True)
+class ImputeSettings(Settings):
+    """How a table is filled."""
+
+    section: ClassVar[str] = "impute"
+
+    batch_size: int = setting(1024, "rows filled at once", at_least=1, metavar="N")
+    coverage: float = setting(
+        0.9,
+        "share of cases in which the stated error radius holds",
+        at_least=0.5,
+        at_most=0.99,
+        metavar="SHARE",
+    )
+
+
+@dataclass(frozen=True)
+class FinalModelSettings(Settings):
+    """How the final network is trained."""
+
+    section: ClassVar[str] = "final"
+
+    epochs: int = setting(60, "passes over the training rows in the first session", at_least=1, metavar="N")
+    batch_size: int = setting(64, "rows per step in the first session", at_least=1, metavar="N")
+    learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
+    second_session_epochs: int = setting(
+        0,
+        "passes of a second session, from the best checkpoint with large batches (0: none)",
+        at_least=0,
+        metavar="N",
+    )
+    second_session_batch: int = setting(256, "rows per step in the second session", at_least=1, metavar="N")
+    best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
+    single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
+
+    def idle(self) -> Mapping[str, str]:
+        if self.second_session_epochs == 0:
+            return {"second_session_batch": "there is no second session without --second-session-epochs"}
+        return {}
+
+
+@dataclass(frozen=True)
+class PredictSettings(Settings):
+    """How the final network is applied."""
+
+    section: ClassVar[str] = "predict"
+
+    source: str | None = setting(None, "label source whose convention to answer in", metavar="NAME")
+    source_from: str | None = setting(
+        None, "table and column that name each row's label source", metavar="TABLE:COLUMN"
+    )
+    batch_size: int = setting(256, "images per step", at_least=1, metavar="N")
+
+    def check(self) -> None:
+        if self.source is not None and self.source_from is not None:
+            raise UsageError("source and --source-from exclude each other: give one of the two")
+        if self.source_from is not None and not all(self.source_from.rpartition(":")[::2]):
+            raise UsageError(f"source_from must be TABLE:COLUMN, not {self.source_from!r}")
+
+
+SECTIONS: tuple[type[Settings], ...] = (
+    RunSettings,
+    TableSettings,
+    KeypointModelSettings,
+    ImputeSettings,
+    FinalModelSettings,
+    PredictSettings,
+)

@@ -1,0 +1,322 @@
+"""One fit loop for every network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from labelfill.errors import DeviceError
+from labelfill.runs import write_bytes
+
+# Log sigma is held to a range in which the likelihood's gradients stay sane.
+_LOG_SIGMA_RANGE = 4.0
+# The last part of training minimises the squared error alone: the likelihood neglects hard rows.
+_LIKELIHOOD_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network learns from, or is validated on, in one epoch; all on the device.
+
+    Attributes
+    ----------
+    inputs
+        (n, 1, S, S).
+    evidence
+        (n, E).
+    target
+        (n, K, 2), in the network's own unit; arbitrary where the weight is 0.
+    weight
+        (n, K): how much each target counts; 0 where there is none.
+    scale
+        (n,): px per unit of the target, for figures in px.
+    """
+
+    inputs: Tensor
+    evidence: Tensor
+    target: Tensor
+    weight: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to learn."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 1e-2
+    best_by: str = "rmse"
+    averaged: float = 0.0
+
+
+@dataclass
+class Fitted:
+    """A trained network's best weights and how it came to them."""
+
+    state: dict[str, Tensor]
+    best_epoch: int
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def random_key(seed: int, *place: int | str) -> int:
+    """A seed for one place of the program, such as (stage, keypoint, epoch); the same on every machine."""
+    text = json.dumps([seed, *place])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device asked for: ``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``.
+
+    Raises
+    ------
+    DeviceError
+        If it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"--device {name} was asked for, but PyTorch {torch.__version__} finds no CUDA device here; "
+                "use --device cpu or auto"
+            )
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise DeviceError(
+                f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
+            )
+    return device
+
+
+def fit(
+    network: nn.Module,
+    draw: Callable[[int], Examples],
+    validation: Examples | None,
+    plan: Plan,
+    *,
+    key: Sequence[int | str],
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Fitted:
+    """Train a network and keep the weights of its best epoch by validation error.
+
+    Parameters
+    ----------
+    draw
+        From the epoch's number (from 0) to that epoch's examples, freshly sampled and jittered.
+    validation
+        Fixed examples of rows that are not trained on; None keeps the last epoch.
+    key
+        Where the randomness comes from: (seed, stage, keypoint, ...).
+    checkpoint
+        File to which the state goes after every epoch, and from which an interrupted fit goes on.
+    """
+    seed, *place = key
+    # Convolutions and pooling take two thirds of the time otherwise.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    fitted = Fitted({}, -1)
+    average: dict[str, Tensor] = {}
+    start = 0
+    if checkpoint is not None and checkpoint.is_file():
+        start, average = _resume(checkpoint, network, optimizer, fitted)
+    for epoch in range(start, plan.epochs):
+        examples = draw(epoch)
+        order = np.random.default_rng(random_key(int(seed), *place, epoch, "order")).permutation(
+            len(examples.inputs)
+        )
+        torch.manual_seed(random_key(int(seed), *place, epoch, "dropout"))  # dropout knows no other source
+        loss = _train_epoch(network, optimizer, examples, order, plan, epoch, average)
+        shown = _with_average(network, average)
+        figures = {"epoch": float(epoch), "loss": loss, **_errors(network, shown, validation)}
+        fitted.history.append(figures)
+        best = fitted.history[fitted.best_epoch] if fitted.best_epoch >= 0 else None
+        if validation is None or best is None or figures[plan.best_by] < best[plan.best_by]:
+            fitted.best_epoch = epoch
+            fitted.state = {name: tensor.detach().clone() for name, tensor in shown.items()}
+        if checkpoint is not None:
+            write_bytes(checkpoint, _frozen(network, optimizer, fitted, average, epoch))
+        if on_epoch is not None:
+            on_epoch(figures)
+    network.load_state_dict(fitted.state)
+    network.eval()
+    return fitted
+
+
+def _train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    order: np.ndarray[Any, np.dtype[np.int64]],
+    plan: Plan,
+    epoch: int,
+    average: dict[str, Tensor],
+) -> float:
+    network.train()
+    device = examples.inputs.device
+    steps = max(1, len(order) // plan.batch_size)
+    shuffled = torch.from_numpy(order).to(device)
+    total = torch.zeros((), device=device)
+    for step in range(steps):
+        # Batches of equal size: a last batch of one or two rows would upset batch normalisation.
+        rows = shuffled[step * len(order) // steps : (step + 1) * len(order) // steps]
+        if len(rows) < 2:
+            continue
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * _one_cycle((epoch + (step + 0.5) / steps) / plan.epochs)
+        answer = network(examples.inputs[rows], examples.evidence[rows])
+        loss = keypoint_loss(
+            answer,
+            examples.target[rows],
+            examples.weight[rows],
+            likelihood=epoch < _LIKELIHOOD_SHARE * plan.epochs,
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        total += loss.detach()
+        if plan.averaged:
+            _update_average(network, average, plan.averaged)
+    return float(total) / steps  # the epoch's one synchronisation with the device
+
+
+def keypoint_loss(answer: Tensor, target: Tensor, weight: Tensor, *, likelihood: bool) -> Tensor:
+    """Weighted mean over keypoints of the Gaussian negative log-likelihood or the squared error.
+
+    Parameters
+    ----------
+    answer
+        (B, K, 3): position and log sigma.
+    target, weight
+        (B, K, 2), (B, K).
+    likelihood
+        False: the position learns from the squared error alone, and sigma from the likelihood given
+        the position.
+    """
+    present = weight > 0
+    squared = (torch.where(present[..., None], target, answer[..., :2].detach()) - answer[..., :2]).square()
+    error = squared.sum(dim=-1) / 2  # (B, K)
+    log_sigma = answer[..., 2].clamp(-_LOG_SIGMA_RANGE, _LOG_SIGMA_RANGE)
+    if likelihood:
+        each = log_sigma + 0.5 * error * torch.exp(-2 * log_sigma)
+    else:
+        each = error + log_sigma + 0.5 * error.detach() * torch.exp(-2 * log_sigma)
+    return (each * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def _one_cycle(progress: float) -> float:
+    """Rises over the first fifth, then falls to 0 (Smith & Topin 2018, super-convergence)."""
+    rise = 0.2
+    if progress < rise:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / rise)) / 2
+    return (1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2
+
+
+def _update_average(network: nn.Module, average: dict[str, Tensor], decay: float) -> None:
+    for name, tensor in network.state_dict().items():
+        if name not in average or not tensor.dtype.is_floating_point:
+            average[name] = tensor.detach().clone()
+        else:
+            average[name].lerp_(tensor.detach(), 1 - decay)
+
+
+def _with_average(network: nn.Module, average: dict[str, Tensor]) -> dict[str, Tensor]:
+    return average or network.state_dict()
+
+
+def _errors(network: nn.Module, state: dict[str, Tensor], validation: Examples | None) -> dict[str, float]:
+    """Validation RMSE per coordinate and MAE, px, of the network with the weights `state`."""
+    if validation is None:
+        return {}
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(state)
+    answer = answers(network, validation.inputs, validation.evidence)[..., :2]
+    network.load_state_dict(own)
+    present = (validation.weight > 0)[..., None]
+    error = torch.where(present, (answer - validation.target) * validation.scale[:, None, None], 0.0)
+    count = present.sum().clamp_min(1) * 2
+    return {
+        "rmse": float((error.square().sum() / count).sqrt()),
+        "mae": float(error.abs().sum() / count),
+    }
+
+
+@torch.inference_mode()
+def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, chunk: int = 128) -> Tensor:
+    """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size.
+
+    The last chunk is padded, so that a row's answer does not depend on how many rows come with it.
+    """
+    network.eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+    pieces = []
+    for begin in range(0, len(inputs), chunk):
+        piece, facts = inputs[begin : begin + chunk], evidence[begin : begin + chunk]
+        missing = chunk - len(piece)
+        if missing:
+            piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
+            facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
+        pieces.append(network(piece, facts)[: chunk - missing])
+    if not pieces:
+        nothing: Tensor = network(inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1]))
+        return nothing[:0]
+    return torch.cat(pieces)
+
+
+def _frozen(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fitted: Fitted,
+    average: dict[str, Tensor],
+    epoch: int,
+) -> bytes:
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in fitted.state.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    about = {
+        "epoch": str(epoch),
+        "best_epoch": str(fitted.best_epoch),
+        "history": json.dumps(fitted.history),
+    }
+    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, about)
+
+
+def _resume(
+    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted
+) -> tuple[int, dict[str, Tensor]]:
+    """Put the state of a checkpoint back; (first epoch to do, averaged weights)."""
+    data = checkpoint.read_bytes()
+    try:
+        tensors = load(data)
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    except (SafetensorError, ValueError, KeyError):
+        return 0, {}  # a checkpoint is a convenience: a damaged one starts the unit over
+    device = next(network.parameters()).device
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor.to(device)
+    network.load_state_dict(parts["network"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        number, _, rest = name.partition(".")
+        state.setdefault(int(number), {})[rest] = tensor.cpu() if rest == "step" else tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    fitted.state, fitted.best_epoch = parts["best"], int(head["best_epoch"])
+    fitted.history = json.loads(head["history"])
+    return int(head["epoch"]) + 1, parts["average"]

@@ -1,0 +1,149 @@
+"""Trains regressors as independent units of work, several at a time, and keeps what is finished."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from labelfill.anchors import PatternBank
+from labelfill.ensemble import Regressor
+from labelfill.model_files import STAGE, load_regressor, regressor_files
+from labelfill.progress import bar
+from labelfill.regressors import MOST_EXAMPLES, Evidence, View, sought_keypoints, train_folds
+from labelfill.runs import RunDirectory, safe_file_name
+from labelfill.settings import KeypointModelSettings
+from labelfill.training import Fitted, Plan
+
+__all__ = ["STAGE", "Unit", "UnitTrainer"]
+
+# Regressors of few rows get more epochs, so that each still takes about this many steps.
+_LEAST_STEPS = 150
+_FACE_EPOCHS = 1.5
+_COARSE_EPOCHS = 2.0
+# In fewer steps than this in all, starting worker processes costs more than it saves.
+_WORTH_WORKERS = 1500
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One regressor to train: what it sees, and the patterns of the rows that it will fill."""
+
+    name: str
+    label: str
+    view: View
+    bank: PatternBank
+    keypoint: int | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A unit and all it needs, for a worker process; a pure function of these."""
+
+    unit: Unit
+    evidence: Evidence
+    plan: Plan
+    seed: int
+    device: str
+    checkpoints: Path
+
+
+class UnitTrainer:
+    """Trains units, skips those that are finished, and writes each as soon as it is."""
+
+    def __init__(
+        self, run: RunDirectory, settings: KeypointModelSettings, seed: int, device: torch.device, progress: bool
+    ) -> None:
+        self._run, self._settings, self._seed = run, settings, seed
+        self._device, self._progress = device, progress
+
+    def train(self, units: Sequence[Unit], evidence: Evidence, desc: str) -> list[Regressor]:
+        """The trained regressors, in the order of `units`."""
+        todo = [unit for unit in units if self._run.finished_unit(STAGE, unit.name) is None]
+        folder = self._run.checkpoint_folder(STAGE)
+        folder.mkdir(parents=True, exist_ok=True)
+        attempt = self._run.stages[STAGE]["attempt"]
+        jobs = [
+            _Job(unit, evidence, self._plan(unit, evidence), self._seed, str(self._device),
+                 folder / f"{attempt}-{safe_file_name(unit.name)}")
+            for unit in todo
+        ]  # fmt: skip
+        with bar(total=len(units), desc=desc, unit="model", show=self._progress) as shown:
+            shown.update(len(units) - len(jobs))
+            for job, fitted in _perform(jobs, self._device):
+                self._keep(job, fitted)
+                shown.update()
+        return [load_regressor(self._run, unit.name, evidence.schema, self._device) for unit in units]
+
+    def _plan(self, unit: Unit, evidence: Evidence) -> Plan:
+        settings = self._settings
+        factor = 1.0
+        if unit.keypoint is None and not unit.name.startswith("audit"):
+            factor = _COARSE_EPOCHS if unit.view.whole_image else _FACE_EPOCHS
+        examples = _example_count(unit, evidence)
+        least = math.ceil(_LEAST_STEPS * settings.batch_size / max(min(examples, MOST_EXAMPLES), 1))
+        epochs = round(settings.epochs * factor)
+        if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
+            epochs = max(epochs, min(least, 10 * epochs))
+        return Plan(max(epochs, 1), settings.batch_size, settings.learning_rate, best_by=settings.best_by)
+
+    def _keep(self, job: _Job, fitted: list[Fitted]) -> None:
+        unit = job.unit
+        files = regressor_files(
+            unit.name, unit.view, fitted, job.evidence.schema, _example_count(unit, job.evidence)
+        )
+        best = [one.history[one.best_epoch] for one in fitted]
+        self._run.save_unit(STAGE, unit.name, files, {"best": best})
+        self._run.record({"stage": STAGE, "unit": unit.name, "label": unit.label, "best": best})
+
+
+def _example_count(unit: Unit, evidence: Evidence) -> int:
+    """About how many examples one fold's model learns from."""
+    labelled = evidence.anchors.exact[evidence.training]
+    count = int(labelled[:, sought_keypoints(unit.view, unit.bank)].any(axis=1).sum())
+    mirrored = 1 if evidence.partners is None else 2
+    return max(round(count * mirrored * (1 - 1 / evidence.fold_count)), 1)
+
+
+def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, list[Fitted]]]:
+    """Each job and what came of it, as they are finished: in worker processes, one thread each."""
+    steps = sum(
+        job.plan.epochs * job.evidence.fold_count * min(_example_count(job.unit, job.evidence), MOST_EXAMPLES)
+        / job.plan.batch_size
+        for job in jobs
+    )  # fmt: skip
+    workers = min(os.cpu_count() or 1, _MOST_WORKERS, len(jobs))
+    if device.type != "cpu" or workers < 2 or steps < _WORTH_WORKERS:
+        for job in jobs:
+            yield job, _train(job)
+        return
+    from joblib import Parallel, delayed
+
+    largest_first = sorted(range(len(jobs)), key=lambda i: -_example_count(jobs[i].unit, jobs[i].evidence) * jobs[i].plan.epochs * (3 if jobs[i].unit.view.keypoint is None else 1))
+    parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
+    for number, fitted in parallel(delayed(_numbered)(i, jobs[i]) for i in largest_first):
+        yield jobs[number], fitted
+
+
+def _numbered(number: int, job: _Job) -> tuple[int, list[Fitted]]:
+    return number, _train(job)
+
+
+def _train(job: _Job) -> list[Fitted]:
+    """Train one unit; always with one thread, so that its result does not depend on where it runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        fitted = train_folds(
+            job.unit.view, job.unit.bank, job.evidence, job.plan,
+            seed=job.seed, name=job.unit.name, device=torch.device(job.device),
+            checkpoint=lambda fold: job.checkpoints.with_name(f"{job.checkpoints.name}-{fold}.safetensors"),
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    return fitted
