@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.schema import KeypointSchema
-from labelfill.sources import ConventionOffset
+from labelfill.sources import UNKNOWN, ConventionOffset
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -71,15 +71,14 @@ def labels_as_anchors(labels: Array) -> Anchors:
     return Anchors(labels, np.where(np.isfinite(labels), 0.0, np.inf))
 
 
-def in_reference_convention(
+def guessed_anchors(
     labels: Array,
     groups: Integers,
     offsets: Sequence[ConventionOffset],
-    answers: Mapping[int, Array],
     untested: Mapping[int, Mask],
     untested_variance: float,
 ) -> Anchors:
-    """Every row's labels in the reference convention.
+    """Every row's labels in the reference convention, disputed ones moved by the mean offset.
 
     Parameters
     ----------
@@ -89,9 +88,6 @@ def in_reference_convention(
         (n,): number of each row's group.
     offsets
         The claimed convention offsets.
-    answers
-        (n, 2) px for each disputed keypoint: what the reference group's regressor answers, read only
-        in rows of the disputing group.
     untested
         (K,) for a group's number: keypoints whose convention could not be tested; they keep their
         place, with this variance in px².
@@ -99,18 +95,35 @@ def in_reference_convention(
     anchors = labels_as_anchors(labels)
     xy, noise = anchors.xy.copy(), anchors.noise
     for group, keypoints in untested.items():
-        rows = groups == group
-        noise[np.ix_(rows, keypoints)] = np.where(
-            np.isfinite(noise[np.ix_(rows, keypoints)]), untested_variance, np.inf
-        )
+        at = np.ix_(groups == group, keypoints)
+        noise[at] = np.where(np.isfinite(noise[at]), untested_variance, np.inf)
     for offset in offsets:
         k = offset.keypoint
-        whole: Mask = np.all(np.isfinite(labels[:, k]), axis=1)
-        rows = np.flatnonzero((groups == offset.group) & whole)
-        xy[rows, k] = offset.fuse(labels[rows], answers[k][rows])
-        noise[rows, k] = offset.noise
-        # Half a label cannot be moved: it stays in the table, but is no anchor.
-        noise[(groups == offset.group) & ~whole, k] = np.inf
+        rows = groups == offset.group
+        xy[rows, k] = offset.guess(labels[rows])
+        noise[rows, k] = np.where(
+            np.isfinite(xy[rows, k]).all(axis=1, keepdims=True), offset.guess_variance, np.inf
+        )
+        # A row of unknown source may follow either convention: its disputed labels tell nothing.
+        noise[groups == UNKNOWN, k] = np.inf
+    return Anchors(xy, noise)
+
+
+def refined_anchors(
+    guess: Anchors, groups: Integers, offsets: Sequence[ConventionOffset], answers: Mapping[int, Array]
+) -> Anchors:
+    """Guessed anchors replaced by what regressors of the reference group found, given the guesses.
+
+    Parameters
+    ----------
+    answers
+        (n, 2) px by disputed keypoint; NaN in rows in which nobody looked.
+    """
+    xy, noise = guess.xy.copy(), guess.noise.copy()
+    for offset in offsets:
+        k = offset.keypoint
+        looked: Mask = (groups == offset.group) & np.all(np.isfinite(answers[k]), axis=1)
+        xy[looked, k], noise[looked, k] = answers[k][looked], offset.noise
     return Anchors(xy, noise)
 
 

@@ -53,7 +53,7 @@ class Calibration:
     def blend(self, members: Array, sigmas: Array) -> tuple[Array, Array]:
         """Positions (n, K, 2) and calibrated sigma (n, K), px, from those of the members (M, n, K, ...).
 
-        A member that does not answer is NaN; the others then share its weight.
+        A member that does not answer is NaN; the others then share its weight. NaN where none does.
         """
         there = np.isfinite(sigmas)
         weight = np.where(there, np.maximum(self.weights.T[:, None], 1e-6), 0.0)
@@ -61,8 +61,9 @@ class Calibration:
         weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
         xy = (weight[..., None] * np.where(there[..., None], members, 0.0)).sum(axis=0)
         variance = (weight * np.where(there, sigmas, 0.0) ** 2).sum(axis=0)
-        xy[total == 0] = np.nan
-        return xy, np.maximum(np.sqrt(variance) * self.sigma_scale, _LEAST_SIGMA)
+        sigma = np.maximum(np.sqrt(variance) * self.sigma_scale, _LEAST_SIGMA)
+        xy[total == 0], sigma[total == 0] = np.nan, np.nan
+        return xy, sigma
 
     def radius_factor(self, coverage: float) -> Array:
         """(K,): the radius that holds in `coverage` of cases, in units of sigma."""
@@ -174,5 +175,3 @@ def _correlation(errors: Array) -> float:
     if (deviation < 1e-6).any():
         return 0.0
     return float(np.clip(np.mean((errors - errors.mean(0)).prod(axis=1)) / deviation.prod(), -0.95, 0.95))
-
-

@@ -60,6 +60,8 @@ class Ensemble:
         Sees the whole image, for rows of which too little is known; its answers become anchors.
     coarse_noise
         (K,), px²: variance that these anchors are taken to have.
+    fold_priors
+        Shape priors that did not see each fold; only while the first stage measures residuals.
     """
 
     schema: KeypointSchema
@@ -70,6 +72,7 @@ class Ensemble:
     coarse: Regressor | None = None
     coarse_noise: Array | None = None
     calibration: Calibration | None = None
+    fold_priors: tuple[ShapePrior, ...] = ()
 
     def with_calibration(self, calibration: Calibration) -> Ensemble:
         return replace(self, calibration=calibration)
@@ -93,11 +96,13 @@ class Ensemble:
         count, keypoints = wanted.shape
         xy = np.full((len(MEMBERS), count, keypoints, 2), np.nan)
         sigma = np.full((len(MEMBERS), count, keypoints), np.nan)
-        expected = self.prior.condition(anchors.xy, anchors.noise)
+        expected = self._expected(anchors, folds)
         xy[0], sigma[0] = expected.xy, expected.sigma
         if self.face is not None:
             some = np.flatnonzero(wanted.any(axis=1))
-            part = self._both_ways(None, self.face, rows[some], _take(expected, some), pyramid, _at(folds, some))
+            part = self._both_ways(
+                None, self.face, rows[some], _take(expected, some), pyramid, _at(folds, some)
+            )
             xy[1][some], sigma[1][some] = part
         for k, regressor in self.patch.items():
             some = np.flatnonzero(wanted[:, k])
@@ -109,6 +114,18 @@ class Ensemble:
         for member in range(len(MEMBERS)):
             xy[member][~wanted], sigma[member][~wanted] = np.nan, np.nan
         return Members(xy, sigma)
+
+    def _expected(self, anchors: Anchors, folds: Integers | None) -> Expected:
+        if folds is None or not self.fold_priors:
+            return self.prior.condition(anchors.xy, anchors.noise)
+        xy = np.empty(anchors.xy.shape)
+        covariance = np.empty((*anchors.xy.shape, 2))
+        for fold, prior in enumerate(self.fold_priors):
+            rows = np.flatnonzero(folds == fold)
+            if len(rows):
+                part = prior.condition(anchors.xy[rows], anchors.noise[rows])
+                xy[rows], covariance[rows] = part.xy, part.covariance
+        return Expected(xy, covariance)
 
     def coarse_anchors(
         self, rows: Integers, anchors: Anchors, pyramid: Pyramid, folds: Integers | None = None
@@ -214,7 +231,13 @@ def answer_in_blocks(
             pyramid = Pyramid(images[rows[part]], device)
             local = np.arange(len(rows[part]))
             pieces.append(
-                ensemble.members(local, anchors.take(np.arange(len(rows))[part]), wanted[part], pyramid, _at_slice(folds, part))
+                ensemble.members(
+                    local,
+                    anchors.take(np.arange(len(rows))[part]),
+                    wanted[part],
+                    pyramid,
+                    _at_slice(folds, part),
+                )
             )
             shown.update(len(local))
     return Members(

@@ -109,14 +109,14 @@ def evaluate(
     if not shared:
         raise DataError(f"{table} and {truth} have no keypoint in common, so there is nothing to score")
     rare_in = original if original is not None else expected
-    names = _choose_keypoints(keypoints, shared, rare_in)
+    names = choose_keypoints(keypoints, shared, rare_in)
     rows, joined_by = join_rows(answers, expected)
     found = rows >= 0
-    answered, wanted = _columns(answers, names)[rows], _columns(expected, names)
+    answered, wanted = coordinates_of(answers, names)[rows], coordinates_of(expected, names)
     to_score = ~np.isnan(wanted) & found[:, None, None]
     origin = _rows_of_original(original, answers, rows) if original is not None else None
     if original is not None and origin is not None:
-        to_score &= np.isnan(_columns(original, names)[origin]) & (origin >= 0)[:, None, None]
+        to_score &= np.isnan(coordinates_of(original, names)[origin]) & (origin >= 0)[:, None, None]
     unanswered = int((to_score & np.isnan(answered)).sum())
     to_score &= ~np.isnan(answered)
     if not to_score.any():
@@ -168,7 +168,7 @@ def _read(path: Path, show_progress: bool) -> KeypointTable:
     return read_table(path, require_images=False, show_progress=show_progress)
 
 
-def _columns(table: KeypointTable, names: Sequence[str]) -> Array:
+def coordinates_of(table: KeypointTable, names: Sequence[str]) -> Array:
     """Coordinates (n, K, 2) of the named keypoints.
 
     Raises
@@ -183,12 +183,19 @@ def _columns(table: KeypointTable, names: Sequence[str]) -> Array:
     return table.labels[:, [index[name] for name in names]]
 
 
-def _choose_keypoints(asked: str | Sequence[str], shared: list[str], rare_in: KeypointTable) -> list[str]:
+def choose_keypoints(asked: str | Sequence[str], shared: list[str], rare_in: KeypointTable) -> list[str]:
+    """Those of `shared` asked for: ``all``, ``rare`` (labelled in under half of `rare_in`), or names.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
     if asked == "all":
         return shared
     if asked == "rare":
         present = [name for name in shared if name in rare_in.keypoints]
-        labelled = (~np.isnan(_columns(rare_in, present))).mean(axis=(0, 2))
+        labelled = (~np.isnan(coordinates_of(rare_in, present))).mean(axis=(0, 2))
         rare = [name for name, share in zip(present, labelled, strict=True) if share < 0.5]
         if not rare:
             raise UsageError(

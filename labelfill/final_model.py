@@ -23,12 +23,21 @@ from labelfill.final_targets import Filled, Heads, Targets, make_targets, read_f
 from labelfill.imputation import provenance_path, row_anchors
 from labelfill.joining import join_rows
 from labelfill.model_files import STAGE as MODELS_STAGE
-from labelfill.model_files import Sources, load_ensemble
+from labelfill.model_files import load_ensemble, load_schema
 from labelfill.networks import FinalNetwork, parameter_count
 from labelfill.patches import Frames, Pyramid, photometric_jitter, standardise
-from labelfill.preparation import declared_sources
+from labelfill.preparation import declared_sources, rows_fingerprint
 from labelfill.progress import bar
-from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, atomic_write, json_value, load_split, sha256_file
+from labelfill.runs import (
+    EVALUATION,
+    TRAINING,
+    VALIDATION,
+    RunDirectory,
+    atomic_write,
+    json_value,
+    load_split,
+    sha256_file,
+)
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings, PredictSettings
 from labelfill.sources import UNKNOWN, SourceGroups
@@ -90,7 +99,7 @@ class FinalModel:
     def _one_way(self, pyramid: Pyramid, mirrored: Mask) -> tuple[Array, Array]:
         rows = np.arange(len(mirrored))
         frames = whole_images(self.schema.image_size, len(rows))
-        inputs = standardise(pyramid.cut(rows, mirrored, frames, self.size))
+        inputs = standardise(pyramid.cut(rows, mirrored, frames, self.size, self.schema.image_size.unit))
         out = answers(self.network, inputs, inputs.new_zeros(len(rows), 0)).double().cpu().numpy()
         xy = frames.centre[:, None] + out[..., :2] * self.spread
         return xy, np.exp(np.clip(out[..., 2], -4, 4)) * self.spread
@@ -108,6 +117,7 @@ def train_final(
     *,
     device: str,
     seed: int,
+    allow_outside: bool = False,
     force: bool = False,
     progress: bool = False,
 ) -> Mapping[str, Any]:
@@ -119,6 +129,8 @@ def train_final(
         The filled table; None takes the one that `impute` wrote last.
     original
         The table before it was filled, if there is no sidecar.
+    allow_outside
+        Whether ``image_path`` may lead out of the table's folder.
 
     Returns
     -------
@@ -129,10 +141,15 @@ def train_final(
     path = filled if filled is not None else _last_filled(run)
     run.require_stage(MODELS_STAGE)
     size = ImageSize.parse(run.manifest["input"]["image_size"])
-    table = read_filled(path, original, size, run.path / "cache", progress=progress)
+    table = read_filled(
+        path, original, size, run.path / "cache",
+        images_beside=_filled_from(run, path), allow_outside=allow_outside, progress=progress,
+    )  # fmt: skip
+    told_by = provenance_path(path) if original is None else original
+    _check_same_table(run, table, told_by)
     inputs = {
         "table": table.dataset.table.content_sha256,
-        "sidecar": sha256_file(provenance_path(path)) if original is None else "told by the original table",
+        "told by": sha256_file(told_by),
         "models": run.stage_fingerprint(MODELS_STAGE),
         "settings": json_value(settings),
         "seed": seed,
@@ -149,23 +166,69 @@ def train_final(
 def _last_filled(run: RunDirectory) -> Path:
     stage = run.last_finished("impute")
     if stage is None:
-        raise ModelError(f"{run.path} has filled no table yet: run `labelfill impute` first, or give --filled TABLE")
-    return Path(run.stages[stage]["results"]["out"])
+        raise ModelError(
+            f"{run.path} has filled no table yet: run `labelfill impute` first, or give --filled TABLE"
+        )
+    return run.path / str(run.stages[stage]["inputs"]["out"])
+
+
+def _filled_from(run: RunDirectory, path: Path) -> Path | None:
+    """The table that `impute` filled when it wrote this one."""
+    original = run.stages.get(f"impute {run.recorded_path(path)}", {}).get("results", {}).get("original")
+    return None if original is None else Path(original)
+
+
+def _check_same_table(run: RunDirectory, filled: Filled, told_by: Path) -> None:
+    """Refuse a table that is not the run's own, filled, or of which `told_by` does not name every fill.
+
+    The run's split would not fit its rows, or fills would be scored as labels.
+    """
+    dataset = filled.dataset
+    path, schema = dataset.table.path, load_schema(run)
+    if dataset.schema != schema:
+        raise DataError(
+            f"{path} has other keypoints or images than the run in {run.path}; "
+            "use the --run-dir in which it was filled"
+        )
+    assert dataset.images is not None
+    found = rows_fingerprint(dataset.images, filled.observed)
+    split_of = run.manifest["split"].get("of", found)
+    if found["images"] != split_of["images"]:
+        raise DataError(
+            f"{path} has other images than {run.manifest['input']['path']}, whose rows the run in "
+            f"{run.path} divides into training and held-out ones: fill that table, or train keypoint models "
+            "on this one's original in another --run-dir"
+        )
+    ours = any(
+        {sha256_file(path), sha256_file(told_by)} <= set(stage["outputs"].values())
+        for name, stage in run.stages.items()
+        if name.startswith("impute ")
+    )
+    if found["observed"] != split_of["observed"] and not ours:
+        raise DataError(
+            f"{told_by} and {path} do not belong together: observed cells by them are not those of "
+            f"{run.manifest['input']['path']}, which the run in {run.path} is of; run `labelfill impute` "
+            "again, or name the table before it was filled by --data ORIGINAL"
+        )
 
 
 def _train(
-    run: RunDirectory, filled: Filled, settings: FinalModelSettings, device: torch.device, seed: int, *, progress: bool
+    run: RunDirectory,
+    filled: Filled,
+    settings: FinalModelSettings,
+    device: torch.device,
+    seed: int,
+    *,
+    progress: bool,
 ) -> dict[str, Any]:
-    schema, images = filled.dataset.schema, filled.dataset.images
+    images = filled.dataset.images
     assert images is not None
     ensemble, sources, audit = load_ensemble(run, device)
-    if schema != ensemble.schema:
-        raise DataError(
-            f"{filled.dataset.table.path} has other keypoints or images than the run in {run.path}; "
-            "use the --run-dir in which it was filled"
-        )
+    schema = ensemble.schema
     parts = load_split(run.path / "split.csv", len(images))
-    groups = sources.groups.assign(filled.observed.all(axis=2), declared_sources(filled.dataset, sources.groups))
+    groups = sources.groups.assign(
+        filled.observed[..., 0] & filled.observed[..., 1], declared_sources(filled.dataset, sources.groups)
+    )
     heads, moved = Heads(schema.count), None
     if sources.offsets and not settings.single_convention:
         heads = Heads(schema.count, tuple((offset.keypoint, offset.group) for offset in sources.offsets))
@@ -230,16 +293,22 @@ def _fit(
     pyramid = Pyramid(images[training], device)
     validation = None
     if len(held_out):
-        shown = Targets(targets.xy[held_out], targets.observed[held_out].astype(float), targets.observed[held_out])
+        shown = Targets(
+            targets.xy[held_out], targets.observed[held_out].astype(float), targets.observed[held_out]
+        )
         validation = _examples(model, shown, Pyramid(images[held_out], device), None)
     inside = Targets(targets.xy[training], targets.weight[training], targets.observed[training])
     sessions = [(settings.epochs, settings.batch_size, settings.learning_rate)]
     if settings.second_session_epochs:
-        sessions.append((settings.second_session_epochs, settings.second_session_batch, settings.learning_rate / 4))
+        sessions.append(
+            (settings.second_session_epochs, settings.second_session_batch, settings.learning_rate / 4)
+        )
     folder = run.checkpoint_folder(STAGE)
     folder.mkdir(parents=True, exist_ok=True)
     best: Fitted | None = None
-    with bar(total=sum(epochs for epochs, _, _ in sessions), desc="final network", unit="epoch", show=progress) as shown_bar:
+    with bar(
+        total=sum(epochs for epochs, _, _ in sessions), desc="final network", unit="epoch", show=progress
+    ) as shown_bar:
         for number, (epochs, batch, rate) in enumerate(sessions):
             plan = Plan(epochs, batch, rate, best_by=settings.best_by, averaged=_AVERAGED)
 
@@ -248,10 +317,20 @@ def _fit(
 
             def tell(figures: dict[str, float]) -> None:
                 shown_bar.update()
-                shown_bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if name == "rmse"})
+                shown_bar.set_postfix(
+                    {name: f"{value:.3f}" for name, value in figures.items() if name == "rmse"}
+                )
 
             file = folder / f"{run.stages[STAGE]['attempt']}-{number}.safetensors"
-            fitted = fit(model.network, draw, validation, plan, key=(seed, STAGE, number), checkpoint=file, on_epoch=tell)
+            fitted = fit(
+                model.network,
+                draw,
+                validation,
+                plan,
+                key=(seed, STAGE, number),
+                checkpoint=file,
+                on_epoch=tell,
+            )
             if best is None or validation is None or _figure(fitted, settings) < _figure(best, settings):
                 best = fitted
             model.network.load_state_dict(best.state)
@@ -284,7 +363,7 @@ def _examples(model: FinalModel, targets: Targets, pyramid: Pyramid, key: int | 
             flipped = np.nan_to_num(schema.mirror(xy, model.partners))
             xy = np.where(mirrored[:, None, None], flipped, xy)
             weight = np.where(mirrored[:, None], np.where(order >= 0, weight[:, order], 0.0), weight)
-    inputs = pyramid.cut(np.arange(count), mirrored, frames, model.size)
+    inputs = pyramid.cut(np.arange(count), mirrored, frames, model.size, schema.image_size.unit)
     if source is not None:
         inputs = photometric_jitter(inputs, source)
     target = frames.to_frame(xy - frames.centre[:, None]) * (schema.image_size.unit / model.spread)
@@ -297,7 +376,12 @@ def _examples(model: FinalModel, targets: Targets, pyramid: Pyramid, key: int | 
 
 
 def _scores(
-    model: FinalModel, targets: Targets, images: NDArray[np.uint8], parts: NDArray[np.int8], groups: Integers, device: torch.device
+    model: FinalModel,
+    targets: Targets,
+    images: NDArray[np.uint8],
+    parts: NDArray[np.int8],
+    groups: Integers,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Errors on evaluation and validation rows, over observed labels only, each in its own convention."""
     results: dict[str, Any] = {}
@@ -307,7 +391,7 @@ def _scores(
             continue
         found, _ = model.answer(images[rows], device)
         error = model.heads.in_convention(found - targets.xy[rows], groups[rows])
-        seen = model.heads.in_convention(targets.observed[rows], groups[rows])
+        seen = model.heads.in_convention(targets.observed[rows].astype(float), groups[rows]) > 0
         if not seen.any():
             continue
         results[f"{name} rows"] = len(rows)
@@ -330,6 +414,7 @@ def _about(model: FinalModel, fitted: Fitted, settings: FinalModelSettings) -> d
         "format": FORMAT,
         "keypoints": list(model.schema.keypoints),
         "image_size": str(model.schema.image_size),
+        "mirror_shift": model.schema.mirror_shift,
         "further": [list(head) for head in model.heads.further],
         "size": list(model.size),
         "spread": model.spread,
@@ -352,8 +437,12 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     run.require_stage(STAGE)
     about = json.loads(run.read_artefact(STAGE, _ABOUT))
     if about["format"] > FORMAT:
-        raise ModelError(f"{run.path / _ABOUT} has format {about['format']}, newer than this version reads; update labelfill")
-    schema = KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
+        raise ModelError(
+            f"{run.path / _ABOUT} has format {about['format']}, newer than this version reads; update labelfill"
+        )
+    schema = KeypointSchema(
+        tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
+    )
     heads = Heads(schema.count, tuple((int(k), int(g)) for k, g in about["further"]))
     network = FinalNetwork(heads.count, *about["size"])
     try:
@@ -383,6 +472,8 @@ def predict(
     UsageError
         If the output exists, or a source is named that the network does not know.
     """
+    if out.resolve() == dataset.table.path.resolve():
+        raise UsageError(f"--out {out} is the table of images that is read; give another file")
     if out.exists() and not force:
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
     chosen = choose_device(device)
@@ -419,16 +510,22 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
     rows = dataset.table.rows
     if settings.source is not None:
         if settings.source not in numbers:
-            raise UsageError(f"--source {settings.source}: the network knows the sources {', '.join(numbers)}")
+            raise UsageError(
+                f"--source {settings.source}: the network knows the sources {', '.join(numbers)}"
+            )
         return np.full(rows, numbers[settings.source])
     if settings.source_from is None:
         return np.full(rows, UNKNOWN)
     path, _, column = settings.source_from.rpartition(":")
     if not path or not column:
-        raise UsageError(f"--source-from {settings.source_from!r} is not TABLE:COLUMN, for example truth.csv:source")
+        raise UsageError(
+            f"--source-from {settings.source_from!r} is not TABLE:COLUMN, for example truth.csv:source"
+        )
     table = read_table(Path(path), require_keypoints=False, require_images=False)
     if column not in table.extra:
-        raise DataError(f"{path} has no column {column!r} for --source-from; it has {', '.join(sorted(table.extra)) or 'none'}")
+        raise DataError(
+            f"{path} has no column {column!r} for --source-from; it has {', '.join(sorted(table.extra)) or 'none'}"
+        )
     of_row, _ = join_rows(table, dataset.table)
     values = [table.extra[column][row].strip() if row >= 0 else "" for row in of_row.tolist()]
     unknown = sorted({value for value in values if value and value not in numbers})
@@ -443,7 +540,9 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
 def _write_predictions(out: Path, dataset: Dataset, schema: KeypointSchema, xy: Array) -> None:
     extra = list(dataset.table.extra)
     with atomic_write(out) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
+        text = io.TextIOWrapper(
+            file, encoding="utf-8", newline="", errors="surrogateescape", write_through=True
+        )
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*extra, *schema.columns])
         for row in range(len(xy)):
@@ -451,4 +550,3 @@ def _write_predictions(out: Path, dataset: Dataset, schema: KeypointSchema, xy: 
             writer.writerow([*own, *(coordinate_text(value).decode() for value in xy[row].reshape(-1))])
         text.flush()
         text.detach()
-

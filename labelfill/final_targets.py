@@ -47,16 +47,35 @@ class Filled:
 
 
 def read_filled(
-    path: Path, original: Path | None, size: ImageSize | None, cache: Path, *, progress: bool = False
+    path: Path,
+    original: Path | None,
+    size: ImageSize | None,
+    cache: Path,
+    *,
+    images_beside: Path | None = None,
+    allow_outside: bool = False,
+    progress: bool = False,
 ) -> Filled:
     """Read a filled table, and its sidecar or the table before it was filled; its images are of `size`.
+
+    Parameters
+    ----------
+    images_beside
+        The table before it was filled, if it is known: ``image_path`` names files beside that one.
 
     Raises
     ------
     DataError
         If the sidecar is missing or belongs to another file, or `original` is another table.
     """
-    dataset = read_dataset(path, image_size=size, cache_dir=cache, show_progress=progress)
+    dataset = read_dataset(
+        path,
+        image_size=size,
+        cache_dir=cache,
+        images_beside=original or images_beside,
+        allow_outside=allow_outside,
+        show_progress=progress,
+    )
     if original is not None:
         return _by_original(dataset, original)
     sidecar = provenance_path(path)
@@ -94,7 +113,9 @@ def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
     with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != PROVENANCE_COLUMNS:
-            raise DataError(f"{sidecar} is not a sidecar of labelfill: its header differs; run `labelfill impute` again")
+            raise DataError(
+                f"{sidecar} is not a sidecar of labelfill: its header differs; run `labelfill impute` again"
+            )
         for number, entry in enumerate(reader, 2):
             try:
                 row, k = int(entry["row"]), index[entry["keypoint"]]
@@ -135,7 +156,9 @@ class Heads:
     def partners(self, partners: tuple[int, ...]) -> tuple[int, ...]:
         """Mirror partners of all heads."""
         index = {head: self.keypoints + number for number, head in enumerate(self.further)}
-        others = [index.get((partners[k], group), -1) if partners[k] >= 0 else -1 for k, group in self.further]
+        others = [
+            index.get((partners[k], group), -1) if partners[k] >= 0 else -1 for k, group in self.further
+        ]
         return (*partners, *others)
 
     def in_convention(self, answer: Array, groups: NDArray[np.int64]) -> Array:
@@ -198,13 +221,16 @@ def make_targets(
         if head is None or moved is None:
             continue
         away = groups == offset.group
-        xy[away, head], variance[away, head], person[away, head] = xy[away, k], variance[away, k], person[away, k]
+        xy[away, head], variance[away, head], person[away, head] = (
+            xy[away, k],
+            variance[away, k],
+            person[away, k],
+        )
         xy[away, k], person[away, k] = moved[0][away, k], False
         variance[away, k] = moved[1][away, k].mean(axis=1)
         home = (groups == offset.reference) & np.isfinite(values[:, k]).all(axis=1)
         xy[home, head] = offset.in_group(values[home], values[home, k])
-        variance[home, head] = offset.label_variance.mean() + filled.sigma[home, k] ** 2
+        variance[home, head] = offset.guess_variance.mean() + filled.sigma[home, k] ** 2
     known = np.isfinite(xy).all(axis=2) & np.isfinite(variance)
     weight = np.where(known, s0 / (s0 + np.where(known, variance, 0.0)), 0.0)
     return Targets(np.nan_to_num(xy), weight, person & known)
-

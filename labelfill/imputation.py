@@ -7,7 +7,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelfill.anchors import Anchors, in_reference_convention
+from labelfill.anchors import Anchors, guessed_anchors, refined_anchors
+from labelfill.coarse import needs_coarse
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
 from labelfill.errors import ModelError, UsageError
 from labelfill.images import exact_ids
-from labelfill.keypoint_models import needs_coarse
 from labelfill.model_files import STAGE as TRAINING_STAGE
-from labelfill.model_files import Sources, load_ensemble, model_id
+from labelfill.model_files import Sources, load_ensemble, load_schema, model_id
 from labelfill.patches import Pyramid
+from labelfill.place import listed
 from labelfill.preparation import LOW_DATA, declared_sources
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
@@ -127,8 +128,13 @@ def impute(
     run.require_stage(TRAINING_STAGE)
     chosen = choose_device(device)
     sidecar = provenance_path(out)
-    if out.exists() and out.resolve() == dataset.table.path.resolve():
-        raise UsageError(f"--out {out} is the table that is read; give another file, the original is never changed")
+    for path in (out, sidecar):
+        if path.resolve() == dataset.table.path.resolve():
+            raise UsageError(
+                f"--out {out} would write to {path}, the table that is read; give another file, "
+                "the original is never changed"
+            )
+    dataset = _of_the_models_kind(run, dataset)
     stage = f"impute {run.recorded_path(out)}"
     inputs = {
         "table": dataset.table.content_sha256,
@@ -137,13 +143,14 @@ def impute(
         "out": str(run.recorded_path(out)),
         "device": chosen.type,
     }
-    # Refuse before hours of work, not after them.
+    # Refuse before hours of work, not after them, and before a stage is begun that cannot go on.
+    run.check_outputs(stage, [sidecar, out], overwrite=force)
     state = run.begin_stage(stage, inputs, force)
     if state == "done":
-        return ImputeSummary(**{**run.stages[stage]["results"], "state": "done before"})
-    run.check_outputs(stage, [sidecar, out], overwrite=force)
+        before = run.stages[stage]["results"]
+        told = {one.name: before[one.name] for one in fields(ImputeSummary)}
+        return ImputeSummary(**{**told, "out": str(out), "provenance": str(sidecar), "state": "done before"})
     ensemble, sources, audit = load_ensemble(run, chosen)
-    _check_same_kind(run, dataset, ensemble)
     fills, groups = fill(dataset, ensemble, sources, audit, settings, chosen, progress=progress)
     with run.outputs(stage, [sidecar, out], overwrite=force) as (provenance, table):
         write_provenance(provenance, dataset, fills, sources, model_id(run))
@@ -168,23 +175,37 @@ def impute(
         rows_per_second=round(dataset.table.rows / max(seconds, 1e-9), 1),
         state=state,
     )  # fmt: skip
-    results = {**vars(summary), "original": str(dataset.table.path.resolve()), "table": written.content_sha256}
+    results = {
+        **vars(summary),
+        "original": str(dataset.table.path.resolve()),
+        "table": written.content_sha256,
+    }
     run.finish_stage(stage, results=results)
     return summary
 
 
-def _check_same_kind(run: RunDirectory, dataset: Dataset, ensemble: Ensemble) -> None:
-    if dataset.schema.keypoints != ensemble.schema.keypoints:
+def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
+    """The table with its keypoints in the models' order; refused if it has others, or other images."""
+    schema = load_schema(run)
+    path, own = dataset.table.path, dataset.schema
+    if set(own.keypoints) != set(schema.keypoints):
+        lacking, further = (
+            listed([name for name in one if name not in other]) or "none"
+            for one, other in ((schema.keypoints, own.keypoints), (own.keypoints, schema.keypoints))
+        )
         raise ModelError(
-            f"{dataset.table.path} has other keypoints than the models in {run.path} "
-            f"({', '.join(dataset.schema.keypoints[:3])}... instead of {', '.join(ensemble.schema.keypoints[:3])}...); "
+            f"{path} has other keypoints than the models in {run.path} (it lacks {lacking}; only it has "
+            f"{further}); train models for it in another --run-dir"
+        )
+    if own.image_size != schema.image_size:
+        raise ModelError(
+            f"{path} has images of {own.image_size}, the models in {run.path} are for {schema.image_size}; "
             "train models for it in another --run-dir"
         )
-    if dataset.schema.image_size != ensemble.schema.image_size:
-        raise ModelError(
-            f"{dataset.table.path} has images of {dataset.schema.image_size}, the models in {run.path} are for "
-            f"{ensemble.schema.image_size}; train models for it in another --run-dir"
-        )
+    order = [own.index(keypoint) for keypoint in schema.keypoints]
+    labels, spans = dataset.table.labels[:, order], dataset.table.field_spans[:, order]
+    table = replace(dataset.table, keypoints=schema.keypoints, labels=labels, field_spans=spans)
+    return replace(dataset, table=table, schema=schema)
 
 
 def fill(
@@ -200,10 +221,9 @@ def fill(
     """Find every blank coordinate of a table; also (n,) the source group of each row."""
     table = dataset.table
     assert dataset.images is not None, "impute reads tables with images only"
-    observed = table.observed
-    groups = sources.groups.assign(observed.all(axis=2), declared_sources(dataset, sources.groups))
+    groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
     anchors = row_anchors(dataset, ensemble, sources, audit, groups, device, progress=progress)
-    blank = ~observed.all(axis=2)
+    blank = ~table.labelled
     fillable = blank.copy()
     fillable[:, sources.skipped] = False
     if ensemble.calibration is None:
@@ -224,9 +244,16 @@ def fill(
             ensemble, rows, own, fillable[rows], dataset.images, device, desc="fill", progress=progress
         )
         found, stated = ensemble.calibration.blend(members.xy, members.sigma)
-        found, stated = np.where(fillable[rows][..., None], found, np.nan), np.where(fillable[rows], stated, np.nan)
+        found, stated = (
+            np.where(fillable[rows][..., None], found, np.nan),
+            np.where(fillable[rows], stated, np.nan),
+        )
         _condition_on_half(found, table.labels[rows], ensemble.calibration.correlation)
-        wide = np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None] if len(sources.groups.names) > 1 else 1.0
+        wide = (
+            np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None]
+            if len(sources.groups.names) > 1
+            else 1.0
+        )
         factor = ensemble.calibration.radius_factor(settings.coverage)
         xy[rows], sigma[rows] = found, stated * wide
         radius[rows] = stated * wide * factor[None]
@@ -252,32 +279,26 @@ def row_anchors(
     """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
     labels = dataset.table.labels
     assert dataset.images is not None
-    answers: dict[int, Array] = {}
-    disputed = sorted({offset.keypoint for offset in sources.offsets})
-    if disputed:
-        trusted = Anchors(labels, np.where(np.isfinite(labels), 0.0, np.inf)).without(disputed)
+    anchors = guessed_anchors(
+        labels, groups, sources.offsets, sources.untested, least_offset(ensemble.prior.extent) ** 2
+    )
+    if audit:
         lookers = Ensemble(ensemble.schema, ensemble.prior, ensemble.partners, audit)
         wanted = np.zeros(labels.shape[:2], bool)
         for offset in sources.offsets:
-            mine = (groups == offset.group) & np.isfinite(labels[:, offset.keypoint]).all(axis=1)
-            wanted[:, offset.keypoint] |= mine
+            wanted[:, offset.keypoint] |= (groups == offset.group) & anchors.known[:, offset.keypoint]
         rows = np.flatnonzero(wanted.any(axis=1))
         members = answer_in_blocks(
-            lookers, rows, trusted.take(rows), wanted[rows], dataset.images, device,
+            lookers, rows, anchors.take(rows), wanted[rows], dataset.images, device,
             desc="disputed anchors", progress=progress,
         )  # fmt: skip
-        for k in disputed:
-            answers[k] = np.full((len(labels), 2), np.nan)
-            answers[k][rows] = members.xy[2 if k in audit else 0, :, k]
-    anchors = in_reference_convention(
-        labels, groups, sources.offsets, answers, sources.untested, least_offset(ensemble.prior.extent) ** 2
-    )
-    if len(sources.groups.names) > 1 and disputed:
-        stray = groups == UNKNOWN  # whose convention is unknown, whose disputed labels are no anchors
-        anchors.noise[np.ix_(stray, disputed)] = np.inf
+        answers = {k: np.full((len(labels), 2), np.nan) for k in audit}
+        for k in audit:
+            answers[k][rows] = members.xy[2, :, k]
+        anchors = refined_anchors(anchors, groups, sources.offsets, answers)
     if ensemble.coarse is None:
         return anchors
-    needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.observed.all(axis=2), dataset.schema))
+    needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
     for begin in range(0, len(needy), 1024):
         part = needy[begin : begin + 1024]
         completed = ensemble.coarse_anchors(
@@ -305,7 +326,7 @@ def _into_own_convention(
         if len(rows):
             fills.xy[rows, k] = offset.in_group(labels[rows], fills.xy[rows, k])
             # The way into the other convention is as uncertain as the offset varies.
-            extra = float(offset.label_variance.mean())
+            extra = float(offset.guess_variance.mean())
             grown = np.sqrt(fills.sigma[rows, k] ** 2 + extra)
             fills.radius[rows, k] *= grown / fills.sigma[rows, k]
             fills.sigma[rows, k] = grown
@@ -343,7 +364,12 @@ def _copy_from_identical(fills: Fills, dataset: Dataset, groups: NDArray[np.int6
 
 
 def _flag(
-    fills: Fills, dataset: Dataset, ensemble: Ensemble, sources: Sources, groups: NDArray[np.int64], anchors: Anchors
+    fills: Fills,
+    dataset: Dataset,
+    ensemble: Ensemble,
+    sources: Sources,
+    groups: NDArray[np.int64],
+    anchors: Anchors,
 ) -> None:
     """Words that send a person to look: large-radius, off-image, source-shift, low-data, unknown-source, implausible-shape."""
     filled = fills.method > 0
@@ -354,7 +380,7 @@ def _flag(
     large = fills.radius > 2 * np.median(fills.radius[filled])
     off_image = ~dataset.schema.on_image(position)
     low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)
-    labelled = dataset.table.observed.all(axis=2)
+    labelled = dataset.table.labelled
     shifted = np.zeros(filled.shape, bool)
     for group in range(len(sources.groups.names)):
         members = groups == group

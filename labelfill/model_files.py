@@ -95,9 +95,13 @@ def load_regressor(run: RunDirectory, unit: str, schema: KeypointSchema, device:
     about = _json(run, f"{folder}/model.json")
     place = run.path / folder
     if about.get("format", 0) > FORMAT:
-        raise ModelError(f"{place} has format {about['format']}, newer than this version reads; update labelfill")
+        raise ModelError(
+            f"{place} has format {about['format']}, newer than this version reads; update labelfill"
+        )
     if tuple(about["keypoints"]) != schema.keypoints or about["image_size"] != str(schema.image_size):
-        raise ModelError(f"{place} was trained for other keypoints or another image size; train in another --run-dir")
+        raise ModelError(
+            f"{place} was trained for other keypoints or another image size; train in another --run-dir"
+        )
     view = View(**about["view"])
     try:
         tensors = load(run.read_artefact(STAGE, f"{folder}/model.safetensors"))
@@ -175,6 +179,7 @@ def save_ensemble_files(
         "format": FORMAT,
         "keypoints": list(ensemble.schema.keypoints),
         "image_size": str(ensemble.schema.image_size),
+        "mirror_shift": ensemble.schema.mirror_shift,
         "names": list(preparation.groups.names),
         "column": preparation.groups.column,
         "patterns": preparation.groups.patterns.astype(int).tolist(),
@@ -198,6 +203,28 @@ def save_ensemble_files(
     )  # fmt: skip
 
 
+def load_schema(run: RunDirectory) -> KeypointSchema:
+    """Keypoints and image size that the models of a run are for.
+
+    Raises
+    ------
+    ModelError
+        If the stage is not finished, or its files are not as they should be.
+    """
+    about = _read_about(run)
+    return KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
+
+
+def _read_about(run: RunDirectory) -> dict[str, Any]:
+    run.require_stage(STAGE)
+    about = _json(run, _SOURCES)
+    if about["format"] > FORMAT:
+        raise ModelError(
+            f"{run.path} has model format {about['format']}, newer than this version reads; update labelfill"
+        )
+    return about
+
+
 def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, Sources, dict[int, Regressor]]:
     """Read back what the first stage made: the ensemble, the sources, and the audit's regressors.
 
@@ -206,12 +233,11 @@ def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, So
     ModelError
         If the stage is not finished, or a file is not as it should be.
     """
-    run.require_stage(STAGE)
-    about = _json(run, _SOURCES)
-    if about["format"] > FORMAT:
-        raise ModelError(f"{run.path} has model format {about['format']}, newer than this version reads; update labelfill")
+    about = _read_about(run)
     arrays = load_arrays(run.read_artefact(STAGE, _PRIOR))
-    schema = KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
+    schema = KeypointSchema(
+        tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
+    )
     calibration = None
     if "calibration.weights" in arrays:
         calibration = Calibration(**_part(arrays, "calibration."))

@@ -20,6 +20,7 @@ _TURN = 0.10
 _STRETCH = 0.10
 _GAMMA = 0.4
 _PIXEL_NOISE = 0.03
+_IMAGES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class Pyramid:
         if reduction not in self._levels:
             full = self._levels[1]
             pieces = []
-            for begin in range(0, len(full), 256):  # floats of all images at once would not fit
-                piece = full[begin : begin + 256].float()
+            for begin in range(0, len(full), _IMAGES_AT_ONCE):
+                piece = full[begin : begin + _IMAGES_AT_ONCE].float()
                 right, below = -self.width % reduction, -self.height % reduction
                 piece = functional.pad(piece, (0, right, 0, below), mode="replicate")
                 pieces.append(functional.avg_pool2d(piece, reduction).round().to(torch.uint8))
@@ -125,6 +126,7 @@ class Pyramid:
         mirrored: NDArray[np.bool_],
         frames: Frames,
         size: int | tuple[int, int],
+        typical_half: float,
     ) -> Tensor:
         """Patches (n, 1, size, size), grey in 0..1; beyond the image its edge is continued.
 
@@ -136,10 +138,13 @@ class Pyramid:
             (n,) whether the image is mirrored before the patch is cut.
         size
             Side in samples; or height and width of a patch whose longer side is the frame's.
+        typical_half
+            Half of a typical frame's side in px: decides the resolution that is sampled, which must not
+            depend on which rows come together.
         """
         tall, broad = (size, size) if isinstance(size, int) else size
         longer = max(tall, broad)
-        reduction = max(1, int(2 * float(np.median(frames.half)) / longer)) if len(frames) else 1
+        reduction = max(1, int(2 * typical_half / longer))
         level = self._level(reduction)
         high, wide = level.shape[-2] * reduction, level.shape[-1] * reduction
         centre, cosine, sine = _on_device(frames, self.device)
@@ -154,8 +159,15 @@ class Pyramid:
         flip = torch.from_numpy(mirrored).to(self.device)[:, None, None]
         x = torch.where(flip, (self.width - 1) - x, x)
         grid = torch.stack([(x + 0.5) / wide * 2 - 1, (y + 0.5) / high * 2 - 1], dim=-1)
-        source = level[torch.from_numpy(rows).to(self.device)].float() / 255
-        return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+        index = torch.from_numpy(rows).to(self.device)
+        pieces = []
+        for begin in range(0, len(rows), _IMAGES_AT_ONCE):  # whole images as floats are large
+            part = slice(begin, begin + _IMAGES_AT_ONCE)
+            source = level[index[part]].float().div_(255)
+            pieces.append(
+                functional.grid_sample(source, grid[part], padding_mode="border", align_corners=False)
+            )
+        return torch.cat(pieces) if pieces else grid.new_zeros(0, 1, tall, broad)
 
 
 def _on_device(frames: Frames, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

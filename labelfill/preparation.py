@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from labelfill.dataset import Dataset
 from labelfill.errors import DataError, UsageError
-from labelfill.images import content_ids
+from labelfill.images import Images, content_ids, fingerprint
 from labelfill.place import listed
-from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split
+from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
 from labelfill.schema import declared_mirror_partners, mirror_partners
 from labelfill.settings import TableSettings
 from labelfill.shape import mirror_fits
@@ -58,20 +59,23 @@ class Preparation:
 
     @property
     def training(self) -> Mask:
-        return self.parts == TRAINING
+        rows: Mask = self.parts == TRAINING
+        return rows
 
     @property
     def validation(self) -> Mask:
-        return self.parts == VALIDATION
+        rows: Mask = self.parts == VALIDATION
+        return rows
 
     @property
     def evaluation(self) -> Mask:
-        return self.parts == EVALUATION
+        rows: Mask = self.parts == EVALUATION
+        return rows
 
 
 def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int) -> Preparation:
     """Group, split and fold the rows; the split is made once and kept in the run directory."""
-    labelled = dataset.table.observed.all(axis=2)
+    labelled = dataset.table.labelled
     groups = _groups(dataset, table, labelled)
     group_of = groups.assign(labelled, declared_sources(dataset, groups))
     assert dataset.images is not None, "the stages read tables with images only"
@@ -81,10 +85,21 @@ def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int
     parts = run.split(
         dataset.table.rows,
         lambda: make_split(image_ids, patterns.reshape(-1).astype(np.int64), seed, together),
+        of={
+            **rows_fingerprint(dataset.images, dataset.table.observed),
+            "group column": table.group_column,
+            "seed": seed,
+        },
     )
-    folds, count = _folds(parts, image_ids if together is None else together, labelled, seed)
+    folds, count = _folds(parts, rows_together(image_ids, together), labelled, seed)
     reference = reference_groups(labelled, group_of, len(groups.names))
     return Preparation(groups, group_of, reference, parts, folds, count)
+
+
+def rows_fingerprint(images: Images, observed: Mask) -> dict[str, str]:
+    """What tells whether a run's split belongs to these images (n, H, W) and observed coordinates (n, K, 2)."""
+    cells = hashlib.sha256(np.packbits(observed).tobytes()).hexdigest()
+    return {"images": fingerprint(images), "observed": cells}
 
 
 def _groups(dataset: Dataset, table: TableSettings, labelled: Mask) -> SourceGroups:
@@ -106,16 +121,19 @@ def declared_sources(dataset: Dataset, groups: SourceGroups) -> list[str] | None
 def _column(dataset: Dataset, name: str, option: str) -> list[str]:
     if name not in dataset.table.extra:
         have = listed(sorted(dataset.table.extra)) or "none"
-        raise DataError(f"{dataset.table.path} has no column {name!r} for {option}; its other columns: {have}")
+        raise DataError(
+            f"{dataset.table.path} has no column {name!r} for {option}; its other columns: {have}"
+        )
     return dataset.table.extra[name]
 
 
 def _column_ids(dataset: Dataset, name: str | None) -> Integers | None:
     if name is None:
         return None
-    values = np.unique(np.array(_column(dataset, name, "--group-column")), return_inverse=True)[1]
-    ids: Integers = values.reshape(-1).astype(np.int64)
-    return ids
+    values = np.array([value.strip() for value in _column(dataset, name, "--group-column")])
+    ids: Integers = np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    # A row that names no group belongs together with no other.
+    return np.where(values == "", len(ids) + np.arange(len(ids)), ids)
 
 
 def _folds(parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int) -> tuple[Integers, int]:
@@ -125,15 +143,18 @@ def _folds(parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int) ->
     labels = labelled[training].sum(axis=0)[incomplete]
     trainable = labels[labels >= LEAST_LABELS]
     count = _FOLDS_LOW_DATA if len(trainable) and trainable.min() < LOW_DATA else _FOLDS
-    distinct, which = np.unique(ids, return_inverse=True)
+    # Training rows alone, in their order: what other rows hold has no say in the folds.
+    _, first, which = np.unique(ids[training], return_index=True, return_inverse=True)
+    cluster = np.argsort(np.argsort(first))[which.reshape(-1)]
     generator = np.random.default_rng(random_key(seed, "folds"))
     # Rows with many labels are rare in some tables: they are spread evenly over the folds.
-    richness = np.zeros(len(distinct))
-    np.maximum.at(richness, which.reshape(-1), labelled.sum(axis=1))
-    order = np.lexsort((generator.random(len(distinct)), -richness))
-    fold_of = np.empty(len(distinct), np.int64)
-    fold_of[order] = np.arange(len(distinct)) % count
-    folds: Integers = np.where(training, fold_of[which.reshape(-1)], -1)
+    richness = np.zeros(len(first))
+    np.maximum.at(richness, cluster, labelled[training].sum(axis=1))
+    order = np.lexsort((generator.random(len(first)), -richness))
+    fold_of = np.empty(len(first), np.int64)
+    fold_of[order] = np.arange(len(first)) % count
+    folds: Integers = np.full(len(parts), -1, np.int64)
+    folds[training] = fold_of[cluster]
     return folds, count
 
 
@@ -157,7 +178,8 @@ def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> 
             return None
     else:
         partners = declared_mirror_partners(schema.keypoints, read_mirror_pairs(Path(setting)))
-    held_out = parts != TRAINING
+    usable = parts != EVALUATION
+    labels, held_out = labels[usable], (parts == VALIDATION)[usable]
     noise = np.where(np.isfinite(labels), 0.0, np.inf)
     if not mirror_fits(labels, noise, held_out, schema, partners):
         _log.info("mirrored rows are not used: mirrored shapes do not look like the table's own")
@@ -170,13 +192,17 @@ def read_mirror_pairs(path: Path) -> list[tuple[str, str]]:
     try:
         lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--mirror-pairs {path} cannot be read ({error}); give auto, none or a file") from error
+        raise UsageError(
+            f"--mirror-pairs {path} cannot be read ({error}); give auto, none or a file"
+        ) from error
     pairs = []
     for number, line in enumerate(lines, 1):
         names = [name.strip() for name in line if name.strip()]
         if not names:
             continue
         if len(names) != 2:
-            raise DataError(f"{path}, line {number}: found {','.join(line)!r}, expected two keypoints LEFT,RIGHT")
+            raise DataError(
+                f"{path}, line {number}: found {','.join(line)!r}, expected two keypoints LEFT,RIGHT"
+            )
         pairs.append((names[0], names[1]))
     return pairs

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -77,12 +76,20 @@ class View:
         return asdict(self)
 
 
-def patch_view(keypoint: int, expected: Expected, prior: ShapePrior, schema: KeypointSchema, size: int) -> View:
+def patch_view(
+    keypoint: int, expected: Expected, prior: ShapePrior, schema: KeypointSchema, size: int
+) -> View:
     """A patch around one keypoint, wide enough for the prior's errors on rows like `expected`."""
     sigma = float(np.sqrt(np.mean(expected.sigma[:, keypoint] ** 2)))
     radius95 = 2.448 * sigma  # of a round Gaussian in the plane
     half = max(_PATCH_REACH * prior.extent, _ERRORS_IN_PATCH * radius95, 4.0)
-    return View(keypoint, False, size, min(half, max(schema.image_size.height, schema.image_size.width) / 2), max(sigma, 0.25))
+    return View(
+        keypoint,
+        False,
+        size,
+        min(half, max(schema.image_size.height, schema.image_size.width) / 2),
+        max(sigma, 0.25),
+    )
 
 
 def face_view(expected: Expected, prior: ShapePrior, schema: KeypointSchema) -> View:
@@ -142,11 +149,15 @@ class Seen:
     scale: Array
 
 
-def look(view: View, rows: Integers, mirrored: Mask, expected: Expected, prior: ShapePrior, schema: KeypointSchema) -> Seen:
+def look(
+    view: View, rows: Integers, mirrored: Mask, expected: Expected, prior: ShapePrior, schema: KeypointSchema
+) -> Seen:
     """Frames for rows of which `expected` is known, centred where the regressor's keypoint is expected."""
     if view.whole_image:
         count = len(rows)
-        frames = Frames(np.tile(schema.image_size.centre, (count, 1)), np.full(count, view.half), np.zeros(count))
+        frames = Frames(
+            np.tile(schema.image_size.centre, (count, 1)), np.full(count, view.half), np.zeros(count)
+        )
         return Seen(rows, mirrored, frames, expected, np.ones(count))
     scale, angle = upright(expected, prior.mean)
     centre = expected.xy.mean(axis=1) if view.keypoint is None else expected.xy[:, view.keypoint]
@@ -160,8 +171,10 @@ def make_network(view: View, keypoints: int) -> nn.Module:
     return FaceRegressor(answered, view.size, 0 if view.whole_image else 3 * keypoints)
 
 
-def _inputs(view: View, seen: Seen, pyramid: Pyramid, prior: ShapePrior, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
-    patches = pyramid.cut(seen.rows, seen.mirrored, seen.frames, view.size)
+def _inputs(
+    view: View, seen: Seen, pyramid: Pyramid, prior: ShapePrior, generator: torch.Generator | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    patches = pyramid.cut(seen.rows, seen.mirrored, seen.frames, view.size, view.half)
     if generator is not None:
         patches = photometric_jitter(patches, generator)
     if view.keypoint is not None or view.whole_image:
@@ -205,7 +218,14 @@ def _sample(evidence: Evidence, sought: Mask, rows: Mask) -> _Sample:
 
 
 def _examples(
-    view: View, sample: _Sample, bank: PatternBank, evidence: Evidence, pyramid: Pyramid, key: int, *, jitter: bool
+    view: View,
+    sample: _Sample,
+    bank: PatternBank,
+    evidence: Evidence,
+    pyramid: Pyramid,
+    key: int,
+    *,
+    jitter: bool,
 ) -> Examples:
     """One epoch's examples: labels hidden as in rows to be filled, patches cut where such rows' would be."""
     generator = np.random.default_rng(key)
@@ -224,7 +244,13 @@ def _examples(
         xy = expected.xy.copy()
         xy[:, view.keypoint] = truth[:, view.keypoint] - error
         seen = look(view, sample.rows, sample.mirrored, expected, evidence.prior, evidence.schema)
-        seen = Seen(seen.rows, seen.mirrored, Frames(xy[:, view.keypoint], seen.frames.half, seen.frames.angle), Expected(xy, expected.covariance), seen.scale)
+        seen = Seen(
+            seen.rows,
+            seen.mirrored,
+            Frames(xy[:, view.keypoint], seen.frames.half, seen.frames.angle),
+            Expected(xy, expected.covariance),
+            seen.scale,
+        )
     else:
         seen = look(view, sample.rows, sample.mirrored, expected, evidence.prior, evidence.schema)
     if jitter:
@@ -239,7 +265,9 @@ def _examples(
     return _targets(view, sample, borrowed, seen, inputs, facts)
 
 
-def _targets(view: View, sample: _Sample, borrowed: Anchors, seen: Seen, inputs: torch.Tensor, facts: torch.Tensor) -> Examples:
+def _targets(
+    view: View, sample: _Sample, borrowed: Anchors, seen: Seen, inputs: torch.Tensor, facts: torch.Tensor
+) -> Examples:
     which = slice(None) if view.keypoint is None else slice(view.keypoint, view.keypoint + 1)
     base = _base(view, seen)[:, which]
     offset = np.nan_to_num(sample.anchors.xy[:, which] - base)
@@ -247,9 +275,13 @@ def _targets(view: View, sample: _Sample, borrowed: Anchors, seen: Seen, inputs:
     weight = sample.anchors.exact[:, which].astype(np.float64)
     if view.keypoint is None and not view.whole_image:
         weight[(borrowed.noise == 0).all(axis=2)] = 0.0  # what a row is told exactly is nothing to learn
+
     def move(values: Array) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(inputs.device)
-    return Examples(inputs, facts, move(target), move(weight), move(seen.frames.half * view.spread / view.half))
+
+    return Examples(
+        inputs, facts, move(target), move(weight), move(seen.frames.half * view.spread / view.half)
+    )
 
 
 def _base(view: View, seen: Seen) -> Array:
@@ -259,16 +291,19 @@ def _base(view: View, seen: Seen) -> Array:
     return seen.expected.xy
 
 
-def sought_keypoints(view: View, bank: PatternBank) -> Mask:
+def sought_keypoints(view: View, bank: PatternBank, labelled: Mask | None = None) -> Mask:
     """(K,): a row is worth learning from if it labels one of these.
 
     For a regressor of all keypoints: those that most rows to be filled lack. Rows that label only what
-    such rows label too would teach it nothing.
+    such rows label too would teach it nothing; nor does what no row labels (K,).
     """
     keypoints = bank.noise.shape[1]
     if view.keypoint is not None:
-        return np.arange(keypoints) == view.keypoint
+        own: Mask = np.arange(keypoints) == view.keypoint
+        return own
     lacking: Mask = (~np.isfinite(bank.noise).all(axis=2)).mean(axis=0) >= 0.5
+    if labelled is not None:
+        lacking &= labelled
     return lacking if lacking.any() else np.ones(keypoints, bool)
 
 
@@ -297,7 +332,7 @@ def train_folds(
         From a fold to the file of its unfinished state.
     """
     pyramid = Pyramid(evidence.images, device)
-    sought = sought_keypoints(view, bank)
+    sought = sought_keypoints(view, bank, evidence.anchors.exact[evidence.training].any(axis=0))
     held_out = _sample(evidence, sought, evidence.validation)
     validation = None
     if len(held_out.rows):
@@ -379,7 +414,13 @@ def answer(
     which = slice(None) if view.keypoint is None else slice(view.keypoint, view.keypoint + 1)
     for begin in range(0, len(rows), 512):  # patches of all rows at once might not fit
         part = np.arange(begin, min(begin + 512, len(rows)))
-        piece = Seen(rows[part], mirrored[part], frames.take(part), Expected(seen.expected.xy[part], seen.expected.covariance[part]), seen.scale[part])
+        piece = Seen(
+            rows[part],
+            mirrored[part],
+            frames.take(part),
+            Expected(seen.expected.xy[part], seen.expected.covariance[part]),
+            seen.scale[part],
+        )
         inputs, facts = _inputs(view, piece, pyramid, prior, None)
         out = answers(network, inputs, facts).double().cpu().numpy()
         scale = view.spread / view.half

@@ -148,10 +148,18 @@ def declared_mirror_partners(keypoints: Sequence[str], pairs: Sequence[tuple[str
 
 @dataclass(frozen=True)
 class KeypointSchema:
-    """What a table's coordinates mean: keypoint names in order, and the image they lie on."""
+    """What a table's coordinates mean: keypoint names in order, and the image they lie on.
+
+    Attributes
+    ----------
+    mirror_shift
+        By how many px labels lie right of what they mark, as `labelfill.mirroring` finds it; only
+        mirroring needs to know.
+    """
 
     keypoints: tuple[str, ...]
     image_size: ImageSize
+    mirror_shift: float = 0.0
 
     @property
     def count(self) -> int:
@@ -177,7 +185,7 @@ class KeypointSchema:
         """Coordinates ``(..., K, 2)`` in px of the mirrored image; NaN where there is no partner."""
         order = np.asarray(partners)
         mirrored = np.where((order >= 0)[:, None], xy[..., order, :], np.nan)
-        mirrored[..., 0] = (self.image_size.width - 1) - mirrored[..., 0]
+        mirrored[..., 0] = (self.image_size.width - 1) + 2 * self.mirror_shift - mirrored[..., 0]
         return mirrored
 
     def on_image(self, xy: Array) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ _LEAST_OFFSET_SHARE = 0.02
 _Z99 = 2.576
 _MOST_SUBSETS_OF = 12
 _RIDGE = 3e-3
+# However good the regressor looks, an offset varies at least by this share of what is seen to vary.
+_LEAST_GUESS_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def find_agreement(
     labels
         (n, K, 2), px.
     in_group, in_reference
-        (n,): the groups' rows; none of the reference rows was used for `prior`, if there are enough.
+        (n,): the groups' rows.
     """
     labelled: Mask = np.all(np.isfinite(labels), axis=2)
     counts = np.minimum(labelled[in_group].sum(0), labelled[in_reference].sum(0))
@@ -268,11 +270,12 @@ def _coordinates(keypoints: Integers) -> Integers:
 
 @dataclass(frozen=True)
 class ConventionOffset:
-    """By how much a group's labels of a keypoint differ from the reference convention, and the way back.
+    """By how much a group's labels of a keypoint differ from the reference convention, and the ways between.
 
-    The way back is fused from two estimates per row, by inverse variance: the label minus an offset
-    that is a linear function of where the row's labels lie, and what the reference group's own
-    regressor answers without that label.
+    A label minus the mean offset is a first guess of the position in the reference convention; how
+    far such guesses err is `guess_variance`, since the offset varies with pose. A regressor of the
+    reference group then looks at the image with that guess as a noisy anchor: its answer is the anchor
+    that everything else uses, with `noise`.
 
     Attributes
     ----------
@@ -282,14 +285,12 @@ class ConventionOffset:
         Rows it was measured on.
     claimed
         Whether the interval excludes the smallest offset worth claiming.
+    guess_variance, noise
+        (2,), px²: of the label minus the mean offset, and of the regressor's answer.
     anchors
-        (A,): agreed keypoints, the inputs of the linear functions together with the label.
-    to_reference
-        (2A + 3, 2): label minus reference position, from anchors, label and 1.
+        (A,): agreed keypoints, the inputs of `to_group` together with the position.
     to_group
         (2A + 3, 2): label minus reference position, from anchors, reference position and 1.
-    label_variance, answer_variance
-        (2,), px²: of the two estimates.
     """
 
     group: int
@@ -299,33 +300,20 @@ class ConventionOffset:
     interval: Array
     rows: int
     claimed: bool
-    anchors: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
-    to_reference: Array = field(default_factory=lambda: np.zeros((3, 2)))
-    to_group: Array = field(default_factory=lambda: np.zeros((3, 2)))
-    label_variance: Array = field(default_factory=lambda: np.ones(2))
-    answer_variance: Array = field(default_factory=lambda: np.ones(2))
+    guess_variance: Array
+    noise: Array
+    anchors: Integers
+    to_group: Array
 
-    @property
-    def noise(self) -> Array:
-        """(2,), px²: variance of the fused position."""
-        return 1.0 / (1.0 / self.label_variance + 1.0 / self.answer_variance)
-
-    def fuse(self, labels: Array, answer: Array) -> Array:
-        """(n, 2) px: positions in the reference convention, from labels (n, K, 2) and answers (n, 2)."""
-        own = labels[:, self.keypoint]
-        moved = own - self._shift(labels, own, self.to_reference)
-        weight = self.noise / self.label_variance
-        fused: Array = weight * moved + (1 - weight) * answer
-        return fused
+    def guess(self, labels: Array) -> Array:
+        """(n, 2) px: labels (n, K, 2) of the keypoint, moved by the mean offset."""
+        guess: Array = labels[:, self.keypoint] - self.mean
+        return guess
 
     def in_group(self, labels: Array, position: Array) -> Array:
         """(n, 2) px: reference positions (n, 2) as the group would label them."""
-        return position + self._shift(labels, position, self.to_group)
-
-    def _shift(self, labels: Array, point: Array, coefficients: Array) -> Array:
-        """(n, 2) px: label minus reference position; the mean offset where an anchor is not labelled."""
-        shift = _design(labels, self.anchors, point) @ coefficients
-        return np.where(_complete(labels, self.anchors)[:, None], shift, self.mean)
+        shift = _design(labels, self.anchors, position) @ self.to_group
+        return position + np.where(_complete(labels, self.anchors)[:, None], shift, self.mean)
 
 
 def _complete(labels: Array, anchors: Integers) -> Mask:
@@ -361,39 +349,38 @@ def measure_offset(
     rows
         (m,): rows of the group that label the keypoint; none was trained on.
     answer
-        (m, 2), px: what the reference group's regressor answers there.
+        (m, 2), px: what the reference group's regressor answers there, without seeing the label.
     reference_residual
         (r, 2), px: label minus answer on rows of the reference group that were held out.
     extent
         Of the face, px.
     """
     difference = labels[rows, keypoint] - answer
-    bias = reference_residual.mean(axis=0) if len(reference_residual) else np.zeros(2)
+    held_out = len(reference_residual) > 0
+    bias = reference_residual.mean(axis=0) if held_out else np.zeros(2)
     mean = difference.mean(axis=0) - bias
+    spread = difference.var(axis=0)
+    own_error = reference_residual.var(axis=0) if held_out else np.zeros(2)
     error = np.sqrt(
-        difference.var(axis=0, ddof=1) / len(difference)
-        + (reference_residual.var(axis=0) / len(reference_residual) if len(reference_residual) else 0.0)
+        spread / max(len(difference) - 1, 1) + (own_error / len(reference_residual) if held_out else 0.0)
     )
     interval = np.stack([mean - _Z99 * error, mean + _Z99 * error])
     surely = np.maximum(np.abs(mean) - _Z99 * error, 0.0)
     claimed = len(rows) >= LEAST_ROWS and float(np.hypot(*surely)) > least_offset(extent)
+    # What scatters between label and answer is the answer's error and the offset's own variation.
+    guess_variance = np.maximum(spread - own_error, _LEAST_GUESS_SHARE * spread)
     anchors = np.flatnonzero(agreement.agreed)
-    own = labels[rows]
-    residual = difference - bias
-    complete = _complete(own, anchors)
-    to_reference = _ridge(_design(own, anchors, own[:, keypoint])[complete], residual[complete], mean)
-    to_group = _ridge(_design(own, anchors, answer + bias)[complete], residual[complete], mean)
-    answer_variance = np.maximum(
-        (reference_residual - bias).var(axis=0) if len(reference_residual) else difference.var(axis=0), 0.04
-    )
-    # The residual of the linear offset holds the answer's error too; what is left is the label's own.
-    linear = _design(own, anchors, own[:, keypoint]) @ to_reference
-    left = (residual - np.where(complete[:, None], linear, mean)).var(axis=0)
-    label_variance = np.maximum(left - answer_variance, 0.15 * left)
     return ConventionOffset(
         agreement.group, agreement.reference, keypoint, mean, interval, len(rows), claimed,
-        anchors, to_reference, to_group, label_variance, answer_variance,
+        guess_variance, guess_variance, anchors, to_group_map(labels[rows], anchors, answer + bias, keypoint, mean),
     )  # fmt: skip
+
+
+def to_group_map(labels: Array, anchors: Integers, position: Array, keypoint: int, mean: Array) -> Array:
+    """(2A + 3, 2): how labels (m, K, 2) of a group depart from reference positions (m, 2), by pose."""
+    complete = _complete(labels, anchors)
+    difference = labels[:, keypoint] - position
+    return _ridge(_design(labels, anchors, position)[complete], difference[complete], mean)
 
 
 def _ridge(design: Array, target: Array, mean: Array) -> Array:
@@ -401,7 +388,7 @@ def _ridge(design: Array, target: Array, mean: Array) -> Array:
     # Too few rows tell of no dependence on pose.
     if len(design) < LEAST_ROWS:
         return np.concatenate([np.zeros((design.shape[1] - 1, 2)), mean[None]])
-    penalty = _RIDGE * len(design) * np.maximum(design.var(axis=0), 1e-6)
+    penalty: Array = np.maximum(design.var(axis=0), 1e-6) * (_RIDGE * len(design))
     penalty[-1] = 0.0
     solution: Array = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ target)
     return solution

@@ -271,7 +271,9 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, chunk: int = 1
             facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
         pieces.append(network(piece, facts)[: chunk - missing])
     if not pieces:
-        nothing: Tensor = network(inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1]))
+        nothing: Tensor = network(
+            inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
+        )
         return nothing[:0]
     return torch.cat(pieces)
 
@@ -310,7 +312,10 @@ def _resume(
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = tensor.to(device)
+        parts.setdefault(part, {})[rest] = tensor.to(device)
+    fresh = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+    if fresh != {name: (tensor.shape, tensor.dtype) for name, tensor in parts["network"].items()}:
+        return 0, {}  # left by another version, whose networks are built otherwise
     network.load_state_dict(parts["network"])
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in parts["optimizer"].items():

@@ -57,7 +57,12 @@ class UnitTrainer:
     """Trains units, skips those that are finished, and writes each as soon as it is."""
 
     def __init__(
-        self, run: RunDirectory, settings: KeypointModelSettings, seed: int, device: torch.device, progress: bool
+        self,
+        run: RunDirectory,
+        settings: KeypointModelSettings,
+        seed: int,
+        device: torch.device,
+        progress: bool,
     ) -> None:
         self._run, self._settings, self._seed = run, settings, seed
         self._device, self._progress = device, progress
@@ -105,7 +110,8 @@ class UnitTrainer:
 def _example_count(unit: Unit, evidence: Evidence) -> int:
     """About how many examples one fold's model learns from."""
     labelled = evidence.anchors.exact[evidence.training]
-    count = int(labelled[:, sought_keypoints(unit.view, unit.bank)].any(axis=1).sum())
+    sought = sought_keypoints(unit.view, unit.bank, labelled.any(axis=0))
+    count = int(labelled[:, sought].any(axis=1).sum())
     mirrored = 1 if evidence.partners is None else 2
     return max(round(count * mirrored * (1 - 1 / evidence.fold_count)), 1)
 
@@ -124,8 +130,17 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
         return
     from joblib import Parallel, delayed
 
-    largest_first = sorted(range(len(jobs)), key=lambda i: -_example_count(jobs[i].unit, jobs[i].evidence) * jobs[i].plan.epochs * (3 if jobs[i].unit.view.keypoint is None else 1))
-    parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
+    largest_first = sorted(
+        range(len(jobs)),
+        key=lambda i: (
+            -_example_count(jobs[i].unit, jobs[i].evidence)
+            * jobs[i].plan.epochs
+            * (3 if jobs[i].unit.view.keypoint is None else 1)
+        ),
+    )
+    parallel = Parallel(
+        n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
+    )
     for number, fitted in parallel(delayed(_numbered)(i, jobs[i]) for i in largest_first):
         yield jobs[number], fitted
 

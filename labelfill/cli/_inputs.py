@@ -60,15 +60,45 @@ def open_run(settings: Resolver, *sections: type[Settings], begun: bool) -> Iter
         yield run
 
 
-def read_run_table(run: RunDirectory, path: Path, table: TableSettings, *, show_progress: bool) -> Dataset:
-    """A table with keypoints and images, by the image size given, else the run's, else the one assumed."""
+def read_run_table(
+    run: RunDirectory, path: Path, table: TableSettings, *, to_fill: bool = False, show_progress: bool
+) -> Dataset:
+    """A table with keypoints and images, by the image size given, else the run's, else the one assumed.
+
+    Parameters
+    ----------
+    to_fill
+        Whether the run's models are to fill it: any table, then, has the run's image size; otherwise only
+        the one that the run was begun with.
+    """
     from labelfill.dataset import read_dataset
 
-    recorded = run.manifest.get("input", {}).get("image_size")
+    begun_with = run.manifest.get("input", {})
+    size = table.image_size
+    if size is None and begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
+        size = ImageSize.parse(begun_with["image_size"])
     return read_dataset(
         path,
-        image_size=table.image_size or (ImageSize.parse(recorded) if recorded else None),
+        image_size=size,
+        models=run.path if to_fill and table.image_size is None else None,
         cache_dir=run.path / "cache",
         allow_outside=table.allow_outside,
         show_progress=show_progress,
     )
+
+
+def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:
+    """Refuse the run's own table, found without --data, if it is not what the models were trained on.
+
+    Raises
+    ------
+    DataError
+        Naming --data, which fills it as it now is.
+    """
+    begun_with = run.manifest.get("input")  # none in a run that stopped before its table was read
+    if begun_with and dataset.table.content_sha256 != begun_with["sha256"]:
+        path = dataset.table.path
+        raise DataError(
+            f"{path} has changed since the models in {run.path} were trained on it: train again in another "
+            f"--run-dir, or fill it as it is now by --data {path}"
+        )

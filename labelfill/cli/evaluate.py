@@ -13,6 +13,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.cli._summaries import aligned
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.schema import AXES
 
@@ -134,10 +135,7 @@ def _as_text(about: dict[str, str], result: Evaluation) -> str:
         rows.append([name, *_cells(score), *of_axes, f"{score.coordinates:,}"])
     for value, score in (result.values or {}).items():
         rows.append([f"{result.by}={value}", *_cells(score), *blank, *blank, f"{score.coordinates:,}"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells))
+    lines += aligned(rows)
     if result.mix is not None:
         weights = ",".join(f"{value}={weight:g}" for value, weight in (result.weights or {}).items())
         lines.append(f"mix {weights}: RMSE {result.mix:.3f} px")

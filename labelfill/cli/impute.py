@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table, open_run, read_run_table
+from labelfill.cli._inputs import find_table, open_run, read_run_table, refuse_changed_table
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -21,6 +21,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.cli._summaries import filling_text
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
@@ -58,7 +59,8 @@ def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=True) as run:
         summary = perform(arguments, settings, run)
-    print_result(summary, as_json=arguments.json)
+    text = filling_text(summary, settings(ImputeSettings).coverage, settings(RunSettings).run_dir)
+    print_result(summary, as_json=arguments.json, text=text)
     return exit_code(summary)
 
 
@@ -73,7 +75,10 @@ def output_path(arguments: argparse.Namespace, run: RunDirectory) -> Path:
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     run_settings, table, filling = settings(RunSettings), settings(TableSettings), settings(ImputeSettings)
     progress = show_progress(arguments)
-    dataset = read_run_table(run, find_table(table.data, run), table, show_progress=progress)
+    path = find_table(table.data, run)
+    dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
+    if table.data is None:
+        refuse_changed_table(run, dataset)
 
     from labelfill.imputation import impute
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "train_final",
     "predict",
     "evaluate",
+    "compare",
     "run",
 )
 

@@ -14,7 +14,9 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
+from labelfill.cli._summaries import prediction_text
 from labelfill.errors import EXIT_DONE
+from labelfill.schema import ImageSize
 from labelfill.settings import PredictSettings, RunSettings, TableSettings
 
 
@@ -51,13 +53,15 @@ def handle(arguments: argparse.Namespace) -> int:
     progress = not arguments.quiet
 
     from labelfill.dataset import read_dataset
-    from labelfill.final_model import predict
+    from labelfill.final_model import STAGE, predict
     from labelfill.runs import RunDirectory
 
     with RunDirectory.read_only(run_settings.run_dir) as run:
+        run.require_stage(STAGE)
         images = read_dataset(
             arguments.images,
-            image_size=table.image_size,
+            image_size=table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
+            models=run.path if table.image_size is None else None,
             cache_dir=None,
             require_keypoints=False,
             allow_outside=table.allow_outside,
@@ -72,5 +76,5 @@ def handle(arguments: argparse.Namespace) -> int:
             force=arguments.force,
             progress=progress,
         )
-    print_result(summary, as_json=arguments.json)
+    print_result(summary, as_json=arguments.json, text=prediction_text(summary))
     return EXIT_DONE

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from labelfill.cli import impute, train_final, train_keypoint_models
 from labelfill.cli._inputs import open_run
@@ -18,10 +20,12 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
+from labelfill.cli._summaries import filling_text, final_text, training_text
 from labelfill.settings import (
     FinalModelSettings,
     ImputeSettings,
     KeypointModelSettings,
+    RunSettings,
     TableSettings,
 )
 
@@ -60,10 +64,16 @@ def handle(arguments: argparse.Namespace) -> int:
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)
         results["train-final"] = train_final.perform(final, settings, run)
-    if arguments.json:
-        print_result(results, as_json=True)
-    else:
-        for name, result in results.items():
-            print(f"{name}:")
-            print_result(result, as_json=False)
+    print_result(results, as_json=arguments.json, text=_text(results, settings))
     return impute.exit_code(results["impute"])
+
+
+def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
+    run_dir = settings(RunSettings).run_dir
+    texts = (
+        training_text(results["train-keypoint-models"], run_dir, following=False),
+        filling_text(results["impute"], settings(ImputeSettings).coverage, run_dir, following=False),
+        final_text(results["train-final"], run_dir),
+    )
+    titled = zip(("keypoint models", "fill", "final network"), texts, strict=True)
+    return "\n\n".join(f"== {title}\n{text}" for title, text in titled)

@@ -19,8 +19,9 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.cli._summaries import final_text
 from labelfill.errors import EXIT_DONE
-from labelfill.settings import FinalModelSettings, RunSettings
+from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
     from labelfill.runs import RunDirectory
@@ -51,6 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_run_options(parser)
     add_device_option(parser)
+    add_settings(parser, TableSettings, "allow_outside")
     add_settings(parser, FinalModelSettings, "epochs", "batch_size", "learning_rate")
     add_settings(
         parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "single_convention"
@@ -63,7 +65,8 @@ def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=True) as run:
         summary = perform(arguments, settings, run)
-    print_result(summary, as_json=arguments.json)
+    text = final_text(summary, settings(RunSettings).run_dir)
+    print_result(summary, as_json=arguments.json, text=text)
     return EXIT_DONE
 
 
@@ -79,6 +82,7 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
         final,
         device=run_settings.device,
         seed=run_settings.seed,
+        allow_outside=settings(TableSettings).allow_outside,
         force=arguments.force,
         progress=show_progress(arguments),
     )

@@ -19,6 +19,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.cli._summaries import training_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
@@ -51,7 +52,8 @@ def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=False) as run:
         summary = perform(arguments, settings, run)
-    print_result(summary, as_json=arguments.json)
+    text = training_text(summary, settings(RunSettings).run_dir)
+    print_result(summary, as_json=arguments.json, text=text)
     return EXIT_DONE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from labelfill.dataset import cache
@@ -55,6 +55,7 @@ class _Options:
     require_keypoints: bool
     require_images: bool
     with_images: bool
+    images_beside: str | None
     allow_outside: bool
 
 
@@ -66,6 +67,8 @@ def read_dataset(
     require_keypoints: bool = True,
     require_images: bool = True,
     with_images: bool = True,
+    images_beside: Path | None = None,
+    models: Path | None = None,
     allow_outside: bool = False,
     show_progress: bool = False,
 ) -> Dataset:
@@ -82,6 +85,10 @@ def read_dataset(
         Whether a table without them is an error.
     with_images
         False leaves the images unread, which is faster.
+    images_beside
+        Another table whose folder ``image_path`` is relative to: the one of which this is a filled copy.
+    models
+        The run directory whose models ask for `image_size`, if it is not a person who states it.
     allow_outside
         Whether ``image_path`` may lead out of the table's folder.
 
@@ -94,14 +101,17 @@ def read_dataset(
         If a file cannot be read, or the cache cannot be written.
     """
     path = Path(path)
-    options = _Options(image_size, require_keypoints, require_images, with_images, allow_outside)
+    beside = None if images_beside is None else str(images_beside.resolve())
+    options = _Options(image_size, require_keypoints, require_images, with_images, beside, allow_outside)
     open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
     if cache_dir is None:
-        cached = _read(path, options, None, show_progress=show_progress)
+        cached = _read(path, options, None, models, show_progress=show_progress)
     else:
         entry = Path(cache_dir) / cache.entry_key(path, asdict(options))
-        cached = _load_fresh(entry, path, options) or _read_into(
-            entry, path, options, show_progress=show_progress
+        cached = (
+            _load_fresh(entry, path, options)
+            or _load_assumed(Path(cache_dir), path, options)
+            or _read_into(entry, path, options, models, show_progress=show_progress)
         )
     if cached.image_size_assumed and cached.images is not None:
         _log.info("%s: images of %s assumed; --image-size HxW states another size", path, cached.image_size)
@@ -116,10 +126,23 @@ def _load_fresh(entry: Path, path: Path, options: _Options) -> cache.CachedTable
     return cached
 
 
-def _read_into(entry: Path, path: Path, options: _Options, *, show_progress: bool) -> cache.CachedTable:
+def _load_assumed(cache_dir: Path, path: Path, options: _Options) -> cache.CachedTable | None:
+    """The entry of the same table read without a stated size, if it found the size that now is stated."""
+    if options.image_size is None:
+        return None
+    unstated = replace(options, image_size=None)
+    cached = _load_fresh(cache_dir / cache.entry_key(path, asdict(unstated)), path, unstated)
+    if cached is None or cached.image_size != options.image_size:
+        return None
+    return replace(cached, image_size_assumed=False)
+
+
+def _read_into(
+    entry: Path, path: Path, options: _Options, models: Path | None, *, show_progress: bool
+) -> cache.CachedTable:
     before = _signature(path)
     with cache.new_entry(entry) as folder:
-        cached = _read(path, options, folder / cache.IMAGES, show_progress=show_progress)
+        cached = _read(path, options, folder / cache.IMAGES, models, show_progress=show_progress)
         cache.save(folder, cached)
         if _signature(path) != before:
             raise DataError(f"{path} changed while it was read; run the command again once it is complete")
@@ -130,11 +153,11 @@ def _read_into(entry: Path, path: Path, options: _Options, *, show_progress: boo
 
 
 def _read(
-    path: Path, options: _Options, images_path: Path | None, *, show_progress: bool
+    path: Path, options: _Options, images_path: Path | None, models: Path | None, *, show_progress: bool
 ) -> cache.CachedTable:
     """Parse the table; the images go to `images_path`, or into memory."""
     with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
-        pixels = PixelText(path, options.image_size, store)
+        pixels = PixelText(path, options.image_size, store, models)
         table = read_table(
             path,
             image_sink=pixels if options.with_images else None,
@@ -146,7 +169,7 @@ def _read(
         if options.with_images and table.image_column == IMAGE_COLUMN:
             images = pixels.finish()
         elif options.with_images and table.image_column == IMAGE_PATH_COLUMN:
-            images = _load_files(table, options, store, show_progress=show_progress)
+            images = _load_files(table, options, store, models, show_progress=show_progress)
     size = (
         ImageSize(*images.shape[1:]) if images is not None else options.image_size or smallest_square(table)
     )
@@ -155,22 +178,34 @@ def _read(
     return cache.CachedTable(table, images, size, assumed, _fingerprint(table, options))
 
 
-def _load_files(table: KeypointTable, options: _Options, store: ImageStore, *, show_progress: bool) -> Images:
+def _load_files(
+    table: KeypointTable, options: _Options, store: ImageStore, models: Path | None, *, show_progress: bool
+) -> Images:
     images = load_image_files(
         table.path,
         table.extra[IMAGE_PATH_COLUMN],
         table.lines,
+        beside=_beside(table, options),
         allow_outside=options.allow_outside,
         show_progress=show_progress,
         store=store,
     )
     size = ImageSize(*images.shape[1:])
     if options.image_size not in (None, size):
+        if models is not None:
+            raise DataError(
+                f"{table.path}: its image files are {size}, the models in {models} are for "
+                f"{options.image_size}; train models for it in another --run-dir"
+            )
         raise DataError(
             f"{table.path}: its image files are {size}, not {options.image_size} as --image-size says; "
             "leave the option out, image files tell their own size"
         )
     return images
+
+
+def _beside(table: KeypointTable, options: _Options) -> Path:
+    return table.path if options.images_beside is None else Path(options.images_beside)
 
 
 def _fingerprint(table: KeypointTable, options: _Options) -> str:
@@ -180,7 +215,7 @@ def _fingerprint(table: KeypointTable, options: _Options) -> str:
     sha256 = hashlib.sha256()
     for name in table.extra[IMAGE_PATH_COLUMN]:
         try:
-            file = image_file("", table.path, name, allow_outside=options.allow_outside)
+            file = image_file("", _beside(table, options), name, allow_outside=options.allow_outside)
             sha256.update(f"{str(file)!a} {_signature(file)}\n".encode())
         except (DataError, StorageError):
             return "unreadable"  # reading the images again says what is wrong

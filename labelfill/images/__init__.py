@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labelfill.images.equalization import Equalization, equalize
 from labelfill.images.files import MAX_IMAGE_PIXELS, image_file, load_image_files
-from labelfill.images.identity import content_ids, exact_ids
+from labelfill.images.identity import content_ids, exact_ids, fingerprint
 from labelfill.images.pixel_text import PixelText, likely_sizes
 from labelfill.images.storage import FileStore, Images, ImageStore, MemoryStore
 
@@ -19,6 +19,7 @@ __all__ = [
     "content_ids",
     "equalize",
     "exact_ids",
+    "fingerprint",
     "image_file",
     "likely_sizes",
     "load_image_files",

@@ -27,6 +27,7 @@ def load_image_files(
     relative_paths: Sequence[str],
     lines: Sequence[int] | NDArray[np.int64],
     *,
+    beside: Path | None = None,
     allow_outside: bool = False,
     show_progress: bool = False,
     store: ImageStore | None = None,
@@ -41,6 +42,8 @@ def load_image_files(
         Paths are relative to its folder.
     lines
         1-based line of each row, for error messages.
+    beside
+        Another table whose folder paths are relative to.
     allow_outside
         Take paths that lead out of the table's folder.
 
@@ -55,9 +58,8 @@ def load_image_files(
     paths = bar(relative_paths, desc="reading images", unit="image", show=show_progress)
     for row, (name, line) in enumerate(zip(paths, lines, strict=True)):
         where = place(table_path, row=row, line=int(line), column=_COLUMN)
-        image = _grey(
-            where, name, _read(where, name, image_file(where, table_path, name, allow_outside=allow_outside))
-        )
+        file = image_file(where, beside or table_path, name, allow_outside=allow_outside)
+        image = _grey(where, name, _read(where, name, file))
         size = ImageSize(*image.shape)
         if first is None:
             first = (name, size)

@@ -35,10 +35,15 @@ class PixelText:
         Of every image; None assumes a square, from the first row.
     store
         Gets one image per row.
+    models
+        The run directory whose models ask for that size, if it is not a person who states it.
     """
 
-    def __init__(self, table_path: Path, image_size: ImageSize | None, store: ImageStore) -> None:
+    def __init__(
+        self, table_path: Path, image_size: ImageSize | None, store: ImageStore, models: Path | None = None
+    ) -> None:
         self.assumed = image_size is None
+        self._models = models
         self._path = table_path
         self._size = image_size
         self._store = store
@@ -97,7 +102,7 @@ class PixelText:
         if self._size is None:
             self._size = _square(len(pixels))
         elif len(pixels) != self._size.pixels:
-            raise _BadPixels(_wrong_number(len(pixels), self._size, assumed=self.assumed))
+            raise _BadPixels(_wrong_number(len(pixels), self._size, self._models, assumed=self.assumed))
         return pixels
 
 
@@ -174,8 +179,14 @@ def likely_sizes(count: int, most: int = 3) -> list[ImageSize]:
     return sizes[:most]
 
 
-def _wrong_number(count: int, expected: ImageSize, *, assumed: bool) -> str:
+def _wrong_number(count: int, expected: ImageSize, models: Path | None, *, assumed: bool) -> str:
     why = "as in the first row" if assumed else "the size asked for"
+    if models is not None:
+        return (
+            f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, which the "
+            f"models in {models} are for); complete the row, or train models for other images in another "
+            "--run-dir"
+        )
     found = f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, {why})"
     sizes = [str(size) for size in likely_sizes(count)]
     hint = (

@@ -22,6 +22,7 @@ from labelfill.runs._split import (
     VALIDATION,
     load_split,
     make_split,
+    rows_together,
     save_split,
 )
 from labelfill.runs._stages import StageState
@@ -39,6 +40,7 @@ __all__ = [
     "make_folder",
     "make_split",
     "remove_orphans_of",
+    "rows_together",
     "safe_file_name",
     "save_split",
     "sha256_file",

@@ -22,7 +22,7 @@ from labelfill.errors import ModelError, StorageError
 from labelfill.runs._artefacts import Artefacts
 from labelfill.runs._files import make_folder, remove_orphans, sha256_file, storage_error, write_bytes
 from labelfill.runs._lock import RunLock
-from labelfill.runs._manifest import MANIFEST_FILE, json_value, load_manifest, now
+from labelfill.runs._manifest import MANIFEST_FILE, Json, json_value, load_manifest, now
 from labelfill.runs._split import Parts, load_split, save_split
 from labelfill.runs._stages import Stages
 from labelfill.settings import Settings
@@ -109,18 +109,21 @@ class RunDirectory(Stages, Artefacts):
         except OSError as error:
             raise storage_error(error, path) from error
 
-    def split(self, rows: int, make: Callable[[], Parts]) -> Parts:
-        """The run's split of a table of `rows` rows: ``split.csv``, made once and verified ever after."""
+    def split(self, rows: int, make: Callable[[], Parts], of: Mapping[str, Json] | None = None) -> Parts:
+        """The run's split of a table of `rows` rows: ``split.csv``, made once and verified ever after.
+
+        `of` says what is split and by what; a split of something else is made anew.
+        """
         path = self.path / "split.csv"
         recorded = self.manifest.get("split")
-        if recorded is not None and path.is_file():
+        if recorded is not None and path.is_file() and recorded.get("of") == json_value(of):
             if sha256_file(path) != recorded["sha256"]:
                 raise ModelError(f"{path} was changed after it was made; choose another --run-dir")
             return load_split(path, rows)
         parts = make()
         self.check_writable()
         save_split(path, parts)
-        self.note(split={"sha256": sha256_file(path), "rows": rows})
+        self.note(split={"sha256": sha256_file(path), "rows": rows, "of": of})
         return parts
 
 

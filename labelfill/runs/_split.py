@@ -43,7 +43,7 @@ def make_split(image_ids: Integers, patterns: Integers, seed: int, groups: Integ
     if rows < 2:
         return parts
     generator = np.random.default_rng([seed, 0x5B117])
-    clusters = _clusters(image_ids, groups)
+    clusters = rows_together(image_ids, groups)
     evaluation = min(_MOST_EVALUATION_ROWS, rows // 10)
     validation = round((rows - evaluation) * _VALIDATION_SHARE)
     members = _members(clusters)
@@ -55,8 +55,8 @@ def make_split(image_ids: Integers, patterns: Integers, seed: int, groups: Integ
     return parts
 
 
-def _clusters(image_ids: Integers, groups: Integers | None) -> Integers:
-    """(n,) the number of the cluster of rows that must stay together."""
+def rows_together(image_ids: Integers, groups: Integers | None) -> Integers:
+    """(n,) the number of the cluster of rows that must stay together: same image or same group."""
     _, images = np.unique(image_ids, return_inverse=True)
     if groups is None:
         return images.astype(np.int64)

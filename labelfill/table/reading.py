@@ -80,6 +80,11 @@ class KeypointTable:
         return len(self.lines)
 
     @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(n, K): keypoints of which both coordinates are stated."""
+        return self.observed[..., 0] & self.observed[..., 1]
+
+    @property
     def observed(self) -> NDArray[np.bool_]:
         """(n, K, 2): which coordinates the table states."""
         return ~np.isnan(self.labels)

@@ -1,0 +1,95 @@
+"""Pictures with points drawn on them, as SVG that holds its picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.report.pages import Markup, element
+from labelfill.schema import Array, ImageSize
+
+Marker = Literal["label", "doubtful", "suggested"]
+
+# Okabe & Ito, bright enough for grey pictures; each marker has a shape of its own and a dark outline.
+COLOURS: dict[Marker, str] = {"label": "#56b4e9", "doubtful": "#ff8c42", "suggested": "#f0e442"}
+_OUTLINE = "#000000"
+_LARGEST_SIDE = 192  # px: pictures are shrunk to this, so that pages stay small
+_MARKER = 0.021  # radius of a marker, in image sides
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points to draw: places (K, 2) in px, NaN for those there are not."""
+
+    xy: Array
+    names: Sequence[str]
+    marker: Marker
+
+
+def face(
+    image: NDArray[np.uint8] | None, size: ImageSize, layers: Sequence[Points] = (), about: str = ""
+) -> Markup:
+    """A picture (H, W), or a grey plate where there is none, with points; their names appear on pointing."""
+    if image is None:
+        picture = element("rect", width=size.width, height=size.height, style="fill: var(--plate)")
+    else:
+        picture = element(
+            "image", href=data_uri(image), width=size.width, height=size.height, preserveAspectRatio="none"
+        )
+    unit = _MARKER * max(size.height, size.width)
+    drawn = [
+        _mark(x + 0.5, y + 0.5, unit, layer.marker, name)  # a pixel's centre lies half a pixel inside
+        for layer in layers
+        for (x, y), name in zip(layer.xy.tolist(), layer.names, strict=True)
+        if x == x and y == y
+    ]
+    return element(
+        "svg", picture, *drawn, viewBox=f"0 0 {size.width} {size.height}", role="img", aria_label=about
+    )
+
+
+def key(markers: Sequence[tuple[Marker, str]]) -> Markup:
+    """What the markers mean."""
+    items = []
+    for marker, meaning in markers:
+        plate = element("rect", width=10, height=10, style="fill: var(--plate)")
+        drawn = element("svg", plate, _mark(5, 5, 2.4, marker), viewBox="0 0 10 10", aria_hidden="true")
+        items.append(element("li", drawn, meaning))
+    return element("ul", *items, class_="key")
+
+
+def data_uri(image: NDArray[np.uint8]) -> str:
+    """A grey picture (H, W) as PNG text, shrunk if it is large."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _mark(x: float, y: float, unit: float, marker: Marker, name: str = "") -> Markup:
+    title = element("title", name) if name else None
+    thin, thick = f"{0.45 * unit:.3g}", f"{1.1 * unit:.3g}"
+    colour = COLOURS[marker]
+    if marker == "label":
+        return element(
+            "circle", title, cx=f"{x:.2f}", cy=f"{y:.2f}", r=f"{0.8 * unit:.3g}",
+            fill=colour, stroke=_OUTLINE, stroke_width=f"{0.3 * unit:.3g}",
+        )  # fmt: skip
+    u = 1.25 * unit
+    left, right, top, bottom = (f"{value:.2f}" for value in (x - u, x + u, y - u, y + u))
+    if marker == "doubtful":
+        d = f"M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}"
+    else:
+        d = f"M{left} {y:.2f}L{x:.2f} {top}L{right} {y:.2f}L{x:.2f} {bottom}Z"
+    strokes = [(_OUTLINE, thick), (colour, thin)]
+    lines = [element("path", d=d, fill="none", stroke=ink, stroke_width=width) for ink, width in strokes]
+    return element("g", title, *lines)

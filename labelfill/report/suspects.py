@@ -1,0 +1,342 @@
+"""Rows whose labels look wrong, worst first: exchanged sides, shifted rows, single stray labels, odd shapes.
+
+Judged by the shape prior of the row's label source and, where there are images, by what they show
+(`appearance`). How far off is too far is taken from the table itself: a score is severe if it lies
+far beyond the upper quartile of all rows, as in a box plot, so that a table of careless labels is
+not flagged as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.images import Images
+from labelfill.report.appearance import AppearanceModel
+from labelfill.report.pictures import flat_images
+from labelfill.report.shapes import GroupShapes
+from labelfill.schema import Array, KeypointSchema
+from labelfill.shape import ShapePrior, fit_shape_prior
+
+Mask = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image"]
+
+FEWEST_ROWS = 30
+"""Fewer rows with labels tell nothing about which of them are unusual."""
+
+LISTED = 20
+"""So many suspects are listed even if fewer stand out."""
+
+_FENCE = 6.0  # in distances from median to upper quartile; for a Gaussian's radius 1 row in 5,000
+_LEAST_SHIFT, _LEAST_STRAY, _LEAST_ODDITY = 3.5, 4.0, 3.5  # standard deviations
+_LEAST_GAIN = 8.0  # nats: by so much sides must be likelier when exchanged
+_CASCADE = 3  # a shift is found step by step: what lies far away is out of sight at first
+_OFF_IMAGE = 0.02  # of the image's longer side: labels just beyond the edge are people's guesses
+_MEDIAN = 1.386  # of the squared radius of a standard Gaussian in the plane
+_MEDIAN_SQUARE = 0.455  # of the square of a standard normal variable
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A row whose labels look wrong.
+
+    Attributes
+    ----------
+    kind
+        ``swapped``: likelier with left and right exchanged; ``shifted``: all labels off by the same;
+        ``keypoint``: single labels that neither the others nor the image agree with; ``shape``: an
+        unlikely shape as a whole; ``off-image``: labels beyond the image.
+    severity
+        From 1 on the row stands out from the table, and is flagged.
+    keypoints
+        The labels in question; none if it is the shape as a whole.
+    suggested
+        (K, 2) px: where these labels might belong; NaN where there is no suggestion.
+    """
+
+    row: int
+    kind: Kind
+    severity: float
+    keypoints: tuple[int, ...]
+    suggested: Array
+
+    @property
+    def flagged(self) -> bool:
+        return self.severity >= 1
+
+
+def find_suspects(
+    labels: Array,
+    schema: KeypointSchema,
+    groups: Integers,
+    partners: Sequence[int],
+    images: Images | None = None,
+    *,
+    frame_known: bool = True,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> tuple[Suspect, ...]:
+    """Find them in labels (n, K, 2) px, NaN = missing; all that are flagged, and the next up to 20 in all.
+
+    Parameters
+    ----------
+    groups
+        (n,): label source of each row; rows of other sources are not compared with each other.
+    images
+        (n, H, W); flat ones are not looked at.
+    frame_known
+        Whether the image size is known, so that labels can lie beyond the image.
+    """
+    found = _off_image(labels, schema) if frame_known else []
+    if np.isfinite(labels).any(axis=(1, 2)).sum() >= FEWEST_ROWS:
+        found += _Examination(labels, schema, groups, partners, images, seed, show_progress).suspects()
+    worst: dict[int, Suspect] = {}
+    for suspect in found:
+        if suspect.row not in worst or suspect.severity > worst[suspect.row].severity:
+            worst[suspect.row] = suspect
+    ordered = sorted(worst.values(), key=lambda suspect: (-suspect.severity, suspect.row))
+    flagged = sum(suspect.flagged for suspect in ordered)
+    return tuple(ordered[: max(flagged, LISTED)])
+
+
+def _off_image(labels: Array, schema: KeypointSchema) -> list[Suspect]:
+    outside = np.isfinite(labels).all(axis=2) & ~schema.on_image(labels)
+    side = max(schema.image_size.height, schema.image_size.width)
+    half = np.array([schema.image_size.width, schema.image_size.height]) / 2
+    found = []
+    for row in np.flatnonzero(outside.any(axis=1)):
+        keypoints = np.flatnonzero(outside[row])
+        beyond = (np.abs(labels[row, keypoints] - schema.image_size.centre) - half).max()
+        nowhere = np.full(labels.shape[1:], np.nan)
+        found.append(
+            Suspect(
+                int(row), "off-image", float(beyond / (_OFF_IMAGE * side)), tuple(keypoints.tolist()), nowhere
+            )
+        )
+    return found
+
+
+class _Examination:
+    """The labels of a table judged row by row; (n,) scores by kind, severe from 1 on."""
+
+    def __init__(
+        self,
+        labels: Array,
+        schema: KeypointSchema,
+        groups: Integers,
+        partners: Sequence[int],
+        images: Images | None,
+        seed: int,
+        show_progress: bool,
+    ) -> None:
+        self.labels, self.schema = labels, schema
+        self.noise = np.where(np.isfinite(labels), 0.0, np.inf)
+        self.labelled: Mask = np.all(np.isfinite(labels), axis=2)
+        self.pairs = [(k, p) for k, p in enumerate(partners) if p > k]
+        self.shapes = GroupShapes(labels, self.noise, groups, seed)
+        self.residual, covariance = self.shapes.residuals(labels, self.noise)
+        surprise = _radius(self.residual, covariance, self.labelled)
+        self._usual = _usual_radius(surprise, self.labelled)
+        self.model: AppearanceModel | None = None
+        if images is not None:
+            side = max(schema.image_size.height, schema.image_size.width)
+            extent = self.shapes.extent or side / 3  # of a single keypoint's surroundings
+            self._visible = np.where(flat_images(images)[:, None, None], np.nan, labels)
+            self.model = AppearanceModel(
+                images, self._visible, self.residual, extent, seed, show_progress=show_progress
+            )
+        self.stray = surprise / self._usual
+        self._displaced: dict[int, ShapePrior] = {}
+        self.shift, self.shift_score = np.zeros((len(labels), 2)), np.zeros(len(labels))
+        if self.model is not None:
+            self._look()
+        self.useful: Mask = np.any(self.labelled, axis=1)
+        self.stray_fence = self._fence(self.stray.max(axis=1), _LEAST_STRAY)
+
+    def suspects(self) -> list[Suspect]:
+        """The likeliest explanation of every row that has one, and of the rest the most unusual."""
+        oddity = self.shapes.oddity(self.labels, self.noise)
+        swapped, gain = self._swapped(oddity)
+        stray = self.stray.max(axis=1) / self.stray_fence
+        shift = self.shift_score / self._fence(self.shift_score, _LEAST_SHIFT)
+        odd = oddity / self._fence(oddity, _LEAST_ODDITY)
+        is_swapped = gain >= _LEAST_GAIN
+        is_shifted = ~is_swapped & (shift >= np.maximum(stray, np.where(odd >= 1, 1.0, odd)))
+        is_shifted &= self.labelled.sum(axis=1) > 1
+        is_stray = ~is_swapped & ~is_shifted & ((stray >= 1) | (stray >= odd))
+        marked = self._marked(np.flatnonzero(is_stray))
+        expected = self.shapes.expected(self.labels, np.where(marked[:, :, None], np.inf, self.noise))
+        found = []
+        for row in np.flatnonzero(self.useful):
+            suggested = np.full(self.labels.shape[1:], np.nan)
+            severity = max(stray[row], shift[row], odd[row])
+            kind: Kind = "shape"
+            keypoints: NDArray[np.intp] = np.zeros(0, np.intp)
+            if is_swapped[row]:
+                kind, keypoints = "swapped", np.flatnonzero(swapped[row] & self.labelled[row])
+                severity = max(severity, float(np.sqrt(gain[row] / _LEAST_GAIN)))
+                suggested[:] = _exchanged(self.labels[[row]], swapped[[row]], self.pairs)[0]
+                suggested[~swapped[row]] = np.nan
+            elif is_shifted[row]:
+                kind, keypoints = "shifted", np.flatnonzero(self.labelled[row])
+                suggested[keypoints] = self.labels[row, keypoints] - self.shift[row]
+            elif is_stray[row]:
+                kind, keypoints = "keypoint", np.flatnonzero(marked[row])
+                suggested[keypoints] = expected[row, keypoints]
+            found.append(Suspect(int(row), kind, float(severity), tuple(keypoints.tolist()), suggested))
+        return found
+
+    def _fence(self, scores: Array, least: float) -> float:
+        """From where on a score stands out from those of the table."""
+        middle, upper = np.quantile(scores[self.useful], [0.5, 0.75])
+        return max(float(middle + _FENCE * (upper - middle)), least)
+
+    def _look(self) -> None:
+        """Judge by what the images show: single labels once, the shift of rows step by step."""
+        assert self.model is not None
+        for step in range(_CASCADE):
+            moved = self._visible - self.shift[:, None]
+            seen = self.model.displacements(moved, self.residual)
+            if step == 0:
+                self._displaced = _usual_displacements(seen.by_both)
+                self.stray = self._stray_by_image(seen.by_both, self.stray)
+            self.shift, self.shift_score = _common_shift(seen.by_image + self.shift[:, None])
+
+    def _stray_by_image(self, displaced: Array, by_shape: Array) -> Array:
+        """(m, K) radii of displacements, in standard deviations; `by_shape` where the image tells nothing."""
+        radius = by_shape.copy()
+        for k, usual in self._displaced.items():
+            known = np.isfinite(displaced[:, k]).all(axis=1)
+            own = displaced[known, k : k + 1]
+            radius[known, k] = np.sqrt(usual.squared_distance(own, np.zeros_like(own))[0])
+        return radius
+
+    def _marked(self, rows: NDArray[np.intp]) -> Mask:
+        """(n, K): the stray labels of these rows, found one by one, each judged without those before."""
+        marked = np.zeros(self.labelled.shape, bool)
+        going = rows
+        for step in range(max(1, self.labelled.shape[1] // 2)):
+            if not len(going):
+                break
+            noise = np.where(marked[going, :, None], np.inf, self.noise[going])
+            residual, covariance = self.shapes.residuals(self.labels[going], noise, going)
+            known = self.labelled[going] & ~marked[going]
+            stray = _radius(residual, covariance, known) / self._usual
+            if self.model is not None:
+                points = np.where(known[:, :, None], self._visible[going], np.nan)
+                seen = self.model.displacements(points, residual, going)
+                stray = self._stray_by_image(seen.by_both, stray)
+            worst = np.where(known, stray, 0.0).argmax(axis=1)
+            # The first is marked in any case: it is why the row is here.
+            severe = (stray[np.arange(len(going)), worst] >= self.stray_fence) | (step == 0)
+            marked[going[severe], worst[severe]] = True
+            going = going[severe]
+        return marked
+
+    def _swapped(self, oddity: Array) -> tuple[Mask, Array]:
+        """(n, K) labels to be exchanged with their partners', and (n,) how much likelier that is, nats."""
+        swapped, gain = np.zeros(self.labelled.shape, bool), np.zeros(len(self.labels))
+        rows = np.flatnonzero(oddity >= np.quantile(oddity, 0.8))  # swapped rows are odd ones
+        if not self.pairs:
+            return swapped, gain
+        before = self._distance(rows, swapped[rows])
+        everything = np.zeros(self.labelled.shape, bool)
+        for k, partner in self.pairs:
+            one = self.labelled[:, k] | self.labelled[:, partner]
+            everything[one, k] = everything[one, partner] = True
+        state, best = swapped[rows], before.copy()
+        after = self._distance(rows, everything[rows])
+        state[after < best] = everything[rows][after < best]
+        best = np.minimum(best, after)
+        for k, partner in self.pairs:  # then pair by pair
+            toggled = state.copy()
+            toggled[:, [k, partner]] ^= everything[rows][:, [k, partner]]
+            after = self._distance(rows, toggled)
+            better = best - after >= 2 * _LEAST_GAIN
+            state[better], best[better] = toggled[better], after[better]
+        # What remains must be a much better shape, not a bad one that is a little less bad.
+        convincing = (best <= before / 2) & state.any(axis=1)
+        gain[rows] = np.where(convincing, (before - best) / 2, 0.0)
+        swapped[rows] = state & convincing[:, None]
+        return swapped, gain
+
+    def _distance(self, rows: NDArray[np.intp], swapped: Mask) -> Array:
+        exchanged = _exchanged(self.labels[rows], swapped, self.pairs)
+        return self.shapes.squared_distance(exchanged, np.where(np.isfinite(exchanged), 0.0, np.inf), rows)[0]
+
+
+def _exchanged(labels: Array, swapped: Mask, pairs: Sequence[tuple[int, int]]) -> Array:
+    """Labels (m, K, 2) with those in question exchanged with their partners'."""
+    exchanged = labels.copy()
+    for k, partner in pairs:
+        rows = swapped[:, k]
+        exchanged[rows, k], exchanged[rows, partner] = labels[rows, partner], labels[rows, k]
+    return exchanged
+
+
+def _radius(residual: Array, covariance: Array, known: Mask) -> Array:
+    """(n, K): lengths of residuals in standard deviations; 0 where there is none."""
+    unknown = ~known[:, :, None, None] * np.eye(2)
+    inverse = np.linalg.inv(np.where(known[:, :, None, None], covariance, 0.0) + unknown)
+    squared = np.einsum("nka,nkab,nkb->nk", residual, inverse, residual)
+    return np.where(known, np.sqrt(np.maximum(squared, 0.0)), 0.0)
+
+
+def _usual_radius(radius: Array, known: Mask) -> Array:
+    """(K,): by what radii of a keypoint are divided to have a Gaussian's median."""
+    usual = np.ones(radius.shape[1])
+    for k in np.flatnonzero(known.sum(axis=0) >= FEWEST_ROWS):
+        usual[k] = max(np.sqrt(np.median(radius[known[:, k], k] ** 2) / _MEDIAN), 0.1)
+    return usual
+
+
+def _usual_displacements(displaced: Array) -> dict[int, ShapePrior]:
+    """For each keypoint that is judged the Gaussian of its displacements, robust to wrong labels."""
+    usual = {}
+    for k in range(displaced.shape[1]):
+        known = np.isfinite(displaced[:, k]).all(axis=1)
+        if known.sum() >= FEWEST_ROWS:
+            own = displaced[known, k : k + 1]
+            usual[k] = fit_shape_prior(own, np.zeros_like(own))
+    return usual
+
+
+def _common_shift(displaced: Array) -> tuple[Array, Array]:
+    """(n, 2) px by how much all labels of a row are off alike, and (n,) its length in standard deviations.
+
+    A row's mean displacement, weighted by how well each keypoint is seen. Its variance is that of the
+    mean and what the displacements of one row have in common, such as an unusual picture.
+    """
+    known: Mask = np.all(np.isfinite(displaced), axis=2)
+    judged = np.flatnonzero(known.any(axis=1))
+    shift, squared = np.zeros((len(displaced), 2)), np.zeros(len(displaced))
+    if len(judged) < FEWEST_ROWS:
+        return shift, squared
+    weight = np.zeros(displaced.shape)
+    centred = np.zeros(displaced.shape)
+    for k in np.flatnonzero(known.any(axis=0)):
+        own = displaced[known[:, k], k]
+        middle = np.median(own, axis=0)
+        centred[known[:, k], k] = own - middle
+        weight[known[:, k], k] = 1 / np.maximum(np.median((own - middle) ** 2, axis=0) / _MEDIAN_SQUARE, 1e-4)
+    total = weight[judged].sum(axis=1)
+    shift[judged] = (centred * weight).sum(axis=1)[judged] / total
+    for axis in range(2):
+        squares = shift[judged, axis] ** 2
+        squared[judged] += squares / (_common_variance(squares, 1 / total[:, axis]) + 1 / total[:, axis])
+    return shift, np.sqrt(squared)
+
+
+def _common_variance(squares: Array, own: Array) -> float:
+    """The variance beside each row's own that gives these squares a Gaussian's median; by bisection."""
+    low, high = 0.0, float(squares.max()) / _MEDIAN_SQUARE
+    for _ in range(40):
+        middle = (low + high) / 2
+        too_small = np.median(squares / (middle + own)) > _MEDIAN_SQUARE
+        low, high = (middle, high) if too_small else (low, middle)
+    return high

@@ -1,0 +1,140 @@
+"""What the commands say on stdout when they are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelfill.cli._summaries import (
+    aligned,
+    filling_text,
+    final_text,
+    offset_sentence,
+    prediction_text,
+    training_text,
+)
+from tests.stage_summaries import FILLING, FINAL, OFFSET, TRAINING
+
+
+def test_an_offset_is_a_sentence_with_its_interval() -> None:
+    """Which source marks what where, against which other, how surely, on how many rows."""
+    assert offset_sentence(OFFSET) == (
+        "source 2 marks nose_tip 0.1 px left of and 5.2 px below where source 1 does "
+        "(99% interval: x -0.4 to +0.2, y +4.9 to +5.6; 1,600 rows)"
+    )
+    other = {**OFFSET, "offset": [0.3, -6.0]}
+    assert "0.3 px right of and 6.0 px above where" in offset_sentence(other)
+
+
+def test_training_tells_sources_scores_gaps_and_the_next_command() -> None:
+    """Rows per part, sources and offsets, both errors per keypoint, what stays blank, what comes next."""
+    text = training_text(TRAINING)
+    lines = text.splitlines()
+    assert lines[0] == "2,367 rows: 1,927 to learn from, 340 to choose epochs by, 100 kept for scoring"
+    assert lines[1] == "label sources: 1 (767 rows), 2 (1,600 rows)"
+    assert lines[2] == offset_sentence(OFFSET)
+    assert [line.split() for line in lines if line.startswith(("left_eye", "all"))] == [
+        ["left_eye", "1,500", "0.99", "1.00"],
+        ["all", "1.23", "1.50"],
+    ]
+    assert "will stay blank, too few rows label them: ear" in text
+    assert "low data, wide radii: chin" in text
+    assert lines[-1] == "next: labelfill impute --out filled.csv"
+
+
+def test_training_without_disputes_or_gaps_says_so() -> None:
+    """One source, two that agree, and a table that lacks nothing each have their own words."""
+    assert "one label source\n" in training_text({**TRAINING, "sources": {"1": 5}, "convention offsets": []})
+    agreeing = training_text({**TRAINING, "convention offsets": []})
+    assert "1 (767 rows), 2 (1,600 rows); no keypoint is disputed between them" in agreeing
+    complete = {**TRAINING, "keypoints": {}, "left blank": [], "low data": []}
+    assert "no keypoint lacks a label: there is nothing to learn" in training_text(complete)
+
+
+def test_filling_tells_cells_speed_and_files() -> None:
+    """Cells observed, filled and left blank; seconds and rows per second; both files; what comes next."""
+    assert filling_text(FILLING, 0.9).splitlines() == [
+        "1,000 rows: 4,000 cells observed, 2,000 filled, 0 left blank",
+        "filled points: by regressors 990, from an identical image 10",
+        "median error radius: 2.50 px (each holds in 90% of cases)",
+        "0.5 s, 2,000 rows per second",
+        "wrote filled.csv",
+        "wrote filled.provenance.csv (where each filled value comes from)",
+        "next: labelfill train-final --filled filled.csv",
+    ]
+
+
+def test_filling_names_what_it_could_not_do() -> None:
+    """Keypoints left blank with their cells, and rows of a source that the models have not met."""
+    left = {"left_blank": 1, "left_blank_keypoints": {"ear": 1}, "unknown_source_rows": 2}
+    text = filling_text({**FILLING, **left}, 0.9)
+    assert "left blank, too few rows label them: ear (1 cell)" in text
+    assert "of a label source that the models have not met: 2 rows, with wider radii" in text
+
+
+def test_a_complete_table_has_nothing_to_fill() -> None:
+    """A table without blanks is said to be one."""
+    nothing = {"filled": 0, "methods": {}, "median_radius": None}
+    text = filling_text({**FILLING, **nothing}, 0.9)
+    assert text.startswith("nothing to fill: all 4,000 cells are observed, the output is the input\n")
+    assert "radius" not in text
+
+
+def test_the_final_network_is_scored_on_rows_kept_for_it() -> None:
+    """RMSE and MAE over all and per keypoint of evaluation rows; of validation rows only for want of them."""
+    text = final_text(FINAL)
+    assert text.startswith(
+        "final network: RMSE 1.90 px, MAE 1.30 px on 1 row that no stage has learnt from\n"
+    )
+    assert [line.split() for line in text.splitlines() if line.startswith("left_eye")] == [
+        ["left_eye", "1", "1.90", "1.30"]
+    ]
+    validated = {name: value for name, value in FINAL.items() if not name.startswith("evaluation")}
+    assert "1.80 px, MAE 1.20 px on 30 rows that chose the epoch, for want of others" in final_text(validated)
+    assert "no held-out row with a label" in final_text({"state": "fresh", "parameters": 1})
+
+
+@pytest.mark.parametrize(
+    ("undeclared", "words"),
+    [
+        (24, "in the reference convention"),
+        (0, "each row in its source's convention"),
+        (1, "each row in its source's convention (1 row without one in the reference convention)"),
+    ],
+)
+def test_predictions_name_their_convention(undeclared: int, words: str) -> None:
+    """How many keypoints in how many images, in whose convention, and the file."""
+    summary = {"out": "p.csv", "rows": 24, "keypoints": 15, "rows in the reference convention": undeclared}
+    assert prediction_text(summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
+
+
+def test_what_was_done_before_is_not_claimed_again() -> None:
+    """A stage that did nothing says so first, and how to start over."""
+    for text in (
+        training_text({**TRAINING, "state": "done before"}),
+        filling_text({**FILLING, "state": "done before"}, 0.9),
+        final_text({**FINAL, "state": "done before"}),
+    ):
+        assert text.startswith("done before with the same input and settings, nothing was done now (--force")
+
+
+def test_the_next_command_names_the_run() -> None:
+    """Another run directory and file names with spaces are named so that the line can be pasted."""
+    assert training_text(TRAINING, Path("my run")).endswith("--out filled.csv --run-dir 'my run'")
+    text = filling_text({**FILLING, "out": "my fill.csv"}, 0.9)
+    assert text.endswith("next: labelfill train-final --filled 'my fill.csv'")
+    assert "next: " not in training_text(TRAINING, following=False)
+
+
+@given(st.lists(st.lists(st.text("ab", max_size=9), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_columns_stand_below_each_other(rows: list[list[str]]) -> None:
+    """Every cell of a column ends (the first column: begins) at the same place."""
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row, line in zip(rows, aligned(rows), strict=True):
+        padded = line.ljust(sum(widths) + 4)
+        assert padded[: widths[0]].rstrip() == row[0]
+        assert padded[widths[0] + 2 : widths[0] + 2 + widths[1]].lstrip() == row[1]
+        assert padded[-widths[2] :].lstrip() == row[2] if widths[2] else True

@@ -1,0 +1,46 @@
+"""The documents: commands that parse, links that lead somewhere, tables that name what is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from labelfill.cli.main import COMMANDS, build_parser
+from labelfill.imputation import PROVENANCE_COLUMNS
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_shown_is_valid(path: Path) -> None:
+    """A line ``$ labelfill ...`` is accepted by the program's own parser."""
+    for line in re.findall(r"^\$ labelfill (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+        arguments = shlex.split(line, comments=True)
+        assert build_parser().parse_args(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_within_the_repository_leads_to_a_file(path: Path) -> None:
+    """Relative links of a document name files that are there."""
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_readme_explains_every_column_of_the_sidecar() -> None:
+    """The README's table of provenance names the columns that are written, in their order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("The columns of `filled.provenance.csv`:", 1)[1].split("\n\n", 2)[1]
+    names = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert tuple(names) == PROVENANCE_COLUMNS
+
+
+def test_the_design_names_every_command() -> None:
+    """docs/design.md lists each command of the program."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    for command in COMMANDS:
+        assert f"`{command.replace('_', '-')}" in text
