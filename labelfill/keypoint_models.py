@@ -115,12 +115,14 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     prior = work.fit_prior(anchors, work.preparation.training)
     incomplete = work.blank.any(axis=0)
     learnable = anchors.exact[work.preparation.training].sum(axis=0)
-    kept = np.flatnonzero(incomplete & (learnable >= LEAST_LABELS))
-    skipped = np.flatnonzero(incomplete & (learnable < LEAST_LABELS))
+    divisible = _divisible(work, anchors)
+    kept = np.flatnonzero(incomplete & (learnable >= LEAST_LABELS) & divisible)
+    skipped = np.setdiff1d(np.flatnonzero(incomplete), kept)
     for k in skipped:
+        needed = f"{LEAST_LABELS} are needed" if divisible[k] or not learnable[k] else "all belong together"
         _log.warning(
-            "%s stays blank: %d training rows label it, and %d are needed",
-            work.dataset.schema.keypoints[k], learnable[k], LEAST_LABELS,
+            "%s stays blank: %d training rows label it, and %s",
+            work.dataset.schema.keypoints[k], learnable[k], needed,
         )  # fmt: skip
     ensemble = Ensemble(work.dataset.schema, prior, work.partners)
     needy = needs_coarse(prior, anchors, work.blank, work.dataset.schema)
@@ -133,6 +135,14 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
         ensemble = ensemble.with_calibration(calibration)
     save_ensemble_files(run, ensemble, work.preparation, agreements, offsets, skipped)
     return _results(work, anchors, offsets, agreements, kept, skipped, figures)
+
+
+def _divisible(work: Work, anchors: Anchors) -> Mask:
+    """(K,): keypoints that rows of several folds label, so that each fold's model has some to learn from."""
+    folds = work.preparation.folds
+    labelled = [anchors.exact[folds == fold].any(axis=0) for fold in range(work.preparation.fold_count)]
+    several: Mask = np.sum(labelled, axis=0) > 1
+    return several
 
 
 def _with_regressors(work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers) -> Ensemble:

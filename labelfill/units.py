@@ -129,6 +129,7 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
             yield job, _train(job)
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
     largest_first = sorted(
         range(len(jobs)),
@@ -143,6 +144,7 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
     )
     for number, fitted in parallel(delayed(_numbered)(i, jobs[i]) for i in largest_first):
         yield jobs[number], fitted
+    get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
 
 
 def _numbered(number: int, job: _Job) -> tuple[int, list[Fitted]]:

@@ -67,6 +67,20 @@ def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
     assert not observed[51:, 3].any()
 
 
+def test_labels_of_one_group_alone_leave_a_keypoint_blank(tmp_path: Path) -> None:
+    """Rows that belong together are never both learnt from and judged: with all labels in one group, blank."""
+    drawn = draw_small_table()
+    drawn.labels[:40, 3], drawn.labels[40:, 3] = drawn.truth[:40, 3], np.nan
+    subjects = [str(max(row, 39)) for row in range(drawn.rows)]
+    table, run = tmp_path / "t.csv", tmp_path / "run"
+    write_table(table, drawn, before={"subject": subjects})
+    train = ["train-keypoint-models", "--data", table, "--run-dir", run, "--group-column", "subject"]
+    trained = labelfill(*train, *PRIOR, "--json")
+    assert trained.code == 0
+    assert trained.result["left blank"] == ["mouth_center_bottom_lip"]
+    assert "training rows label it, and all belong together" in trained.err
+
+
 def test_run_ends_with_the_fills_exit_code(tmp_path: Path) -> None:
     """All three stages are done, and the code says that cells had to stay blank."""
     drawn = draw_small_table()
@@ -182,21 +196,20 @@ def test_models_that_are_missing(small_prior: Trained, tmp_path: Path) -> None:
 
 
 def test_models_that_are_damaged(small: Trained, tmp_path: Path) -> None:
-    """A file that is gone, cut off or changed: exit code 3, the file, and the command that makes it anew."""
-    for number, harm in enumerate(
-        [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1]), lambda file: file.write_text("x")]
-    ):
-        run = tmp_path / str(number)
-        shutil.copytree(small.run, run)
-        file = next((run / "keypoint-models").glob("*/model.safetensors"))
-        harm(file)
+    """A file that is changed, cut off or gone: exit code 3, the file, and the command that makes it anew."""
+    run = tmp_path / "run"
+    shutil.copytree(small.run, run)
+    file = next((run / "keypoint-models").glob("*/model.safetensors"))
+    weights = file.read_bytes()
+    for harm in (lambda: file.write_bytes(b"x"), lambda: file.write_bytes(weights[:-1]), file.unlink):
+        harm()
         refused = labelfill("impute", "--run-dir", run, "--out", tmp_path / "filled.csv")
         assert refused.code == 3
         assert str(file) in refused.sentence
-        assert "labelfill train-keypoint-models" in refused.sentence
-        again = ["train-keypoint-models", "--data", small.table, "--run-dir", run, "--epochs", 2]
-        assert done(*again)["state"] == "resume"
-        assert file.read_bytes() == (small.run / file.relative_to(run)).read_bytes()
+        assert f"run `labelfill train-keypoint-models --run-dir {run}` again" in refused.sentence
+    again = ["train-keypoint-models", "--data", small.table, "--run-dir", run, "--epochs", 2]
+    assert done(*again)["state"] == "resume"
+    assert file.read_bytes() == weights
 
 
 def test_tables_of_another_kind_are_refused(small_prior: Trained, tmp_path: Path) -> None:

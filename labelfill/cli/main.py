@@ -21,6 +21,7 @@ from labelfill.errors import EXIT_DONE, DeviceError, Interrupted, LabelfillError
 
 COMMANDS = (
     "demo_data",
+    "inspect",
     "train_keypoint_models",
     "impute",
     "train_final",

@@ -185,7 +185,7 @@ class _Examination:
             elif is_shifted[row]:
                 kind, keypoints = "shifted", np.flatnonzero(self.labelled[row])
                 suggested[keypoints] = self.labels[row, keypoints] - self.shift[row]
-            elif is_stray[row]:
+            elif marked[row].any():
                 kind, keypoints = "keypoint", np.flatnonzero(marked[row])
                 suggested[keypoints] = expected[row, keypoints]
             found.append(Suspect(int(row), kind, float(severity), tuple(keypoints.tolist()), suggested))
@@ -217,10 +217,14 @@ class _Examination:
         return radius
 
     def _marked(self, rows: NDArray[np.intp]) -> Mask:
-        """(n, K): the stray labels of these rows, found one by one, each judged without those before."""
+        """(n, K): the stray labels of these rows, found one by one, each judged without those before.
+
+        None of a row whose labels disagree as a whole.
+        """
         marked = np.zeros(self.labelled.shape, bool)
         going = rows
-        for step in range(max(1, self.labelled.shape[1] // 2)):
+        count = self.labelled.sum(axis=1)
+        for step in range(self.labelled.shape[1]):
             if not len(going):
                 break
             noise = np.where(marked[going, :, None], np.inf, self.noise[going])
@@ -236,6 +240,10 @@ class _Examination:
             severe = (stray[np.arange(len(going)), worst] >= self.stray_fence) | (step == 0)
             marked[going[severe], worst[severe]] = True
             going = going[severe]
+            # Where most labels disagree with each other, nobody can say which of them are wrong.
+            lost = marked[going].sum(axis=1) > np.maximum(1, (count[going] - 1) // 2)
+            marked[going[lost]] = False
+            going = going[~lost]
         return marked
 
     def _swapped(self, oddity: Array) -> tuple[Mask, Array]:

@@ -47,14 +47,18 @@ class Stages(Ledger):
         Raises
         ------
         UsageError
-            If it was begun with other inputs; names what changed.
+            If it was begun with other inputs and work would be lost; names what changed.
         """
         inputs = json_value(inputs)
         entry = self.stages.get(name)
         if entry is None or force:
             self._begin_fresh(name, inputs, entry)
             return "fresh"
-        if differences := changes(entry["inputs"], inputs):
+        differences = changes(entry["inputs"], inputs)
+        if differences and not self._anything_done(name, entry):
+            self._begin_fresh(name, inputs, entry)
+            return "fresh"
+        if differences:
             shown = "; ".join(differences[:3]) + (
                 "" if len(differences) <= 3 else f"; {len(differences) - 3} more"
             )
@@ -78,6 +82,10 @@ class Stages(Ledger):
         entry["state"] = "running"
         self.save()
         return "resume"
+
+    def _anything_done(self, name: str, entry: Mapping[str, Json]) -> bool:
+        """Whether starting a stage over would lose work; one that stopped at a mistyped setting has none."""
+        return entry["state"] == "done" or bool(entry["units"]) or any(self.checkpoint_folder(name).glob("*"))
 
     def _begin_fresh(self, name: str, inputs: Json, previous: dict[str, Json] | None) -> None:
         replaceable: dict[str, list[str]] = {}

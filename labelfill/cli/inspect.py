@@ -1,0 +1,155 @@
+"""``labelfill inspect``: look at a table before anything is trained."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelfill.cli._inputs import find_table
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_output_options,
+    add_settings,
+    print_result,
+    show_progress,
+)
+from labelfill.errors import EXIT_DONE, DataError, UsageError
+from labelfill.settings import RunSettings, TableSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelfill.dataset import Dataset
+    from labelfill.report.inspection import Inspection
+    from labelfill.sources import SourceGroups
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "inspect",
+        "look at a table before anything is trained",
+        description="Count a table's labels and gaps, and find rows whose labels look wrong, images that\n"
+        "repeat or show nothing, and label sources. Images are looked at if the table has them.\n"
+        "Nothing is trained or changed.",
+        example="labelfill inspect data/training.csv --html inspection.html --write-distrust distrust.csv",
+    )
+    parser.add_argument(
+        "table",
+        type=Path,
+        nargs="?",
+        metavar="TABLE",
+        help=".csv, .csv.gz or a .zip that holds one (default: data/training.csv or data/training.zip)",
+    )
+    add_settings(parser, TableSettings, "image_size", "source_column", "allow_outside")
+    add_settings(parser, RunSettings, "seed")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures to this file")
+    parser.add_argument(
+        "--write-distrust",
+        type=Path,
+        metavar="FILE",
+        help="write the labels in question of the flagged rows to this file, as lines row,keypoint",
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    table_settings, seed = settings(TableSettings), settings(RunSettings).seed
+    path = find_table(arguments.table or table_settings.data)
+    _check_outputs(arguments)
+
+    from labelfill.dataset import read_dataset
+    from labelfill.report.inspection import inspect
+    from labelfill.report.summary import as_json, as_text
+    from labelfill.schema import mirror_partners
+
+    dataset = read_dataset(
+        path,
+        image_size=table_settings.image_size,
+        require_keypoints=False,
+        require_images=False,
+        allow_outside=table_settings.allow_outside,
+        show_progress=show_progress(arguments),
+    )
+    sources, group_of = _group(dataset, table_settings.source_column)
+    found = inspect(
+        dataset.table.labels,
+        dataset.schema,
+        sources,
+        group_of,
+        mirror_partners(dataset.schema.keypoints),
+        dataset.images,
+        frame_known=dataset.images is not None or table_settings.image_size is not None,
+        seed=seed,
+        show_progress=show_progress(arguments),
+    )
+    written = _write_outputs(arguments, dataset, found)
+    result = {"table": str(path), **as_json(found, dataset.table.labels, dataset.table.lines)}
+    text = f"{path}: {as_text(found, dataset.table.labels, dataset.table.lines)}"
+    if written:
+        text += "\n\n" + "\n".join(f"wrote {line}" for line in written)
+    print_result(result, as_json=arguments.json, text=text)
+    return EXIT_DONE
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """What would be refused in the end is refused before any work is done."""
+    for path in (arguments.html, arguments.write_distrust):
+        if path is not None and path.exists() and not arguments.force:
+            raise UsageError(f"{path} exists already: choose another file, or --force to replace it")
+    if arguments.html is not None and arguments.html == arguments.write_distrust:
+        raise UsageError(f"--html and --write-distrust name the same file {arguments.html}: choose two")
+    if arguments.html is not None:
+        from labelfill.report.plots import require_matplotlib
+
+        require_matplotlib()
+
+
+def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[np.int64]]:
+    """The label sources and each row's."""
+    from labelfill.place import listed
+    from labelfill.sources import find_groups, single_group
+
+    labelled = dataset.table.labelled
+    declared = None
+    if column is not None and column.lower() == "none":
+        groups = single_group(dataset.schema.count)
+    elif column is not None:
+        if column not in dataset.table.extra:
+            have = listed(sorted(dataset.table.extra)) or "none"
+            raise DataError(
+                f"{dataset.table.path} has no column {column!r} for --source-column; "
+                f"its other columns: {have}"
+            )
+        declared = dataset.table.extra[column]
+        groups = find_groups(labelled, declared, column)
+    else:
+        groups = find_groups(labelled) if dataset.schema.count else single_group(0)
+    return groups, groups.assign(labelled, declared)
+
+
+def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspection) -> list[str]:
+    from labelfill.runs import atomic_write
+
+    written = []
+    table = dataset.table
+    if arguments.html is not None:
+        from labelfill.report.inspection_page import Shown, inspection_page
+
+        shown = Shown(table.path.name, table.labels, table.lines, dataset.images)
+        with atomic_write(arguments.html, "w") as file:
+            file.write(inspection_page(found, shown))
+        written.append(str(arguments.html))
+    if arguments.write_distrust is not None:
+        from labelfill.report.distrust import write_distrust
+
+        write_distrust(arguments.write_distrust, found.distrusted)
+        written.append(f"{arguments.write_distrust} ({len(found.distrusted):,} labels)")
+    return written

@@ -1,0 +1,368 @@
+"""The page of `labelfill inspect`: what is in a table, with pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.images import Equalization, Images, equalize
+from labelfill.report.faces import Points, face, key
+from labelfill.report.inspection import ImageFindings, Inspection
+from labelfill.report.lookalikes import Lookalikes
+from labelfill.report.pages import (
+    Markup,
+    element,
+    joined,
+    page,
+    paragraph,
+    section,
+    share_bar,
+    table,
+    tiles,
+)
+from labelfill.report.plots import bars, histograms
+from labelfill.report.summary import describe, describe_pattern, plural, sentence
+from labelfill.report.suspects import Suspect
+from labelfill.schema import Array, KeypointSchema
+
+_SHOWN_SUSPECTS = 24
+_LISTED_SUSPECTS = 300
+_SHOWN_PATTERNS = 12
+_SHOWN_GROUPS = 12
+_SHOWN_MEMBERS = 6
+_SHOWN_FLAT = 12
+_EQUALISED = 3
+_HOW: tuple[tuple[Equalization, str], ...] = (
+    ("none", "as it is"),
+    ("stretch", "stretch: darkest to black, brightest to white"),
+    ("histogram", "histogram: all greys equally frequent"),
+    ("adaptive", "adaptive: the same within tiles"),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What an inspection was made of, as the page shows it.
+
+    Attributes
+    ----------
+    name
+        Of the table.
+    labels
+        (n, K, 2) px, NaN = blank.
+    lines
+        (n,): on which each row starts in its file.
+    images
+        (n, H, W), or None.
+    """
+
+    name: str
+    labels: Array
+    lines: NDArray[np.int64]
+    images: Images | None
+
+    def picture(self, row: int) -> NDArray[np.uint8] | None:
+        return None if self.images is None else np.asarray(self.images[row])
+
+    def place(self, row: int) -> str:
+        return f"row {row} (line {self.lines[row]})"
+
+
+def inspection_page(found: Inspection, shown: Shown) -> str:
+    """The whole page as HTML."""
+    sections: list[Markup | None] = [tiles(_figures(found))]
+    if found.schema.count:
+        sections += [_suspects(found, shown), _labels(found), _patterns(found), _sources(found)]
+    if found.images is not None and shown.images is not None:
+        sections += [
+            _repeats(found.images, found.schema, shown),
+            _light(found.images, found.schema, shown),
+        ]
+    if found.schema.count and found.examples:
+        sections.append(_examples(found, shown))
+    if found.images is not None and shown.images is not None:
+        sections.append(_equalisations(found, shown, shown.images))
+    return page(f"Inspection of {shown.name}", sentence(found), *sections)
+
+
+def _figures(found: Inspection) -> Iterator[tuple[str, str]]:
+    counts = found.labels
+    yield f"{counts.rows:,}", "rows"
+    if found.schema.count:
+        yield f"{found.schema.count:,}", "keypoints"
+        yield f"{counts.complete_rows:,}", "complete rows"
+        yield f"{counts.blank / max(counts.cells, 1):.1%}", "of the coordinates blank"
+        yield f"{len(found.sources.names):,}", "label sources"
+        yield f"{len(found.flagged):,}", "rows worth a second look"
+    if found.images is not None:
+        yield f"{found.images.repeats:,}", "repeated images"
+        yield f"{len(found.images.black) + len(found.images.flat):,}", "black or flat images"
+
+
+# -- labels -----------------------------------------------------------------------------------------
+
+
+def _suspects(found: Inspection, shown: Shown) -> Markup:
+    pictured = found.suspects[:_SHOWN_SUSPECTS]
+    rest = found.suspects[_SHOWN_SUSPECTS:][:_LISTED_SUSPECTS]
+    by_image = found.images is not None
+    about = (
+        "Worst first. A row is flagged if it stands out from the rest of the table (severity 1 and above); "
+        "the others are those that come next. A suggestion is a guess, not a measurement."
+    )
+    markers = key(
+        [("label", "label"), ("doubtful", "label in question"), ("suggested", "where it might belong")]
+    )
+    cards = [_suspect(suspect, found.schema, shown, by_image) for suspect in pictured]
+    listing = None
+    if rest:
+        listing = table(
+            ("row", "line", "severity", "what"),
+            [
+                (
+                    suspect.row,
+                    str(shown.lines[suspect.row]),
+                    f"{suspect.severity:.2f}",
+                    describe(suspect, found.schema, shown.labels[suspect.row], by_image=by_image),
+                )
+                for suspect in rest
+            ],
+            numbers=(0, 1, 2),
+        )
+    left = len(found.suspects) - len(pictured) - len(rest)
+    return section(
+        "Labels worth a second look",
+        paragraph(about, class_="note"),
+        markers if cards else paragraph("There are too few labels to compare rows."),
+        element("div", *cards, class_="faces"),
+        listing,
+        paragraph(f"And {plural(left, 'row')} more.", class_="note") if left else None,
+    )
+
+
+def _suspect(suspect: Suspect, schema: KeypointSchema, shown: Shown, by_image: bool) -> Markup:
+    labels = shown.labels[suspect.row]
+    doubtful = np.zeros(len(labels), bool)
+    doubtful[list(suspect.keypoints)] = True
+    layers = [
+        Points(suspect.suggested, schema.keypoints, "suggested"),
+        Points(_only(labels, ~doubtful), schema.keypoints, "label"),
+        Points(_only(labels, doubtful), schema.keypoints, "doubtful"),
+    ]
+    what = describe(suspect, schema, labels, by_image=by_image)
+    caption = element(
+        "figcaption",
+        element("strong", shown.place(suspect.row)),
+        f", severity {suspect.severity:.2f}: {what}",
+    )
+    picture = face(
+        shown.picture(suspect.row), schema.image_size, layers, f"{shown.place(suspect.row)}: {what}"
+    )
+    return element("figure", picture, caption, class_="flagged" if suspect.flagged else None)
+
+
+def _only(points: Array, which: NDArray[np.bool_]) -> Array:
+    return np.where(which[:, None], points, np.nan)
+
+
+def _labels(found: Inspection) -> Markup:
+    counts = found.labels
+    header = ["keypoint", "missing x", "missing y", "share missing", ""]
+    rows = []
+    for k, name in enumerate(found.schema.keypoints):
+        x, y = counts.missing[k].tolist()
+        share = (x + y) / (2 * counts.rows)
+        row = [name, f"{x:,}", f"{y:,}", f"{share:.1%}", share_bar(share)]
+        rows.append(row + ([f"{counts.off_image[k]:,}"] if counts.off_image is not None else []))
+    if counts.off_image is not None:
+        header.append("beyond the image")
+    return section("Missing labels", table(header, rows, numbers=(1, 2, 3, 5)))
+
+
+def _patterns(found: Inspection) -> Markup:
+    counts = found.labels
+    per_row = ", ".join(f"{rows:,} with {k}" for k, rows in enumerate(counts.per_row.tolist()) if rows)
+    histogram = bars(
+        counts.per_row.tolist(),
+        "labelled keypoints in a row",
+        "rows",
+        f"Rows by number of labelled keypoints: {per_row}",
+    )
+    names = [element("span", name, class_="upright") for name in found.schema.keypoints]
+    rows = []
+    for pattern in counts.patterns[:_SHOWN_PATTERNS]:
+        marks = [_mark(bool(x), bool(y)) for x, y in pattern.observed.tolist()]
+        rows.append((f"{pattern.rows:,}", f"{pattern.rows / counts.rows:.1%}", *marks))
+    matrix = element("div", table(("rows", "share", *names), rows, numbers=(0, 1)), class_="patterns")
+    more = len(counts.patterns) - _SHOWN_PATTERNS
+    return section(
+        "Labels per row, and missing patterns",
+        histogram,
+        paragraph(
+            f"{plural(len(counts.patterns), 'pattern')}; the most frequent: "
+            f"{describe_pattern(counts.patterns[0], found.schema)}."
+        ),
+        paragraph("● labelled, ◐ one coordinate only, · missing", class_="note"),
+        matrix,
+        paragraph(f"And {plural(more, 'rarer pattern')}.", class_="note") if more > 0 else None,
+    )
+
+
+def _mark(x: bool, y: bool) -> Markup:
+    if x and y:
+        return element("span", "●", class_="has", title="labelled")
+    if x or y:
+        return element("span", "◐", class_="has", title="one coordinate only")
+    return element("span", "·", class_="lacks", title="missing")
+
+
+def _sources(found: Inspection) -> Markup:
+    sources = found.sources
+    if len(sources.names) < 2:
+        told = "One: the missing patterns tell no groups of rows apart."
+        return section("Label sources", paragraph(told))
+    how = f"column {sources.column}" if sources.column else "their missing patterns"
+    rows = []
+    for name, count, labelled in zip(sources.names, sources.rows.tolist(), sources.labelled, strict=True):
+        usual = [k for k, n in zip(found.schema.keypoints, labelled.tolist(), strict=True) if n >= count / 2]
+        rows.append((name, f"{count:,}", f"{count / found.labels.rows:.1%}", ", ".join(usual) or "none"))
+    return section(
+        "Label sources",
+        paragraph(f"Groups of rows that were probably labelled by different people, told apart by {how}."),
+        table(("source", "rows", "share", "keypoints that most of its rows label"), rows, numbers=(1, 2)),
+        paragraph(f"{plural(sources.unknown, 'row')} of no known source.") if sources.unknown else None,
+    )
+
+
+# -- images -----------------------------------------------------------------------------------------
+
+
+def _repeats(found: ImageFindings, schema: KeypointSchema, shown: Shown) -> Markup:
+    near = (
+        _groups(found.near, schema, shown)
+        if found.near_compared
+        else [paragraph("Not looked for: the table is too large to compare every image with every other.")]
+    )
+    return section(
+        "Images that repeat",
+        element("h3", f"The same, pixel by pixel or mirrored: {plural(len(found.identical), 'group')}"),
+        *_groups(found.identical, schema, shown),
+        element("h3", f"Nearly the same: {plural(len(found.near), 'group')}"),
+        *near,
+        *_disagreement(found, schema),
+    )
+
+
+def _groups(groups: Sequence[Lookalikes], schema: KeypointSchema, shown: Shown) -> Iterator[Markup]:
+    if not groups:
+        yield paragraph("None.", class_="note")
+        return
+    drawn = []
+    for group in groups[:_SHOWN_GROUPS]:
+        members = list(zip(group.rows, group.mirrored, strict=True))[:_SHOWN_MEMBERS]
+        pictures = [
+            _picture(row, f"row {row}{', mirrored' if mirrored else ''}", schema, shown)
+            for row, mirrored in members
+        ]
+        more = len(group.rows) - len(members)
+        drawn.append(element("div", *pictures, f"and {more:,} more" if more else None, class_="row group"))
+    yield element("div", *drawn, class_="row")
+    if len(groups) > _SHOWN_GROUPS:
+        yield paragraph(f"And {plural(len(groups) - _SHOWN_GROUPS, 'group')} more.", class_="note")
+
+
+def _disagreement(found: ImageFindings, schema: KeypointSchema) -> Iterator[Markup]:
+    known = np.flatnonzero(found.disagreement.pairs)
+    if not len(known):
+        return
+    yield element("h3", "How far labels of the same image lie apart")
+    yield paragraph(
+        "The noise of an annotator, if two of them labelled the same image; per coordinate, in px.",
+        class_="note",
+    )
+    rows = [
+        (schema.keypoints[k], f"{found.disagreement.pairs[k]:,}", f"{found.disagreement.rms[k]:.2f}")
+        for k in known
+    ]
+    yield table(("keypoint", "pairs", "noise (RMS)"), rows, numbers=(1, 2))
+
+
+def _light(found: ImageFindings, schema: KeypointSchema, shown: Shown) -> Markup:
+    nothing = [*found.black, *found.flat]
+    plot = histograms(
+        (
+            (found.brightness, "brightness (mean grey level)"),
+            (found.contrast, "contrast (standard deviation)"),
+        ),
+        "images",
+        f"Histograms of brightness, from {found.brightness.min():.0f} to {found.brightness.max():.0f}, "
+        f"and contrast, from {found.contrast.min():.0f} to {found.contrast.max():.0f} grey levels",
+    )
+    extremes: list[Markup] = []
+    for extreme in found.extremes:
+        pictures = [
+            _picture(row, f"row {row}: {value:.0f}", schema, shown)
+            for row, value in zip(extreme.rows, extreme.values, strict=True)
+        ]
+        extremes += [element("h3", extreme.title.capitalize()), element("div", *pictures, class_="row")]
+    flat: list[Markup] = []
+    if nothing:
+        pictures = [_picture(row, f"row {row}", schema, shown) for row in nothing[:_SHOWN_FLAT]]
+        title = f"Images that show nothing: {len(found.black):,} black, {len(found.flat):,} of another grey"
+        flat = [element("h3", title), element("div", *pictures, class_="row")]
+        if len(nothing) > _SHOWN_FLAT:
+            flat.append(paragraph(f"And {len(nothing) - _SHOWN_FLAT:,} more.", class_="note"))
+    return section("Brightness and contrast", plot, *flat, *extremes)
+
+
+def _picture(row: int, caption: str, schema: KeypointSchema, shown: Shown) -> Markup:
+    picture = face(shown.picture(row), schema.image_size, about=caption)
+    return element("figure", picture, element("figcaption", caption))
+
+
+def _examples(found: Inspection, shown: Shown) -> Markup:
+    schema = found.schema
+    cards = [
+        element(
+            "figure",
+            face(
+                shown.picture(row),
+                schema.image_size,
+                [Points(shown.labels[row], schema.keypoints, "label")],
+                f"{shown.place(row)} with its labels",
+            ),
+            element("figcaption", shown.place(row)),
+        )
+        for row in found.examples
+    ]
+    chosen = "Random rows" + (", as many of each label source." if len(found.sources.names) > 1 else ".")
+    return section("Examples", paragraph(chosen, class_="note"), element("div", *cards, class_="faces"))
+
+
+def _equalisations(found: Inspection, shown: Shown, images: Images) -> Markup:
+    rows = _worth_equalising(found)
+    before = np.stack([images[row] for row in rows])
+    parts: list[Markup] = []
+    changed = [equalize(before, how) for how, _ in _HOW]
+    for i, row in enumerate(rows):
+        pictures = [
+            element(
+                "figure", face(after[i], found.schema.image_size, about=what), element("figcaption", what)
+            )
+            for after, (_, what) in zip(changed, _HOW, strict=True)
+        ]
+        parts += [element("h3", shown.place(row)), element("div", *pictures, class_="row")]
+    about = (
+        "What equalising the contrast would do to the darkest and the flattest image, and to one in between."
+    )
+    return section("Equalisation, before and after", paragraph(about, class_="note"), joined(parts))
+
+
+def _worth_equalising(found: Inspection) -> list[int]:
+    assert found.images is not None
+    ends: Iterable[int] = [extreme.rows[0] for extreme in found.images.extremes[::2] if extreme.rows]
+    order = np.argsort(found.images.contrast)
+    return list(dict.fromkeys([*ends, int(order[len(order) // 2])]))[:_EQUALISED]
