@@ -115,7 +115,7 @@ class FinalNetwork(nn.Module):
         outputs: int,
         height: int,
         width: int,
-        channels: Sequence[int] = (24, 48, 96, 128),
+        channels: Sequence[int] = (16, 32, 64, 128),
         hidden: int = 256,
         dropout: float = 0.2,
     ) -> None:

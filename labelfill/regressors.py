@@ -332,7 +332,7 @@ def train_folds(
         From a fold to the file of its unfinished state.
     """
     pyramid = Pyramid(evidence.images, device)
-    sought = sought_keypoints(view, bank, evidence.anchors.exact[evidence.training].any(axis=0))
+    sought = sought_keypoints(view, bank, np.any(evidence.anchors.exact[evidence.training], axis=0))
     held_out = _sample(evidence, sought, evidence.validation)
     validation = None
     if len(held_out.rows):

@@ -24,7 +24,6 @@ from labelfill.sources import (
     find_agreement,
     least_offset,
     measure_offset,
-    to_group_map,
 )
 from labelfill.training import random_key
 from labelfill.units import Unit
@@ -132,11 +131,7 @@ def _refined(work: Work, audit: Audit, home: Mask) -> Audit:
     for offset in audit.offsets:
         k = offset.keypoint
         residual = _held_out_residual(work, ensemble, guess, banks[k], home, k, 2)
-        rows = np.flatnonzero(
-            (prep.group_of == offset.group) & prep.training & np.all(np.isfinite(answers[k]), axis=1)
-        )
-        way = to_group_map(work.labels[rows], offset.anchors, answers[k][rows], k, offset.mean)
-        refined.append(replace(offset, noise=np.maximum(residual.var(axis=0), 0.01), to_group=way))
+        refined.append(replace(offset, noise=np.maximum(residual.var(axis=0), 0.01)))
     return Audit(refined_anchors(guess, prep.group_of, refined, answers), audit.agreements, refined)
 
 
@@ -202,4 +197,5 @@ def _held_out_residual(
     found = answer_in_blocks(
         ensemble, rows, borrowed, wanted, work.images, work.device, folds=prep.folds[rows]
     )
-    return anchors.xy[rows, k] - found.xy[member, :, k]
+    residual: Array = anchors.xy[rows, k] - found.xy[member, :, k]
+    return residual

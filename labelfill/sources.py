@@ -32,8 +32,9 @@ _LEAST_OFFSET_SHARE = 0.02
 _Z99 = 2.576
 _MOST_SUBSETS_OF = 12
 _RIDGE = 3e-3
-# However good the regressor looks, an offset varies at least by this share of what is seen to vary.
-_LEAST_GUESS_SHARE = 0.25
+# However good the regressor looks, labels scatter by at least this share of what is seen to scatter.
+_LEAST_GUESS_SHARE = 0.4
+_LEAST_SLOPE = 0.4
 
 
 @dataclass(frozen=True)
@@ -272,10 +273,12 @@ def _coordinates(keypoints: Integers) -> Integers:
 class ConventionOffset:
     """By how much a group's labels of a keypoint differ from the reference convention, and the ways between.
 
-    A label minus the mean offset is a first guess of the position in the reference convention; how
-    far such guesses err is `guess_variance`, since the offset varies with pose. A regressor of the
-    reference group then looks at the image with that guess as a noisy anchor: its answer is the anchor
-    that everything else uses, with `noise`.
+    The group's labels are described as a linear function of the reference position and of the anchors
+    (`to_group`), fitted on what a regressor of the reference group answers: its errors are independent
+    of its answers, so that the fit is not biased. The inverse of that function gives a first guess of
+    the position from the label; `guess_variance` says how far guesses err. A second regressor then
+    looks at the image with the guess as a noisy anchor: its answer is the anchor that everything else
+    uses, with `noise`.
 
     Attributes
     ----------
@@ -286,7 +289,7 @@ class ConventionOffset:
     claimed
         Whether the interval excludes the smallest offset worth claiming.
     guess_variance, noise
-        (2,), px²: of the label minus the mean offset, and of the regressor's answer.
+        (2,), px²: of the guess, and of the second regressor's answer.
     anchors
         (A,): agreed keypoints, the inputs of `to_group` together with the position.
     to_group
@@ -306,9 +309,14 @@ class ConventionOffset:
     to_group: Array
 
     def guess(self, labels: Array) -> Array:
-        """(n, 2) px: labels (n, K, 2) of the keypoint, moved by the mean offset."""
-        guess: Array = labels[:, self.keypoint] - self.mean
-        return guess
+        """(n, 2) px: the keypoint's labels among (n, K, 2), moved into the reference convention."""
+        label = labels[:, self.keypoint]
+        slope, rest = _position_slope(self.to_group), self.to_group.copy()
+        rest[-3:-1] = 0.0
+        origin = _origin(labels, self.anchors)
+        aside = label - origin - _design(labels, self.anchors, label) @ rest
+        inverted = aside @ np.linalg.inv(slope) + origin
+        return np.where(_complete(labels, self.anchors)[:, None], inverted, label - self.mean)
 
     def in_group(self, labels: Array, position: Array) -> Array:
         """(n, 2) px: reference positions (n, 2) as the group would label them."""
@@ -324,11 +332,26 @@ def _complete(labels: Array, anchors: Integers) -> Mask:
 
 def _design(labels: Array, anchors: Integers, point: Array) -> Array:
     """(n, 2A + 3): anchors and a point relative to the anchors' mean, and 1; of use in complete rows only."""
-    known = labels[:, anchors]
-    centre = known.mean(axis=1, keepdims=True) if len(anchors) else np.zeros((len(labels), 1, 2))
-    relative = (known - centre).reshape(len(labels), -1)
-    design: Array = np.column_stack([relative, point - centre[:, 0], np.ones(len(labels))])
+    origin = _origin(labels, anchors)
+    relative = (labels[:, anchors] - origin[:, None]).reshape(len(labels), -1)
+    design: Array = np.column_stack([relative, point - origin, np.ones(len(labels))])
     return design
+
+
+def _origin(labels: Array, anchors: Integers) -> Array:
+    """(n, 2): the anchors' mean."""
+    if not len(anchors):
+        return np.zeros((len(labels), 2))
+    origin: Array = labels[:, anchors].mean(axis=1)
+    return origin
+
+
+def _position_slope(to_group: Array) -> Array:
+    """(2, 2): how the group's label moves with the reference position (row vectors from the left)."""
+    slope: Array = np.eye(2) + to_group[-3:-1]
+    # Held well away from where it could not be inverted: both mark the same part of the same face.
+    left, size, right = np.linalg.svd(slope)
+    return np.asarray(left @ np.diag(np.clip(size, _LEAST_SLOPE, 1 / _LEAST_SLOPE)) @ right)
 
 
 def measure_offset(
@@ -367,13 +390,33 @@ def measure_offset(
     interval = np.stack([mean - _Z99 * error, mean + _Z99 * error])
     surely = np.maximum(np.abs(mean) - _Z99 * error, 0.0)
     claimed = len(rows) >= LEAST_ROWS and float(np.hypot(*surely)) > least_offset(extent)
-    # What scatters between label and answer is the answer's error and the offset's own variation.
-    guess_variance = np.maximum(spread - own_error, _LEAST_GUESS_SHARE * spread)
     anchors = np.flatnonzero(agreement.agreed)
+    way = to_group_map(labels[rows], anchors, answer + bias, keypoint, mean)
+    guess_variance = _guess_variance(labels[rows], anchors, keypoint, answer + bias, way, mean, own_error)
     return ConventionOffset(
         agreement.group, agreement.reference, keypoint, mean, interval, len(rows), claimed,
-        guess_variance, guess_variance, anchors, to_group_map(labels[rows], anchors, answer + bias, keypoint, mean),
+        guess_variance, guess_variance, anchors, way,
     )  # fmt: skip
+
+
+def _guess_variance(
+    labels: Array,
+    anchors: Integers,
+    keypoint: int,
+    position: Array,
+    way: Array,
+    mean: Array,
+    own_error: Array,
+) -> Array:
+    """(2,): what scatters between label and its description is the answer's error and the label's own."""
+    complete = _complete(labels, anchors)
+    shift = np.where(complete[:, None], _design(labels, anchors, position) @ way, mean)
+    scatter = np.var(labels[:, keypoint] - position - shift, axis=0)
+    slope = _position_slope(way)
+    own = np.maximum(scatter - np.diag(slope.T @ np.diag(own_error) @ slope), _LEAST_GUESS_SHARE * scatter)
+    back = np.linalg.inv(slope)
+    variance: Array = np.diag(back.T @ np.diag(own) @ back)
+    return variance.copy()
 
 
 def to_group_map(labels: Array, anchors: Integers, position: Array, keypoint: int, mean: Array) -> Array:
@@ -388,7 +431,6 @@ def _ridge(design: Array, target: Array, mean: Array) -> Array:
     # Too few rows tell of no dependence on pose.
     if len(design) < LEAST_ROWS:
         return np.concatenate([np.zeros((design.shape[1] - 1, 2)), mean[None]])
-    penalty: Array = np.maximum(design.var(axis=0), 1e-6) * (_RIDGE * len(design))
-    penalty[-1] = 0.0
-    solution: Array = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ target)
-    return solution
+    penalty: Array = np.diag(np.maximum(design.var(axis=0), 1e-6)).astype(np.float64) * (_RIDGE * len(design))
+    penalty[-1, -1] = 0.0
+    return np.asarray(np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ target), np.float64)

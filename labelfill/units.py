@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from labelfill.anchors import PatternBank
@@ -110,7 +111,7 @@ class UnitTrainer:
 def _example_count(unit: Unit, evidence: Evidence) -> int:
     """About how many examples one fold's model learns from."""
     labelled = evidence.anchors.exact[evidence.training]
-    sought = sought_keypoints(unit.view, unit.bank, labelled.any(axis=0))
+    sought = sought_keypoints(unit.view, unit.bank, np.any(labelled, axis=0))
     count = int(labelled[:, sought].any(axis=1).sum())
     mirrored = 1 if evidence.partners is None else 2
     return max(round(count * mirrored * (1 - 1 / evidence.fold_count)), 1)

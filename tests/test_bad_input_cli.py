@@ -1,4 +1,4 @@
-"""Every bad input through the real command line: exit code 3 and one sentence that says where and what to do."""
+"""Every bad input through the real command line: exit code 3, and one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ BAD = {
     "a word for a coordinate": (
         "t.csv",
         with_row(4, b"1,left,3,4,1 2 3 4"),
-        ["t.csv, row 4 (line 6), column 'a_y': found 'left', expected a finite number", "leave the field empty"],
+        [
+            "t.csv, row 4 (line 6), column 'a_y': found 'left', expected a finite number",
+            "leave the field empty",
+        ],
     ),
     "infinity": (
         "t.csv",
@@ -117,7 +120,11 @@ BAD = {
         GOOD + b"1,2,3,4,1 2",
         ["t.csv, row 30 (line 32), column 'Image': found 2 pixels, expected 4", "cut short"],
     ),
-    "zip without a table": ("t.zip", zipped(a_dot_txt=GOOD), ["t.zip holds no csv file ('a.txt')", "unpack it"]),
+    "zip without a table": (
+        "t.zip",
+        zipped(a_dot_txt=GOOD),
+        ["t.zip holds no csv file ('a.txt')", "unpack it"],
+    ),
     "zip with two tables": (
         "t.zip",
         zipped(a_dot_csv=GOOD, b_dot_csv=GOOD),
@@ -164,7 +171,9 @@ def test_a_bad_table_is_one_sentence(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["impute", "run", "predict", "evaluate"])
-@pytest.mark.parametrize("case", ["no such file", "too few fields", "duplicate columns", "zip with two tables"])
+@pytest.mark.parametrize(
+    "case", ["no such file", "too few fields", "duplicate columns", "zip with two tables"]
+)
 def test_every_command_reads_by_the_same_rules(
     small_prior: Trained, tmp_path: Path, case: str, command: str
 ) -> None:
@@ -173,27 +182,24 @@ def test_every_command_reads_by_the_same_rules(
     table = tmp_path / name
     if raw is not None:
         table.write_bytes(raw)
-    run, arguments = small_prior.run, {
-        "impute": ["--data", table, "--out", tmp_path / "out.csv"],
-        "run": ["--data", table, "--out", tmp_path / "out.csv"],
-        "predict": ["--images", table, "--out", tmp_path / "out.csv"],
+    out = tmp_path / "out.csv"
+    arguments = {
+        "impute": ["--data", table, "--out", out, "--run-dir", small_prior.run],
+        "run": ["--data", table, "--out", out, "--run-dir", tmp_path / "run"],
+        "predict": ["--images", table, "--out", out, "--run-dir", tmp_path / "predicting"],
         "evaluate": [table, small_prior.table],
     }
     if command == "predict":
-        run = predicting(small_prior, tmp_path)
-    if command == "run":
-        run = tmp_path / "new"
-    at = [] if command == "evaluate" else ["--run-dir", run]
-    outcome = labelfill(command, *arguments[command], *at)
+        trained_to_predict(small_prior, tmp_path / "predicting")
+    outcome = labelfill(command, *arguments[command])
     assert outcome.code == 3, outcome.err
     for word in words:
         assert word in outcome.sentence
-    assert not (tmp_path / "out.csv").exists()
+    assert not out.exists()
 
 
-def predicting(trained: Trained, folder: Path) -> Path:
+def trained_to_predict(trained: Trained, run: Path) -> Path:
     """A run directory whose final network is trained."""
-    run = folder / "predicting"
     done("train-keypoint-models", "--data", trained.table, "--run-dir", run, "--method", "prior")
     done("impute", "--run-dir", run)
     done("train-final", "--run-dir", run)
@@ -202,7 +208,7 @@ def predicting(trained: Trained, folder: Path) -> Path:
 
 def test_commands_that_need_no_keypoints_or_images_ask_for_none(small_prior: Trained, tmp_path: Path) -> None:
     """predict takes a table without keypoint columns, evaluate one without images."""
-    run = predicting(small_prior, tmp_path)
+    run = trained_to_predict(small_prior, tmp_path / "run")
     lines = small_prior.table.read_text().splitlines()
     (tmp_path / "images.csv").write_text("\n".join(line.rsplit(",", 1)[-1] for line in lines))
     (tmp_path / "labels.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines))
@@ -216,9 +222,7 @@ def test_image_files_of_two_sizes_are_named(tmp_path: Path) -> None:
     for name, shape in (("a.png", (4, 5)), ("b.png", (5, 4))):
         pictures.imsave(tmp_path / name, np.zeros(shape, np.uint8), check_contrast=False)
     (tmp_path / "t.csv").write_text("a_x,a_y,image_path\n1,2,a.png\n1,2,b.png\n")
-    outcome = labelfill(
-        "train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run"
-    )
+    outcome = labelfill("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run")
     assert outcome.code == 3
     assert "row 1 (line 3), column 'image_path': 'b.png' is 5x4, but 'a.png' of the first row is 4x5" in (
         outcome.sentence

@@ -259,6 +259,7 @@ def test_settings_are_written_when_a_stage_begins(tmp_path: Path) -> None:
     """settings.toml and the manifest hold the settings of every stage, each as it was begun."""
     with RunDirectory.open(tmp_path, [RunSettings(seed=3), KeypointModelSettings(epochs=9)]) as run:
         run.begin_stage("train", {"epochs": 9})
+        run.save_unit("train", "nose", {"nose.bin": b""})
     changed = RunDirectory.open(tmp_path, [KeypointModelSettings(epochs=10)])
     with changed as run, pytest.raises(UsageError, match="epochs: was 9, is 10"):
         run.begin_stage("train", {"epochs": 10})
@@ -279,6 +280,23 @@ def test_the_split_is_made_once(run: RunDirectory) -> None:
     path.write_text(path.read_text().replace("evaluation", "training"))
     with pytest.raises(ModelError, match="was changed after it was made"):
         run.split(40, lambda: first)
+
+
+def test_something_else_is_split_anew(run: RunDirectory) -> None:
+    """A split is of certain rows by certain columns; for others it is made again."""
+    first = run.split(40, lambda: make_split(np.arange(40), np.zeros(40, np.int64), 0), of={"images": "a"})
+    np.testing.assert_array_equal(first, run.split(40, lambda: pytest.fail("twice"), of={"images": "a"}))
+    other = run.split(30, lambda: make_split(np.arange(30), np.zeros(30, np.int64), 1), of={"images": "b"})
+    np.testing.assert_array_equal(other, run.split(30, lambda: pytest.fail("twice"), of={"images": "b"}))
+
+
+def test_a_stage_without_work_is_begun_anew(run: RunDirectory) -> None:
+    """A mistyped setting that stopped a stage at once need not be forced out; a checkpoint has to be."""
+    run.begin_stage("train", {"column": "typo"})
+    assert run.begin_stage("train", {"column": "right"}) == "fresh"
+    run.save_checkpoint("train", "nose", b"work")
+    with pytest.raises(UsageError, match='column: was "right", is "other"'):
+        run.begin_stage("train", {"column": "other"})
 
 
 def test_values_become_json() -> None:

@@ -240,10 +240,12 @@ def measured(
     `posed` lets the offset grow with how far the nose lies beside the eyes' middle.
     """
     truth = faces(2 * rows, rng)
+    seen = truth[:, NOSE].copy()  # a trained regressor errs independently of its answers, not of the truth
+    truth[:, NOSE] += answer_noise * rng.standard_normal((2 * rows, 2))
     labels = truth.copy()
     beside = truth[:, NOSE, :1] - truth[:, [LEFT_EYE, RIGHT_EYE], 0].mean(axis=1, keepdims=True)
     labels[:, NOSE] += offset + posed * beside + label_noise * rng.standard_normal((2 * rows, 2))
-    answer = truth[:, NOSE] + bias + answer_noise * rng.standard_normal((2 * rows, 2))
+    answer = seen + bias
     residual = -bias + answer_noise * rng.standard_normal((rows, 2))
     used = np.arange(rows)
     found = measure_offset(agreed_eyes(), NOSE, labels, used, answer[used], residual, extent=40.0)

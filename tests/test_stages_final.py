@@ -107,7 +107,9 @@ def test_the_original_tells_filled_from_observed(trained: Trained, tmp_path: Pat
     write_table(tmp_path / "other.csv", drawn)
     refused = labelfill(*command, "--data", tmp_path / "other.csv")
     assert refused.code == 3
-    assert f"{tmp_path / 'other.csv'} is not {filled} before it was filled: row 7 (line 9)" in refused.sentence
+    assert (
+        f"{tmp_path / 'other.csv'} is not {filled} before it was filled: row 7 (line 9)" in refused.sentence
+    )
     write_table(tmp_path / "shorter.csv", draw_table(3, keypoints=drawn.schema.keypoints))
     assert "has 3 rows" in labelfill(*command, "--data", tmp_path / "shorter.csv").sentence
 
@@ -127,7 +129,7 @@ def test_a_table_of_other_rows_is_refused(trained: Trained, tmp_path: Path) -> N
 
 
 def test_a_single_convention_has_the_tables_outputs_alone(trained: Trained, tmp_path: Path) -> None:
-    """Without --single-convention disputed keypoints have a further output per source, with it they have not."""
+    """With --single-convention disputed keypoints have no further output per source; without it they have."""
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     several = (trained.run / "final" / "model.json").read_text()
@@ -165,8 +167,7 @@ def test_a_source_names_the_convention(trained: Trained, images: Path, tmp_path:
 
 def test_a_table_names_each_rows_source(trained: Trained, images: Path, tmp_path: Path) -> None:
     """--source-from joins by the id column; a blank source means the reference convention."""
-    lines = [f"{row},{source}" for row, source in zip(range(9), "2 1 2 1 2 1 2 1  ".split(" "), strict=False)]
-    names = [f"face {line}" for line in lines]
+    names = [f"face {row},{source}" for row, source in enumerate(["2", "1"] * 4 + [""])]
     (tmp_path / "sources.csv").write_text("\n".join(["ImageId,source", *reversed(names), ""]))
     two = predicted(trained, images, tmp_path / "p2.csv", "--source", "2")
     one = predicted(trained, images, tmp_path / "p1.csv")
@@ -187,7 +188,9 @@ def test_a_source_that_nobody_knows_is_refused(trained: Trained, images: Path, t
     table = labelfill(*command, "--source-from", f"{tmp_path / 's.csv'}:source")
     assert table.code == 3
     assert "does not know the source 'x'; it knows 1, 2" in table.sentence
-    assert "no column 'origin'" in labelfill(*command, "--source-from", f"{tmp_path / 's.csv'}:origin").sentence
+    assert (
+        "no column 'origin'" in labelfill(*command, "--source-from", f"{tmp_path / 's.csv'}:origin").sentence
+    )
     both = labelfill(*command, "--source", "1", "--source-from", f"{tmp_path / 's.csv'}:source")
     assert both.code == 2
     assert not (tmp_path / "p.csv").exists()

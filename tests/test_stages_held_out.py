@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def poisoned(drawn: DrawnTable, rows: np.ndarray) -> DrawnTable:
 
 
 def test_copies_stay_on_one_side(two_sources: Trained) -> None:
-    """Rows of one image, as it is or mirrored, are in one part, though a tenth of the rows are such copies."""
+    """Rows of one image, as it is or mirrored, are in one part; a tenth of the rows are such copies."""
     drawn = draw_two_sources()
     parts = parts_of(two_sources.run, drawn)
     copies = np.flatnonzero(drawn.copy_of >= 0)
@@ -46,16 +47,15 @@ def test_copies_stay_on_one_side(two_sources: Trained) -> None:
 
 @pytest.fixture(scope="module")
 def innocent(two_sources: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run, its table filled and the final network trained."""
-    folder = tmp_path_factory.mktemp("innocent")
-    done("impute", "--run-dir", two_sources.run, "--out", folder / "filled.csv")
-    done("train-final", "--run-dir", two_sources.run, "--filled", folder / "filled.csv")
-    return two_sources.run
+    """A copy of the run, its table filled and the final network trained."""
+    run = tmp_path_factory.mktemp("innocent") / "run"
+    shutil.copytree(two_sources.run, run)
+    done("impute", "--run-dir", run)
+    done("train-final", "--run-dir", run)
+    return run
 
 
-def test_evaluation_rows_have_no_say(
-    innocent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluation_rows_have_no_say(innocent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With other images and labels in the evaluation rows everything trained has the same bytes."""
     drawn = draw_two_sources()
     parts = parts_of(innocent, drawn)

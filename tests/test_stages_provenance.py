@@ -61,13 +61,15 @@ def test_copies_give_their_label(filled: Path) -> None:
             giving = twins[labelled[twins, k]]
             assert (lines[row, k]["method"] == "copy") == (len(giving) > 0)
             if len(giving):
-                np.testing.assert_allclose(after[row, k], np.median(drawn.labels[giving, k], axis=0), atol=6e-5)
+                np.testing.assert_allclose(
+                    after[row, k], np.median(drawn.labels[giving, k], axis=0), atol=6e-5
+                )
                 copies += 1
     assert copies >= 4
 
 
 def one_image(drawn: DrawnTable) -> DrawnTable:
-    """Three rows of one image: one as source 1 labels it, two as source 2 does, of which one lacks the nose."""
+    """Three rows of one image: one as source 1 labels it, two as source 2 does, one of them without nose."""
     first = next(row for row in range(drawn.rows) if np.isfinite(drawn.labels[row]).all())
     second = drawn.rows - 1
     rows = [first, second, second, *range(first + 1, first + 4)]
@@ -114,7 +116,8 @@ def test_a_disputed_blank_is_filled_in_its_own_convention(two_sources: Trained, 
     assert {line["convention"] for line in lines if line["keypoint"] == "mouth_left_corner"} == {"1"}
     found = bare_table(out).labels[chosen, nose]
     own, other = (
-        np.abs(np.median(found - truth[chosen, nose], axis=0)).max() for truth in (drawn.own_truth, drawn.truth)
+        np.abs(np.median(found - truth[chosen, nose], axis=0)).max()
+        for truth in (drawn.own_truth, drawn.truth)
     )
     assert own < other
 

@@ -68,7 +68,7 @@ def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
 
 
 def test_labels_of_one_group_alone_leave_a_keypoint_blank(tmp_path: Path) -> None:
-    """Rows that belong together are never both learnt from and judged: with all labels in one group, blank."""
+    """Rows that belong together are never both learnt from and judged: labels of one group do not do."""
     drawn = draw_small_table()
     drawn.labels[:40, 3], drawn.labels[40:, 3] = drawn.truth[:40, 3], np.nan
     subjects = [str(max(row, 39)) for row in range(drawn.rows)]
@@ -155,9 +155,7 @@ def test_the_original_is_never_written(small_prior: Trained, tmp_path: Path) -> 
     (tmp_path / "link.csv").symlink_to(table)
     before = table.read_bytes()
     for out in (table, tmp_path / "link.csv", tmp_path / "t.csv", tmp_path / "." / "t.provenance.csv"):
-        refused = labelfill(
-            "impute", "--run-dir", small_prior.run, "--data", table, "--out", out, "--force"
-        )
+        refused = labelfill("impute", "--run-dir", small_prior.run, "--data", table, "--out", out, "--force")
         assert refused.code == 2, out
         assert "the original is never changed" in refused.sentence
         assert table.read_bytes() == before
@@ -244,8 +242,8 @@ def test_a_table_that_changed_is_refused(small_prior: Trained, tmp_path: Path) -
     refused = labelfill("impute", "--run-dir", run, "--out", tmp_path / "filled.csv")
     assert refused.code == 3
     assert refused.sentence == (
-        f"{table} has changed since the models in {run} were trained on it: train again in another --run-dir, "
-        f"or fill it as it is now by --data {table}"
+        f"{table} has changed since the models in {run} were trained on it: train again in another "
+        f"--run-dir, or fill it as it is now by --data {table}"
     )
     done("impute", "--run-dir", run, "--out", tmp_path / "filled.csv", "--data", table)
     table.unlink()

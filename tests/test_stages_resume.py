@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,6 @@ from conftest import Trained
 from driving import QUICK, done, files_below, labelfill
 
 ROOT = Path(__file__).parent.parent
-WEIGHTS = ("keypoint-models", "shared-models", "split.csv")
 
 
 def killed(arguments: list[str], when: Callable[[], bool]) -> None:
@@ -46,11 +46,13 @@ def all_files(run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small: Trained) -> Path:
-    """The run of the small table through all stages, without a stop."""
-    done("impute", "--run-dir", small.run)
-    done("train-final", "--run-dir", small.run, "--epochs", 3, "--second-session-epochs", 1)
-    return small.run
+def undisturbed(small: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run of the small table, gone through all stages without a stop."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    shutil.copytree(small.run, run)
+    done("impute", "--run-dir", run)
+    done("train-final", "--run-dir", run, "--epochs", 3, "--second-session-epochs", 1)
+    return run
 
 
 def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path, tmp_path: Path) -> None:
@@ -83,6 +85,7 @@ def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path
 
 def test_a_finished_stage_does_nothing(small: Trained, undisturbed: Path) -> None:
     """It says so, and no file but the manifest is touched."""
+
     def touched() -> dict[str, int]:
         return {
             file.relative_to(undisturbed).as_posix(): file.stat().st_mtime_ns

@@ -23,7 +23,7 @@ SEVENTEEN = (*KAGGLE_KEYPOINTS, *FURTHER[:2])
 
 
 def through_all_stages(folder: Path, drawn: DrawnTable, **how: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train, fill, train the final network and predict; what the first two said. No cell may be left blank."""
+    """Train, fill, train the final network and predict; what the first two said. No cell is left blank."""
     table, run, filled = folder / "t.csv", folder / "run", folder / "elsewhere" / "filled.csv"
     filled.parent.mkdir()
     write_table(table, drawn, **how)
@@ -63,7 +63,7 @@ def test_seventeen_keypoints_in_files_of_406x396(tmp_path: Path) -> None:
 
 def test_one_keypoint(tmp_path: Path) -> None:
     """A row that lacks the only keypoint knows nothing: it is looked for in the whole image."""
-    drawn = draw_table(60, 5, keypoints=("nose_tip",), image_size=ImageSize(20, 30), gaps=0.4)
+    drawn = draw_table(120, 5, keypoints=("nose_tip",), image_size=ImageSize(20, 30), gaps=0.4)
     table, run, filled = tmp_path / "t.csv", tmp_path / "run", tmp_path / "filled.csv"
     write_table(table, drawn)
     done("train-keypoint-models", "--data", table, "--run-dir", run, "--image-size", "20x30")
@@ -79,7 +79,7 @@ def test_one_keypoint(tmp_path: Path) -> None:
 def test_rows_without_any_label(tmp_path: Path) -> None:
     """They are filled from the image alone, with radii wider than those of rows that know something."""
     sources = (Source("1", 0.8, rows_with_gaps=0.3), Source("2", 0.2, labels=()))
-    drawn = draw_table(75, 6, keypoints=FIVE, image_size=ImageSize(40, 40), sources=sources)
+    drawn = draw_table(84, 6, keypoints=FIVE, image_size=ImageSize(40, 40), sources=sources)
     through_all_stages(tmp_path, drawn)
     nothing = np.isnan(drawn.labels).all(axis=(1, 2))
     assert nothing.sum() >= 15
@@ -93,9 +93,9 @@ def test_rows_without_any_label(tmp_path: Path) -> None:
 
 def test_random_gaps(tmp_path: Path) -> None:
     """A third of the labels missing at random is one source, and no convention offset is claimed."""
-    drawn = draw_table(90, 7, keypoints=FIVE, image_size=ImageSize(40, 40), gaps=0.3)
+    drawn = draw_table(100, 7, keypoints=FIVE, image_size=ImageSize(40, 40), gaps=0.3)
     trained, summary = through_all_stages(tmp_path, drawn)
-    assert trained["sources"] == {"1": 90}
+    assert trained["sources"] == {"1": 100}
     assert trained["convention offsets"] == []
     assert summary["unknown_source_rows"] == 0
     assert summary["filled"] == 2 * np.isnan(drawn.labels[..., 0]).sum()

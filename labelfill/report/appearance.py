@@ -81,7 +81,7 @@ class AppearanceModel:
     ) -> None:
         self._images, self._extent, self._show = images, extent, show_progress
         step = _STEP * extent
-        self._shrink = max(1, int(step / _STEP_PIXELS))
+        self._shrink = max(1, round(step / _STEP_PIXELS))
         along = (np.arange(_SIDE) - _SIDE // 2) * step
         self._grid = np.stack(np.meshgrid(along, along), -1).reshape(-1, 2)
         rng = np.random.default_rng([seed, 0xA99E])
@@ -137,9 +137,15 @@ class AppearanceModel:
         small = shrunk(images, self._shrink)
         step = _STEP * self._extent / self._shrink
         blurred = ndimage.gaussian_filter(small, (0.0, step / 2, step / 2), mode="nearest")
-        down, right = ndimage.sobel(blurred, 1) / 8, ndimage.sobel(blurred, 2) / 8
-        rises = [np.maximum(plane, 0) for plane in (right, -right, down, -down)]
-        planes: Floats = np.stack([blurred, *rises], axis=-1)
+        planes = np.zeros((*blurred.shape, _PLANES), np.float32)
+        planes[..., 0] = blurred
+        for axis, at in ((2, 1), (1, 3)):
+            rise = np.zeros_like(blurred)
+            inside, after, before = ([slice(None)] * 3 for _ in range(3))
+            inside[axis], after[axis], before[axis] = slice(1, -1), slice(2, None), slice(None, -2)
+            rise[*inside] = (blurred[*after] - blurred[*before]) / 2
+            np.maximum(rise, 0, out=planes[..., at])
+            np.maximum(-rise, 0, out=planes[..., at + 1])
         return planes
 
     def _design(self, planes: Floats, images: Integers, points: Array, residuals: Array) -> Floats:

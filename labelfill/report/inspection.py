@@ -207,7 +207,7 @@ def inspect(
     """
     found = None
     if images is not None:
-        found = _inspect_images(images, labels, schema, partners, show_progress)
+        found = _inspect_images(images, labels, schema, partners, group_of, show_progress)
     suspects: tuple[Suspect, ...] = ()
     if schema.count:
         suspects = find_suspects(
@@ -247,7 +247,12 @@ def count_labels(labels: Array, schema: KeypointSchema, *, frame_known: bool = T
 
 
 def _inspect_images(
-    images: Images, labels: Array, schema: KeypointSchema, partners: Sequence[int], show_progress: bool
+    images: Images,
+    labels: Array,
+    schema: KeypointSchema,
+    partners: Sequence[int],
+    group_of: Integers,
+    show_progress: bool,
 ) -> ImageFindings:
     brightness, contrast = brightness_and_contrast(images)
     flat: Mask = contrast < FLAT
@@ -268,7 +273,7 @@ def _inspect_images(
         ),
         lookalikes=lookalikes,
         near_compared=compared,
-        disagreement=find_disagreement(lookalikes, labels, schema, partners),
+        disagreement=find_disagreement(lookalikes, labels, schema, partners, group_of),
     )
 
 

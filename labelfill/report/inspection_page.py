@@ -280,7 +280,7 @@ def _disagreement(found: ImageFindings, schema: KeypointSchema) -> Iterator[Mark
         return
     yield element("h3", "How far labels of the same image lie apart")
     yield paragraph(
-        "The noise of an annotator, if two of them labelled the same image; per coordinate, in px.",
+        "Within one label source: the noise of an annotator, per coordinate, in px.",
         class_="note",
     )
     rows = [

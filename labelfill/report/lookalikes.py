@@ -104,7 +104,7 @@ def find_lookalikes(
     repeats[[link.other for link in identical]] = True
     distinct = np.flatnonzero(~left_out & ~repeats)
     compared = len(distinct) <= MOST_COMPARED
-    near = _near(images, distinct, show_progress) if compared else []
+    near = _near(images, distinct, show_progress) if compared and len(distinct) > 1 else []
     return (*_groups(identical), *_groups(near)), compared
 
 
@@ -113,13 +113,18 @@ def find_disagreement(
     labels: Array,
     schema: KeypointSchema,
     partners: Sequence[int],
+    source_of: Integers,
     most: int = 20,
 ) -> Disagreement:
-    """How far labels (n, K, 2) px of the same images lie apart; not if the images are cut differently."""
+    """How far labels (n, K, 2) px of the same images lie apart.
+
+    Rows of different sources (n,) are not compared, since they may mean different things by the same
+    name; nor are images that are cut differently.
+    """
     differences, worst = [np.zeros((0, *labels.shape[1:]))], []
     for group in groups:
         for row, mirrored, moved in list(zip(group.rows, group.mirrored, group.moved, strict=True))[1:]:
-            if moved:
+            if moved or source_of[row] != source_of[group.rows[0]]:
                 continue
             own = schema.mirror(labels[row], partners) if mirrored else labels[row]
             difference = own - labels[group.rows[0]]

@@ -26,14 +26,16 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def text(value: Child) -> Markup:
-    """A value as text of a page: escaped unless it is markup; what UTF-8 or HTML cannot hold as escapes."""
+    """A value as text of a page: escaped unless it is markup."""
     if isinstance(value, Markup):
         return value
-    if value is None:
-        return Markup()
+    return Markup() if value is None else Markup(html.escape(plain(value), quote=True))
+
+
+def plain(value: str | float) -> str:
+    """A value as pages and plots can hold it: control characters and lone surrogates as escapes."""
     shown = "".join(c if c in "\n\t" or (c >= " " and c != "\x7f") else ascii(c)[1:-1] for c in str(value))
-    encodable = shown.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Markup(html.escape(encodable, quote=True))
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def element(tag: str, *children: Child, **attributes: Child | bool) -> Markup:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from labelfill.errors import UsageError
-from labelfill.report.pages import Markup, element, text
+from labelfill.report.pages import Markup, element, plain, text
 from labelfill.schema import Array
 
 # Drawn in these colours, which nothing else uses; then replaced by the page's, which follow light and dark.
@@ -51,8 +52,8 @@ def bars(values: Sequence[int], x_label: str, y_label: str, about: str) -> Marku
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(values) <= 25:
             axes.set_xticks(range(len(values)))
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        axes.set_xlabel(plain(x_label))
+        axes.set_ylabel(plain(y_label))
         return _as_svg(figure, about)
 
 
@@ -61,8 +62,8 @@ def histograms(scales: Sequence[tuple[Array, str]], y_label: str, about: str) ->
     with _drawing(len(scales)) as (figure, all_axes):
         for axes, (values, name) in zip([all_axes] if len(scales) == 1 else all_axes, scales, strict=True):
             axes.hist(values, bins=40, color=_ACCENT)
-            axes.set_xlabel(name)
-        figure.axes[0].set_ylabel(y_label)
+            axes.set_xlabel(plain(name))
+        figure.axes[0].set_ylabel(plain(y_label))
         return _as_svg(figure, about)
 
 
@@ -92,7 +93,10 @@ def _drawing(columns: int = 1) -> Iterator[tuple[Any, Any]]:
 
 def _as_svg(figure: Any, about: str) -> Markup:
     file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # The page's font, which draws the text in the end, has other characters than matplotlib's.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

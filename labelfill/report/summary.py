@@ -175,7 +175,7 @@ def _images(found: ImageFindings, schema: KeypointSchema) -> list[str]:
         pairs = found.disagreement.pairs[known]
         squares = float((found.disagreement.rms[known] ** 2 * pairs).sum() / pairs.sum())
         lines.append(
-            f"labels of the same image  differ by {2**0.5 * squares**0.5:.2f} px per coordinate "
+            f"labels of the same image and source  differ by {2**0.5 * squares**0.5:.2f} px per coordinate "
             f"(RMS over {plural(int(pairs.sum()), 'pair')}): annotators' noise of {squares**0.5:.2f} px"
         )
     return lines

@@ -159,36 +159,39 @@ class _Examination:
         self.stray_fence = self._fence(self.stray.max(axis=1), _LEAST_STRAY)
 
     def suspects(self) -> list[Suspect]:
-        """The likeliest explanation of every row that has one, and of the rest the most unusual."""
+        """The likeliest explanation of the rows that stand out, or of the most unusual ones."""
         oddity = self.shapes.oddity(self.labels, self.noise)
         swapped, gain = self._swapped(oddity)
         stray = self.stray.max(axis=1) / self.stray_fence
         shift = self.shift_score / self._fence(self.shift_score, _LEAST_SHIFT)
         odd = oddity / self._fence(oddity, _LEAST_ODDITY)
+        severity = np.max([stray, shift, odd, np.sqrt(gain / _LEAST_GAIN)], axis=0)
+        severity[~self.useful] = 0.0
+        worst = np.argsort(-severity, kind="stable")
+        worst = worst[: max(LISTED, int((severity >= 1).sum()))]
+
         is_swapped = gain >= _LEAST_GAIN
         is_shifted = ~is_swapped & (shift >= np.maximum(stray, np.where(odd >= 1, 1.0, odd)))
         is_shifted &= self.labelled.sum(axis=1) > 1
         is_stray = ~is_swapped & ~is_shifted & ((stray >= 1) | (stray >= odd))
-        marked = self._marked(np.flatnonzero(is_stray))
+        marked = self._marked(worst[is_stray[worst]])
         expected = self.shapes.expected(self.labels, np.where(marked[:, :, None], np.inf, self.noise))
         found = []
-        for row in np.flatnonzero(self.useful):
-            suggested = np.full(self.labels.shape[1:], np.nan)
-            severity = max(stray[row], shift[row], odd[row])
+        for row in worst[self.useful[worst]].tolist():
             kind: Kind = "shape"
-            keypoints: NDArray[np.intp] = np.zeros(0, np.intp)
+            doubtful, suggested = np.zeros(self.labelled.shape[1], bool), self.labels[row]
             if is_swapped[row]:
-                kind, keypoints = "swapped", np.flatnonzero(swapped[row] & self.labelled[row])
-                severity = max(severity, float(np.sqrt(gain[row] / _LEAST_GAIN)))
-                suggested[:] = _exchanged(self.labels[[row]], swapped[[row]], self.pairs)[0]
-                suggested[~swapped[row]] = np.nan
+                kind, doubtful = "swapped", swapped[row] & self.labelled[row]
+                suggested = _exchanged(self.labels[[row]], swapped[[row]], self.pairs)[0]
             elif is_shifted[row]:
-                kind, keypoints = "shifted", np.flatnonzero(self.labelled[row])
-                suggested[keypoints] = self.labels[row, keypoints] - self.shift[row]
+                kind, doubtful = "shifted", self.labelled[row]
+                suggested = self.labels[row] - self.shift[row]
             elif marked[row].any():
-                kind, keypoints = "keypoint", np.flatnonzero(marked[row])
-                suggested[keypoints] = expected[row, keypoints]
-            found.append(Suspect(int(row), kind, float(severity), tuple(keypoints.tolist()), suggested))
+                kind, doubtful, suggested = "keypoint", marked[row], expected[row]
+            concerned = swapped[row] if is_swapped[row] else doubtful
+            suggested = np.where(concerned[:, None], suggested, np.nan)
+            keypoints = tuple(np.flatnonzero(doubtful).tolist())
+            found.append(Suspect(row, kind, float(severity[row]), keypoints, suggested))
         return found
 
     def _fence(self, scores: Array, least: float) -> float:
