@@ -282,7 +282,8 @@ def _mean_target(targets: Targets, parts: NDArray[np.int8], schema: KeypointSche
 
 
 def _fit(
-    run: RunDirectory, model: FinalModel, targets: Targets, images: NDArray[np.uint8], parts: NDArray[np.int8],
+    run: RunDirectory, model: FinalModel, targets: Targets, images: NDArray[np.uint8],
+    parts: NDArray[np.int8],
     settings: FinalModelSettings, device: torch.device, seed: int, *, progress: bool,
 ) -> Fitted:  # fmt: skip
     """The long session with small batches, then the second from the best weights with large ones."""
@@ -438,7 +439,8 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     about = json.loads(run.read_artefact(STAGE, _ABOUT))
     if about["format"] > FORMAT:
         raise ModelError(
-            f"{run.path / _ABOUT} has format {about['format']}, newer than this version reads; update labelfill"
+            f"{run.path / _ABOUT} has format {about['format']}, newer than this version reads; "
+            "update labelfill"
         )
     schema = KeypointSchema(
         tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
@@ -451,7 +453,8 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
         raise ModelError(f"{run.path / _WEIGHTS} does not hold the network it should: {error}") from error
     partners = None if about["partners"] is None else tuple(about["partners"])
     return FinalModel(
-        network.to(device).eval(), schema, heads, tuple(about["size"]), about["spread"], partners, tuple(about["sources"])
+        network.to(device).eval(), schema, heads, tuple(about["size"]), about["spread"], partners,
+        tuple(about["sources"]),
     )  # fmt: skip
 
 
@@ -465,7 +468,7 @@ def predict(
     force: bool = False,
     progress: bool = False,
 ) -> Mapping[str, Any]:
-    """Apply the final network to a table of images and write all keypoints, px, other columns carried through.
+    """Apply the final network to a table of images and write all keypoints, other columns kept.
 
     Raises
     ------
@@ -480,7 +483,9 @@ def predict(
     model = load_final(run, chosen)
     if dataset.schema.image_size != model.schema.image_size:
         raise ModelError(
-            f"{dataset.table.path} has images of {dataset.schema.image_size}, the final network in {run.path} is for "
+            f"{dataset.table.path} has images of {dataset.schema.image_size}, "
+            f"the final network in {run.path} "
+            f"is for "
             f"{model.schema.image_size}; train one for it in another --run-dir"
         )
     groups = _asked_sources(dataset, model, settings)
@@ -524,7 +529,8 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
     table = read_table(Path(path), require_keypoints=False, require_images=False)
     if column not in table.extra:
         raise DataError(
-            f"{path} has no column {column!r} for --source-from; it has {', '.join(sorted(table.extra)) or 'none'}"
+            f"{path} has no column {column!r} for --source-from; "
+            f"it has {', '.join(sorted(table.extra)) or 'none'}"
         )
     of_row, _ = join_rows(table, dataset.table)
     values = [table.extra[column][row].strip() if row >= 0 else "" for row in of_row.tolist()]

@@ -43,7 +43,7 @@ class Filled:
     @property
     def labels(self) -> Array:
         """(n, K, 2), px: observed coordinates only."""
-        return np.where(self.observed, self.dataset.table.labels, np.nan)
+        return np.where(self.observed, self.dataset.labels, np.nan)
 
 
 def read_filled(
@@ -129,7 +129,8 @@ def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
             if not matches:
                 raise DataError(
                     f"{sidecar}, line {number}, does not match {table.path}: it belongs to another file, or "
-                    "one of the two was changed; run `labelfill impute` again, or name the table before it was "
+                    "one of the two was changed; run `labelfill impute` again, or name the table before "
+                    "it was "
                     "filled by --data ORIGINAL"
                 )
             observed[row, k] &= ~new
@@ -206,7 +207,7 @@ def make_targets(
     """
     schema: KeypointSchema = filled.dataset.schema
     s0 = (_HALF_WEIGHT * max(schema.image_size.height, schema.image_size.width)) ** 2
-    values = filled.dataset.table.labels
+    values = filled.dataset.labels
     count, k_count = len(values), heads.keypoints
     xy = np.full((count, heads.count, 2), np.nan)
     variance = np.full((count, heads.count), np.inf)

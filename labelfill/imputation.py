@@ -1,4 +1,4 @@
-"""The second stage: every blank coordinate filled, every other byte as it was, and where each fill comes from."""
+"""The second stage: every blank coordinate filled, every other byte as it was, and where fills come from."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ Mask = NDArray[np.bool_]
 _log = logging.getLogger("labelfill")
 
 PROVENANCE_COLUMNS = (
-    "row", "line", "keypoint", "x", "y", "filled", "method", "convention", "sigma", "radius", "model", "flags",
+    "row", "line", "keypoint", "x", "y", "filled", "method", "convention", "sigma", "radius", "model",
+    "flags",
 )  # fmt: skip
 # A copied label is as exact as the annotator was.
 _COPY_SIGMA = 0.5
@@ -168,9 +169,9 @@ def impute(
         filled=written.cells_filled,
         left_blank=int(left.sum()),
         left_blank_keypoints={names[k]: int(left[:, k].sum()) for k in range(len(names)) if left[:, k].any()},
-        methods={name: int((fills.method == m).sum()) for m, name in enumerate(METHODS) if m and (fills.method == m).any()},
+        methods=_method_counts(fills),
         unknown_source_rows=int(((groups == UNKNOWN) & blank.any(axis=(1, 2))).sum()),
-        median_radius=float(np.median(fills.radius[fills.method > 0]).round(2)) if (fills.method > 0).any() else None,
+        median_radius=_median_radius(fills),
         seconds=round(seconds, 2),
         rows_per_second=round(dataset.table.rows / max(seconds, 1e-9), 1),
         state=state,
@@ -206,6 +207,16 @@ def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
     labels, spans = dataset.table.labels[:, order], dataset.table.field_spans[:, order]
     table = replace(dataset.table, keypoints=schema.keypoints, labels=labels, field_spans=spans)
     return replace(dataset, table=table, schema=schema)
+
+
+def _method_counts(fills: Fills) -> dict[str, int]:
+    counts = {name: int((fills.method == number).sum()) for number, name in enumerate(METHODS) if number}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _median_radius(fills: Fills) -> float | None:
+    there = fills.method > 0
+    return float(np.median(fills.radius[there]).round(2)) if there.any() else None
 
 
 def fill(
@@ -248,7 +259,7 @@ def fill(
             np.where(fillable[rows][..., None], found, np.nan),
             np.where(fillable[rows], stated, np.nan),
         )
-        _condition_on_half(found, table.labels[rows], ensemble.calibration.correlation)
+        _condition_on_half(found, dataset.labels[rows], ensemble.calibration.correlation)
         wide = (
             np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None]
             if len(sources.groups.names) > 1
@@ -259,7 +270,7 @@ def fill(
         radius[rows] = stated * wide * factor[None]
         method[rows] = np.where(fillable[rows], 1 if ensemble.patch else METHODS.index("prior"), 0)
     fills = Fills(xy, sigma, radius, method, conventions, flags)
-    _into_own_convention(fills, sources.offsets, table.labels, groups)
+    _into_own_convention(fills, sources.offsets, dataset.labels, groups)
     _copy_from_identical(fills, dataset, groups, sources)
     fills.xy[~np.isnan(table.labels)] = np.nan  # observed cells are sacred
     _flag(fills, dataset, ensemble, sources, groups, anchors)
@@ -277,7 +288,7 @@ def row_anchors(
     progress: bool = False,
 ) -> Anchors:
     """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
-    labels = dataset.table.labels
+    labels = dataset.labels
     assert dataset.images is not None
     anchors = guessed_anchors(
         labels, groups, sources.offsets, sources.untested, least_offset(ensemble.prior.extent) ** 2
@@ -337,7 +348,7 @@ def _into_own_convention(
 def _copy_from_identical(fills: Fills, dataset: Dataset, groups: NDArray[np.int64], sources: Sources) -> None:
     """An identical image that labels the keypoint in the same convention is the best fill there is."""
     assert dataset.images is not None
-    labels, ids = dataset.table.labels, exact_ids(dataset.images)
+    labels, ids, observed = dataset.labels, exact_ids(dataset.images), dataset.table.observed
     _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[which.reshape(-1)] > 1)
     disputing = {(offset.group, offset.keypoint) for offset in sources.offsets}
@@ -348,7 +359,7 @@ def _copy_from_identical(fills: Fills, dataset: Dataset, groups: NDArray[np.int6
         for k in range(labels.shape[1]):
             givers = [r for r in members if np.isfinite(labels[r, k]).all()]
             for row in members:
-                if not np.isnan(labels[row, k]).any():
+                if observed[row, k].all():
                     continue
                 side = groups[row] if (int(groups[row]), k) in disputing else UNKNOWN
                 same = [
@@ -371,12 +382,12 @@ def _flag(
     groups: NDArray[np.int64],
     anchors: Anchors,
 ) -> None:
-    """Words that send a person to look: large-radius, off-image, source-shift, low-data, unknown-source, implausible-shape."""
+    """Write down, for each fill, the words that send a person to look at it."""
     filled = fills.method > 0
     calibration = ensemble.calibration
     if calibration is None or not filled.any():
         return
-    position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.table.labels), fills.xy)
+    position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.labels), fills.xy)
     large = fills.radius > 2 * np.median(fills.radius[filled])
     off_image = ~dataset.schema.on_image(position)
     low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)

@@ -96,7 +96,7 @@ def _with_mirror_shift(
 ) -> Dataset:
     """The dataset whose schema knows where the mirror axis of its labels lies."""
     assert dataset.images is not None
-    labels = dataset.table.labels[preparation.training]
+    labels = dataset.labels[preparation.training]
     extent = float(np.ptp(fit_shape_prior(*_face_value(labels)).mean, axis=0).max())
     shift = mirror_shift(dataset.images[preparation.training], labels, partners, extent, seed)
     if shift:

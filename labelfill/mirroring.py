@@ -88,7 +88,7 @@ def _mean_surroundings(images: NDArray[np.uint8], centres: Array, step: float) -
 
 
 def _differences(own: Array, mirrored: Array, shifts: Array) -> Array:
-    """For each shift the mean square by which the two differ when moved apart by it, relative to their size."""
+    """For each shift the mean square by which the two differ when moved apart by it, over their size."""
     at = np.arange(own.shape[1], dtype=np.float64)
     inner = slice(int(_FURTHEST) + 1, own.shape[1] - int(_FURTHEST) - 1)
     size = own[:, inner].var() + 1e-9

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labelfill.dataset import Dataset
 from labelfill.errors import DataError, UsageError
 from labelfill.images import Images, content_ids, fingerprint
-from labelfill.place import listed
+from labelfill.place import listed, place
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
 from labelfill.schema import declared_mirror_partners, mirror_partners
 from labelfill.settings import TableSettings
@@ -76,6 +76,7 @@ class Preparation:
 def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int) -> Preparation:
     """Group, split and fold the rows; the split is made once and kept in the run directory."""
     labelled = dataset.table.labelled
+    _warn_of_labels_astray(dataset)
     groups = _groups(dataset, table, labelled)
     group_of = groups.assign(labelled, declared_sources(dataset, groups))
     assert dataset.images is not None, "the stages read tables with images only"
@@ -96,8 +97,21 @@ def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int
     return Preparation(groups, group_of, reference, parts, folds, count)
 
 
+def _warn_of_labels_astray(dataset: Dataset) -> None:
+    astray = np.argwhere(np.isnan(dataset.labels) & dataset.table.observed)
+    if len(astray):
+        row, k, axis = astray[0]
+        column = dataset.schema.columns[2 * k + axis]
+        where = place(dataset.table.path, row=int(row), line=int(dataset.table.lines[row]), column=column)
+        _log.warning(
+            "%s: %g lies far beyond the image; correct it if it is a slip (nothing is learnt from such "
+            "labels, of which there are %d)",
+            where, dataset.table.labels[row, k, axis], len(np.unique(astray[:, :2], axis=0)),
+        )  # fmt: skip
+
+
 def rows_fingerprint(images: Images, observed: Mask) -> dict[str, str]:
-    """What tells whether a run's split belongs to these images (n, H, W) and observed coordinates (n, K, 2)."""
+    """What tells whether a run's split is of these images (n, H, W) and observed coordinates (n, K, 2)."""
     cells = hashlib.sha256(np.packbits(observed).tobytes()).hexdigest()
     return {"images": fingerprint(images), "observed": cells}
 
@@ -168,7 +182,7 @@ def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> 
     """
     if setting == "none":
         return None
-    schema, labels = dataset.schema, dataset.table.labels
+    schema, labels = dataset.schema, dataset.labels
     if setting == "auto":
         partners = mirror_partners(schema.keypoints)
         if all(partner in (k, -1) for k, partner in enumerate(partners)) and schema.count > 1:

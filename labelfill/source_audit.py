@@ -21,6 +21,7 @@ from labelfill.shape import ShapePrior
 from labelfill.sources import (
     Agreement,
     ConventionOffset,
+    constant_map,
     find_agreement,
     least_offset,
     measure_offset,
@@ -98,7 +99,7 @@ def _measured(
     member = 0  # the prior answers where no network is trained
     if work.settings.method != "prior":
         bank = PatternBank.of(trusted, elsewhere)
-        ensemble = _trained(work, "probe", suspected, {k: bank for k in suspected}, ensemble, anchors, home)
+        ensemble = _trained(work, "probe", suspected, dict.fromkeys(suspected, bank), ensemble, anchors, home)
         member = 2
     offsets = []
     for k in suspected:
@@ -113,6 +114,13 @@ def _measured(
                 offsets.append(
                     measure_offset(agreement, k, labels, rows[own], found[own], residual, prior.extent)
                 )
+    if member == 0:
+        # The prior is too unsure of single rows to tell how offsets vary: they are taken as constant.
+        variance = np.full(2, least_offset(prior.extent) ** 2)
+        offsets = [
+            replace(o, guess_variance=variance, noise=variance, to_group=constant_map(o.anchors, o.mean))
+            for o in offsets
+        ]
     return [offset for offset in offsets if offset.claimed]
 
 

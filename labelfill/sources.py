@@ -426,6 +426,11 @@ def to_group_map(labels: Array, anchors: Integers, position: Array, keypoint: in
     return _ridge(_design(labels, anchors, position)[complete], difference[complete], mean)
 
 
+def constant_map(anchors: Integers, mean: Array) -> Array:
+    """(2A + 3, 2): the `to_group` of an offset that is the same whatever the pose."""
+    return np.concatenate([np.zeros((2 * len(anchors) + 2, 2)), mean[None]])
+
+
 def _ridge(design: Array, target: Array, mean: Array) -> Array:
     """Least squares (d, 2) with a small penalty on all but the last column, the constant."""
     # Too few rows tell of no dependence on pose.

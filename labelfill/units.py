@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -143,13 +146,25 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
     parallel = Parallel(
         n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
     )
-    for number, fitted in parallel(delayed(_numbered)(i, jobs[i]) for i in largest_first):
+    for number, fitted in parallel(delayed(_numbered)(i, jobs[i], os.getpid()) for i in largest_first):
         yield jobs[number], fitted
     get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
 
 
-def _numbered(number: int, job: _Job) -> tuple[int, list[Fitted]]:
+def _numbered(number: int, job: _Job, parent: int) -> tuple[int, list[Fitted]]:
     return number, _train(job)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Let this worker end when its parent does: a program that is killed leaves no work behind."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train(job: _Job) -> list[Fitted]:

@@ -35,7 +35,7 @@ class Work:
 
     @property
     def labels(self) -> Array:
-        return self.dataset.table.labels
+        return self.dataset.labels
 
     @property
     def images(self) -> NDArray[np.uint8]:

@@ -29,6 +29,10 @@ QUICK = {
 }
 
 
+# Fills by the shape prior alone: for tests that ask nothing of the regressors.
+PRIOR = ("--method", "prior")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended and what it printed."""

@@ -43,6 +43,66 @@ def assert_same(one: Dataset, other: Dataset) -> None:
     np.testing.assert_array_equal(one.images, other.images)
 
 
+def test_labels_astray_are_not_learnt_from(tmp_path: Path) -> None:
+    """A point further beyond the image than it is large is left out whole; one just beyond it is not."""
+    rows = [
+        "1,2,0 0 0 0",
+        "-2,4,0 0 0 0",
+        "-2.1,1,0 0 0 0",
+        "1,4.1,0 0 0 0",
+        "1,,0 0 0 0",
+        *["1,1,0 0 0 0"] * 400,
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["a_x,a_y,Image", *rows]))
+    dataset = read_dataset(tmp_path / "t.csv")
+    known = np.isfinite(dataset.labels[:6, 0])
+    assert known.tolist() == [
+        [True, True],
+        [True, True],
+        [False] * 2,
+        [False] * 2,
+        [True, False],
+        [True, True],
+    ]
+    assert dataset.table.observed[:6, 0].sum() == 11
+
+
+def test_a_cached_table_serves_its_own_size(tmp_path: Path) -> None:
+    """A size that was assumed and is stated later is no reason to parse again; another size is."""
+    path, cache_dir = write_table(tmp_path / "t.csv"), tmp_path / "cache"
+    assumed = read_dataset(path, cache_dir=cache_dir)
+    with mock.patch.object(room, "read_table", side_effect=AssertionError("parsed again")):
+        stated = read_dataset(path, cache_dir=cache_dir, image_size=ImageSize(6, 6))
+        with pytest.raises(AssertionError, match="parsed again"):
+            read_dataset(path, cache_dir=cache_dir, image_size=ImageSize(4, 9))
+    assert assumed.image_size_assumed
+    assert not stated.image_size_assumed
+    np.testing.assert_array_equal(assumed.images, stated.images)
+
+
+def test_images_may_lie_beside_another_table(tmp_path: Path) -> None:
+    """A filled copy elsewhere finds the image files of the table it was made from."""
+    table = write_files(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    copy = tmp_path / "elsewhere" / "filled.csv"
+    copy.write_bytes(table.read_bytes())
+    with pytest.raises(DataError, match=r"no file '0\.png'"):
+        read_dataset(copy)
+    for cache_dir in (None, tmp_path / "cache"):
+        again = read_dataset(copy, images_beside=table, cache_dir=cache_dir)
+        np.testing.assert_array_equal(again.images, IMAGES)
+
+
+def test_a_size_that_models_ask_for_is_said_to_be_theirs(tmp_path: Path) -> None:
+    """Nobody is told to leave out an option that was not given."""
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match=r"expected 25 \(5x5, which the models in .*run are for\)") as caught:
+        read_dataset(write_table(tmp_path / "t.csv"), image_size=ImageSize(5, 5), models=run)
+    assert "--image-size" not in str(caught.value)
+    with pytest.raises(DataError, match=r"its image files are 4x9, the models in .*run are for 9x4"):
+        read_dataset(write_files(tmp_path), image_size=ImageSize(9, 4), models=run)
+
+
 def test_the_cache_gives_back_what_was_read(tmp_path: Path) -> None:
     """With no cache, a new and a filled one a dataset is the same; the second time nothing is parsed."""
     path = write_table(tmp_path / "t.csv")

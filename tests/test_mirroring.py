@@ -13,7 +13,7 @@ from labelfill.synthetic import draw_table
 def faces(seed: int, shift: float) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """Drawn faces whose labels lie `shift` px right of what they mark."""
     table = draw_table(120, seed)
-    return table.images, table.labels + [shift, 0.0], mirror_partners(table.schema.keypoints)
+    return table.images, table.labels + np.array([shift, 0.0]), mirror_partners(table.schema.keypoints)
 
 
 @pytest.mark.parametrize("shift", [-2.0, 0.0, 1.3])

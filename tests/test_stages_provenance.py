@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Trained, draw_small_table, draw_two_sources
-from driving import bare_table, check_filled, done, read_provenance
+from driving import PRIOR, bare_table, check_filled, done, labelfill, read_provenance
 
 from labelfill.images import exact_ids
 from labelfill.synthetic import DrawnTable, write_table
@@ -135,3 +135,22 @@ def test_rows_of_no_known_source_are_counted(two_sources: Trained, tmp_path: Pat
     copied = {int(line["row"]) for line in lines if line["method"] == "copy"}
     assert flagged == set(range(5))
     assert copied - set(range(5)), "the table has copies"
+
+
+@pytest.mark.parametrize("slip", [1000.0, 1e300])
+def test_a_lost_decimal_point_harms_nobody(tmp_path: Path, slip: float) -> None:
+    """A label far beyond the image is named and stays as it is, and no fill is led astray by it."""
+    drawn = draw_small_table()
+    drawn.labels[7, 0], drawn.labels[7, 1, 0] = slip, np.nan
+    write_table(tmp_path / "t.csv", drawn)
+    run, out = tmp_path / "run", tmp_path / "filled.csv"
+    trained = labelfill("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", run, *PRIOR)
+    assert "row 7 (line 9), column 'left_eye_center_x'" in trained.err
+    assert "lies far beyond the image" in trained.err
+    summary = done("impute", "--run-dir", run, "--out", out)
+    check_filled(tmp_path / "t.csv", out, summary)
+    after = bare_table(out).labels
+    np.testing.assert_array_equal(after[7, 0], slip)
+    assert np.abs(after[7, 1] - drawn.truth[7, 1]).max() < 3
+    final = done("train-final", "--run-dir", run)
+    assert final["evaluation rmse"] < 8

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_KEYPOINTS, Trained, draw_small_table
-from driving import bare_table, check_filled, content, done, labelfill
+from driving import PRIOR, bare_table, check_filled, content, done, labelfill
 
 from labelfill.schema import ImageSize
 from labelfill.synthetic import draw_table, write_table
-
-PRIOR = ("--method", "prior")
 
 
 def trained_on(table: Path, run: Path, *options: object) -> dict[str, object]:

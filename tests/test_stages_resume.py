@@ -17,17 +17,21 @@ from driving import QUICK, done, files_below, labelfill
 ROOT = Path(__file__).parent.parent
 
 
-def killed(arguments: list[str], when: Callable[[], bool]) -> None:
-    """Run a command in a process of its own and kill it as soon as something is the case."""
+PROGRAM = "import sys; from labelfill.cli.main import main; sys.exit(main(sys.argv[1:]))"
+WITH_WORKERS = f"from labelfill import units; units._WORTH_WORKERS = 0; {PROGRAM}"
+
+
+def killed(arguments: list[str], when: Callable[[int], bool], program: str = PROGRAM) -> None:
+    """Run a command in a process of its own and kill it as soon as something is the case for its id."""
     environment = {**os.environ, **QUICK, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "labelfill", *arguments],
+        [sys.executable, "-c", program, *arguments],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 120
-    while not when():
+    while not when(process.pid):
         assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[1]!r}"
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -35,8 +39,8 @@ def killed(arguments: list[str], when: Callable[[], bool]) -> None:
     process.communicate()
 
 
-def any_file(folder: Path, pattern: str) -> Callable[[], bool]:
-    return lambda: any(folder.glob(pattern))
+def any_file(folder: Path, pattern: str) -> Callable[[int], bool]:
+    return lambda process: any(folder.glob(pattern))
 
 
 def all_files(run: Path) -> dict[str, bytes]:
@@ -61,7 +65,7 @@ def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path
     train = ["train-keypoint-models", "--data", str(small.table), "--run-dir", str(run), "--epochs", "2"]
     final = ["train-final", "--run-dir", str(run), "--epochs", "3", "--second-session-epochs", "1"]
     killed(train, any_file(run, "checkpoints/*/*.safetensors"))
-    assert not any_file(run, "keypoint-models/*/model.json")()
+    assert not any(run.glob("keypoint-models/*/model.json"))
     half = labelfill("impute", "--run-dir", run)
     assert half.code == 3
     assert half.sentence == (
@@ -70,7 +74,7 @@ def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path
     )
     killed(train, any_file(run, "keypoint-models/*/model.json"))
     assert done(*train)["state"] == "resume"
-    assert not any_file(run, "checkpoints/*/*")()
+    assert not any(run.glob("checkpoints/*/*"))
     done("impute", "--run-dir", run)
     killed(final, any_file(run, "checkpoints/*/*-0.safetensors"))
     unfinished = labelfill("predict", "--run-dir", run, "--images", small.table, "--out", tmp_path / "p.csv")
@@ -81,6 +85,43 @@ def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path
     straight, stopped = all_files(undisturbed), all_files(run)
     assert list(straight) == list(stopped)
     assert [name for name in straight if straight[name] != stopped[name]] == []
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Parent and command line of every process that runs."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                command = (folder / "cmdline").read_text()
+            except OSError:  # it has just ended
+                continue
+            if state != "Z":
+                found[int(folder.name)] = int(parent), command
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to look for processes in")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor starts no workers")
+def test_a_killed_job_leaves_no_workers(small: Trained, tmp_path: Path) -> None:
+    """Worker processes end with the program that started them, however it ends."""
+    workers: set[int] = set()
+
+    def working(process: int) -> bool:
+        workers.update(
+            child
+            for child, (parent, command) in processes().items()
+            if parent == process and "loky" in command
+        )
+        return len(workers) >= 2 and any(tmp_path.glob("run/checkpoints/*/*"))
+
+    train = ["train-keypoint-models", "--data", str(small.table), "--run-dir", str(tmp_path / "run")]
+    killed([*train, "--epochs", "50"], working, WITH_WORKERS)
+    deadline = time.monotonic() + 20
+    while workers & processes().keys():
+        assert time.monotonic() < deadline, "workers go on"
+        time.sleep(0.1)
 
 
 def test_a_finished_stage_does_nothing(small: Trained, undisturbed: Path) -> None:

@@ -8,6 +8,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from labelfill.dataset import cache
 from labelfill.dataset.frame import check_frame, smallest_square
 from labelfill.errors import DataError, StorageError
@@ -45,6 +48,18 @@ class Dataset:
     schema: KeypointSchema
     images: Images | None
     image_size_assumed: bool
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """(n, K, 2), px: the table's labels less those further beyond the image than it is large.
+
+        Those are slips of the pen, such as a lost decimal point: they stay in the table, and nothing is
+        learnt from them.
+        """
+        labels, size = self.table.labels, self.schema.image_size
+        reach = np.array([size.width, size.height])
+        astray = np.any((labels < -reach) | (labels > 2 * reach), axis=2)
+        return np.where(astray[..., None], np.nan, labels)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from labelfill.shape import ShapePrior, fit_shape_prior
 Integers = NDArray[np.int64]
 
 _FEWEST_ROWS = 30  # of a source, for a prior of its own
+_FAR_OUT = 8.0  # robust standard deviations
+_LEAST_SPREAD = 0.5  # px
+_MOST_FAR_OUT = 0.2  # of the rows: more are no mistakes but another kind of rows
 
 
 class GroupShapes:
@@ -31,9 +34,9 @@ class GroupShapes:
         self._priors: dict[int, ShapePrior] = {}
         for g in large if len(large) > 1 else []:
             self._of_row[groups == g] = g
-            self._priors[int(g)] = fit_shape_prior(labels[groups == g], noise[groups == g], seed)
+            self._priors[int(g)] = _fit(labels[groups == g], noise[groups == g], seed)
         if (self._of_row < 0).any():
-            self._priors[-1] = fit_shape_prior(labels, noise, seed)
+            self._priors[-1] = _fit(labels, noise, seed)
 
     @property
     def extent(self) -> float:
@@ -79,3 +82,31 @@ class GroupShapes:
         of_row = self._of_row if rows is None else self._of_row[rows]
         found = [(np.flatnonzero(of_row == g), prior) for g, prior in self._priors.items()]
         return [(members, prior) for members, prior in found if len(members)]
+
+
+def _fit(labels: Array, noise: Array, seed: int) -> ShapePrior:
+    """The prior of the rows that are not far out.
+
+    The prior's own robustness ends where one row in 2K is wrong in the same way, with exchanged sides
+    for example: such rows would become part of what is usual.
+    """
+    usual = ~_far_out(labels)
+    if usual.mean() < 1 - _MOST_FAR_OUT:
+        usual[:] = True
+    return fit_shape_prior(labels[usual], noise[usual], seed)
+
+
+def _far_out(labels: Array) -> NDArray[np.bool_]:
+    """(n,): rows with a label that lies far from the median shape, moved to where the row's labels are."""
+    labelled: NDArray[np.bool_] = np.all(np.isfinite(labels), axis=2)
+    rows, keypoints = np.any(labelled, axis=1), np.any(labelled, axis=0)
+    found = np.zeros(len(labels), bool)
+    if not rows.any():
+        return found
+    known = np.where(labelled[:, :, None], labels, np.nan)[rows][:, keypoints]
+    deviation = known - np.nanmedian(known, axis=0)
+    deviation -= np.nanmedian(deviation, axis=1, keepdims=True)
+    spread = np.nanmedian(np.abs(deviation), axis=0) / 0.6745
+    distance = np.abs(deviation) / np.maximum(spread, _LEAST_SPREAD)
+    found[rows] = np.nanmax(distance, axis=(1, 2)) > _FAR_OUT
+    return found

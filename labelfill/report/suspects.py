@@ -9,7 +9,7 @@ not flagged as a whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -97,7 +97,11 @@ def find_suspects(
         found += _Examination(labels, schema, groups, partners, images, seed, show_progress).suspects()
     worst: dict[int, Suspect] = {}
     for suspect in found:
-        if suspect.row not in worst or suspect.severity > worst[suspect.row].severity:
+        other = worst.setdefault(suspect.row, suspect)
+        if suspect.flagged and suspect.kind in ("swapped", "shifted"):
+            # It explains why labels lie beyond the image.
+            worst[suspect.row] = replace(suspect, severity=max(suspect.severity, other.severity))
+        elif suspect.severity > other.severity:
             worst[suspect.row] = suspect
     ordered = sorted(worst.values(), key=lambda suspect: (-suspect.severity, suspect.row))
     flagged = sum(suspect.flagged for suspect in ordered)
