@@ -485,8 +485,7 @@ def predict(
         raise ModelError(
             f"{dataset.table.path} has images of {dataset.schema.image_size}, "
             f"the final network in {run.path} "
-            f"is for "
-            f"{model.schema.image_size}; train one for it in another --run-dir"
+            f"is for {model.schema.image_size}; train one for it in another --run-dir"
         )
     groups = _asked_sources(dataset, model, settings)
     assert dataset.images is not None

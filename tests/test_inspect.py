@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labelfill.cli.main import main
+from labelfill.report.image_sections import Shown
 from labelfill.report.inspection import Inspection, count_labels, inspect
-from labelfill.report.inspection_page import Shown, inspection_page
+from labelfill.report.inspection_page import inspection_page
 from labelfill.report.lookalikes import find_disagreement, find_lookalikes
 from labelfill.report.summary import as_json, as_text, describe_pattern
 from labelfill.schema import Array, ImageSize, KeypointSchema, mirror_partners

@@ -16,8 +16,9 @@ from PIL import Image
 
 from labelfill.report import plots
 from labelfill.report.faces import Points, data_uri, face, key
+from labelfill.report.image_sections import Shown
 from labelfill.report.inspection import inspect
-from labelfill.report.inspection_page import Shown, inspection_page
+from labelfill.report.inspection_page import inspection_page
 from labelfill.report.pages import Markup, element, joined, page, share_bar, table, text, tiles
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.sources import find_groups

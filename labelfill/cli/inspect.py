@@ -141,7 +141,8 @@ def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspe
     written = []
     table = dataset.table
     if arguments.html is not None:
-        from labelfill.report.inspection_page import Shown, inspection_page
+        from labelfill.report.image_sections import Shown
+        from labelfill.report.inspection_page import inspection_page
 
         shown = Shown(table.path.name, table.labels, table.lines, dataset.images)
         with atomic_write(arguments.html, "w") as file:

@@ -19,15 +19,13 @@ from labelfill.images import Images
 from labelfill.report.appearance import AppearanceModel
 from labelfill.report.pictures import flat_images
 from labelfill.report.shapes import GroupShapes
+from labelfill.report.shifts import FEWEST_ROWS, common_shift, usual_displacements
 from labelfill.schema import Array, KeypointSchema
-from labelfill.shape import ShapePrior, fit_shape_prior
+from labelfill.shape import ShapePrior
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image"]
-
-FEWEST_ROWS = 30
-"""Fewer rows with labels tell nothing about which of them are unusual."""
 
 LISTED = 20
 """So many suspects are listed even if fewer stand out."""
@@ -38,7 +36,6 @@ _LEAST_GAIN = 8.0  # nats: by so much sides must be likelier when exchanged
 _CASCADE = 3  # a shift is found step by step: what lies far away is out of sight at first
 _OFF_IMAGE = 0.02  # of the image's longer side: labels just beyond the edge are people's guesses
 _MEDIAN = 1.386  # of the squared radius of a standard Gaussian in the plane
-_MEDIAN_SQUARE = 0.455  # of the square of a standard normal variable
 
 
 @dataclass(frozen=True)
@@ -210,9 +207,9 @@ class _Examination:
             moved = self._visible - self.shift[:, None]
             seen = self.model.displacements(moved, self.residual)
             if step == 0:
-                self._displaced = _usual_displacements(seen.by_both)
+                self._displaced = usual_displacements(seen.by_both)
                 self.stray = self._stray_by_image(seen.by_both, self.stray)
-            self.shift, self.shift_score = _common_shift(seen.by_image + self.shift[:, None])
+            self.shift, self.shift_score = common_shift(seen.by_image + self.shift[:, None])
 
     def _stray_by_image(self, displaced: Array, by_shape: Array) -> Array:
         """(m, K) radii of displacements, in standard deviations; `by_shape` where the image tells nothing."""
@@ -308,50 +305,3 @@ def _usual_radius(radius: Array, known: Mask) -> Array:
     for k in np.flatnonzero(known.sum(axis=0) >= FEWEST_ROWS):
         usual[k] = max(np.sqrt(np.median(radius[known[:, k], k] ** 2) / _MEDIAN), 0.1)
     return usual
-
-
-def _usual_displacements(displaced: Array) -> dict[int, ShapePrior]:
-    """For each keypoint that is judged the Gaussian of its displacements, robust to wrong labels."""
-    usual = {}
-    for k in range(displaced.shape[1]):
-        known = np.isfinite(displaced[:, k]).all(axis=1)
-        if known.sum() >= FEWEST_ROWS:
-            own = displaced[known, k : k + 1]
-            usual[k] = fit_shape_prior(own, np.zeros_like(own))
-    return usual
-
-
-def _common_shift(displaced: Array) -> tuple[Array, Array]:
-    """(n, 2) px by how much all labels of a row are off alike, and (n,) its length in standard deviations.
-
-    A row's mean displacement, weighted by how well each keypoint is seen. Its variance is that of the
-    mean and what the displacements of one row have in common, such as an unusual picture.
-    """
-    known: Mask = np.all(np.isfinite(displaced), axis=2)
-    judged = np.flatnonzero(known.any(axis=1))
-    shift, squared = np.zeros((len(displaced), 2)), np.zeros(len(displaced))
-    if len(judged) < FEWEST_ROWS:
-        return shift, squared
-    weight = np.zeros(displaced.shape)
-    centred = np.zeros(displaced.shape)
-    for k in np.flatnonzero(known.any(axis=0)):
-        own = displaced[known[:, k], k]
-        middle = np.median(own, axis=0)
-        centred[known[:, k], k] = own - middle
-        weight[known[:, k], k] = 1 / np.maximum(np.median((own - middle) ** 2, axis=0) / _MEDIAN_SQUARE, 1e-4)
-    total = weight[judged].sum(axis=1)
-    shift[judged] = (centred * weight).sum(axis=1)[judged] / total
-    for axis in range(2):
-        squares = shift[judged, axis] ** 2
-        squared[judged] += squares / (_common_variance(squares, 1 / total[:, axis]) + 1 / total[:, axis])
-    return shift, np.sqrt(squared)
-
-
-def _common_variance(squares: Array, own: Array) -> float:
-    """The variance beside each row's own that gives these squares a Gaussian's median; by bisection."""
-    low, high = 0.0, float(squares.max()) / _MEDIAN_SQUARE
-    for _ in range(40):
-        middle = (low + high) / 2
-        too_small = np.median(squares / (middle + own)) > _MEDIAN_SQUARE
-        low, high = (middle, high) if too_small else (low, middle)
-    return high
