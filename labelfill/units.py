@@ -152,6 +152,7 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
 
 
 def _numbered(number: int, job: _Job, parent: int) -> tuple[int, list[Fitted]]:
+    _end_with(parent)
     return number, _train(job)
 
 

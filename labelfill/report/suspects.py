@@ -30,7 +30,7 @@ Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image"]
 LISTED = 20
 """So many suspects are listed even if fewer stand out."""
 
-_FENCE = 6.0  # in distances from median to upper quartile; for a Gaussian's radius 1 row in 5,000
+_FENCE = 7.0  # in distances from median to upper quartile; for a Gaussian's radius 1 row in 40,000
 _LEAST_SHIFT, _LEAST_STRAY, _LEAST_ODDITY = 3.5, 4.0, 3.5  # standard deviations
 _LEAST_GAIN = 8.0  # nats: by so much sides must be likelier when exchanged
 _CASCADE = 3  # a shift is found step by step: what lies far away is out of sight at first
