@@ -41,7 +41,7 @@ from labelfill.runs import (
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings, PredictSettings
 from labelfill.sources import UNKNOWN, SourceGroups
-from labelfill.table import coordinate_text, read_table
+from labelfill.table import check_suffix, compressed_writer, coordinate_text, read_table
 from labelfill.training import Examples, Fitted, Plan, answers, choose_device, fit, random_key
 
 Array = NDArray[np.float64]
@@ -420,7 +420,8 @@ def _about(model: FinalModel, fitted: Fitted, settings: FinalModelSettings) -> d
         "size": list(model.size),
         "spread": model.spread,
         "partners": None if model.partners is None else list(model.partners),
-        "sources": list(model.sources),
+        # A single convention is the table's own: there is no source to name.
+        "sources": [] if settings.single_convention else list(model.sources),
         "settings": json_value(settings),
         "best_epoch": fitted.best_epoch,
         "history": fitted.history,
@@ -477,6 +478,7 @@ def predict(
     """
     if out.resolve() == dataset.table.path.resolve():
         raise UsageError(f"--out {out} is the table of images that is read; give another file")
+    check_suffix(out.name)
     if out.exists() and not force:
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
     chosen = choose_device(device)
@@ -510,6 +512,11 @@ def predict(
 
 def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSettings) -> Integers:
     """(n,): group in whose convention each row is asked for; `UNKNOWN` for the reference convention."""
+    if not model.sources and (settings.source, settings.source_from) != (None, None):
+        raise UsageError(
+            "the final network was trained with --single-convention and answers as the table mixes its "
+            "conventions: leave out --source and --source-from, or train it without --single-convention"
+        )
     numbers = {name: number for number, name in enumerate(model.sources)}
     rows = dataset.table.rows
     if settings.source is not None:
@@ -544,9 +551,9 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
 
 def _write_predictions(out: Path, dataset: Dataset, schema: KeypointSchema, xy: Array) -> None:
     extra = list(dataset.table.extra)
-    with atomic_write(out) as file:
+    with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
         text = io.TextIOWrapper(
-            file, encoding="utf-8", newline="", errors="surrogateescape", write_through=True
+            plain, encoding="utf-8", newline="", errors="surrogateescape", write_through=True
         )
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*extra, *schema.columns])

@@ -29,7 +29,7 @@ from labelfill.preparation import LOW_DATA, declared_sources
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources import UNKNOWN, ConventionOffset, least_offset
-from labelfill.table import compressed_writer, coordinate_text, write_filled
+from labelfill.table import check_suffix, compressed_writer, coordinate_text, write_filled
 from labelfill.training import choose_device
 
 Array = NDArray[np.float64]
@@ -128,6 +128,7 @@ def impute(
     begun = time.perf_counter()
     run.require_stage(TRAINING_STAGE)
     chosen = choose_device(device)
+    check_suffix(out.name)
     sidecar = provenance_path(out)
     for path in (out, sidecar):
         if path.resolve() == dataset.table.path.resolve():

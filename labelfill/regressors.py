@@ -39,7 +39,7 @@ _ERRORS_IN_PATCH = 3.0
 # The view of a whole shape reaches a little beyond it: brows move, and expected shapes err.
 _FACE_REACH = 0.75
 _FACE_SIZE = 48
-_IMAGE_SIZE = 64
+_IMAGE_SIZE = 48
 _VIEW_SHIFT = 0.035
 # Examples per epoch: beyond this, more rows make epochs longer but answers hardly better.
 MOST_EXAMPLES = 1500

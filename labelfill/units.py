@@ -28,7 +28,7 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 # Regressors of few rows get more epochs, so that each still takes about this many steps.
 _LEAST_STEPS = 150
 _FACE_EPOCHS = 1.5
-_COARSE_EPOCHS = 2.0
+_COARSE_EPOCHS = 1.0
 # In fewer steps than this in all, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 1500
 _MOST_WORKERS = 8

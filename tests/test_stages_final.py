@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Trained, draw_two_sources
-from driving import bare_table, done, labelfill
+from driving import bare_table, content, done, labelfill
 
 from labelfill.imputation import provenance_path
 from labelfill.synthetic import draw_table, write_table
@@ -128,12 +128,19 @@ def test_a_table_of_other_rows_is_refused(trained: Trained, tmp_path: Path) -> N
     assert drawn.rows == len(lines) - 1
 
 
-def test_a_single_convention_has_the_tables_outputs_alone(trained: Trained, tmp_path: Path) -> None:
+def test_a_single_convention_has_the_tables_outputs_alone(
+    trained: Trained, images: Path, tmp_path: Path
+) -> None:
     """With --single-convention disputed keypoints have no further output per source; without it they have."""
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     several = (trained.run / "final" / "model.json").read_text()
     done("train-final", "--run-dir", run, "--single-convention", "--force")
+    predict = ["predict", "--run-dir", run, "--images", images, "--out", tmp_path / "p.csv"]
+    refused = labelfill(*predict, "--source", "2")
+    assert refused.code == 2
+    assert "was trained with --single-convention" in refused.sentence
+    done(*predict)
     assert '"further": []' in (run / "final" / "model.json").read_text()
     assert '"further": []' not in several
 
@@ -209,6 +216,18 @@ def test_predictions_overwrite_nothing(trained: Trained, images: Path, tmp_path:
     assert labelfill(*command, images, "--force").code == 2
     assert images.read_bytes() == before
     done(*command, out, "--force")
+
+
+def test_predictions_are_packed_as_their_name_says(trained: Trained, images: Path, tmp_path: Path) -> None:
+    """.csv.gz and .zip hold the same text as .csv; another suffix is refused."""
+    plain = predicted(trained, images, tmp_path / "p.csv")
+    for name in ("p.csv.gz", "p.zip"):
+        np.testing.assert_array_equal(predicted(trained, images, tmp_path / name), plain)
+        assert content(tmp_path / name) == (tmp_path / "p.csv").read_bytes()
+        assert (tmp_path / name).read_bytes() != content(tmp_path / name)
+    refused = labelfill("predict", "--run-dir", trained.run, "--images", images, "--out", tmp_path / "p.xlsx")
+    assert refused.code == 2
+    assert "choose one of these suffixes" in refused.sentence
 
 
 def test_images_of_another_size_are_refused(trained: Trained, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from labelfill.errors import ModelError, UsageError
+from labelfill.errors import ModelError, StorageError, UsageError
 from labelfill.runs._files import destination, sha256_file
 from labelfill.runs._ledger import Ledger, command_of
 from labelfill.runs._manifest import Json, changes, json_value, now, versions
@@ -175,9 +175,13 @@ class Stages(Ledger):
         ------
         UsageError
             Naming the file and ``--force``.
+        StorageError
+            If there is no folder to write to.
         """
         entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
         for path in paths:
+            if not destination(path).parent.is_dir():
+                raise StorageError(f"cannot write {path}: the folder does not exist; create it")
             if not destination(path).exists() or overwrite:
                 continue
             key = self.recorded_path(path)

@@ -18,7 +18,7 @@ blank ones; no other byte changes.
 
 from __future__ import annotations
 
-from labelfill.table.container import DecompressedReader, compressed_writer, open_decompressed
+from labelfill.table.container import DecompressedReader, check_suffix, compressed_writer, open_decompressed
 from labelfill.table.header import DELIMITERS, IMAGE_COLUMN, IMAGE_PATH_COLUMN
 from labelfill.table.reading import ImageSink, KeypointTable, read_table
 from labelfill.table.tokenizer import MAX_RECORD_BYTES
@@ -33,6 +33,7 @@ __all__ = [
     "ImageSink",
     "KeypointTable",
     "WrittenTable",
+    "check_suffix",
     "compressed_writer",
     "coordinate_text",
     "open_decompressed",

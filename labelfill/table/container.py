@@ -177,6 +177,20 @@ def _open_only_csv(path: Path, packed: BinaryIO) -> tuple[IO[bytes], int]:
         ) from error
 
 
+def check_suffix(name: str) -> None:
+    """Refuse a name by which `compressed_writer` would not know how to write.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is none of ``.csv``, ``.tsv``, ``.txt``, ``.gz`` and ``.zip``.
+    """
+    if PurePath(name).suffix.lower() not in (*_PLAIN_SUFFIXES, ".gz", ".zip"):
+        raise UsageError(
+            f"{shown(name)}: a table is written as .csv, .csv.gz or .zip; choose one of these suffixes"
+        )
+
+
 @contextmanager
 def compressed_writer(out: BinaryIO, name: str) -> Iterator[BinaryIO]:
     """A stream that packs what is written to it into `out` as the suffix of `name` asks.
@@ -186,21 +200,18 @@ def compressed_writer(out: BinaryIO, name: str) -> Iterator[BinaryIO]:
     Raises
     ------
     UsageError
-        If the suffix is none of ``.csv``, ``.tsv``, ``.txt``, ``.gz`` and ``.zip``.
+        If `check_suffix` refuses the name.
     """
+    check_suffix(name)
     suffix, stem = PurePath(name).suffix.lower(), PurePath(name).stem
     if suffix in _PLAIN_SUFFIXES:
         yield out
     elif suffix == ".gz":
         with gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=6, mtime=0) as packed:
             yield cast(BinaryIO, packed)
-    elif suffix == ".zip":
+    else:
         member = zipfile.ZipInfo(stem if stem.lower().endswith(".csv") else stem + ".csv", _ZIP_EPOCH)
         member.compress_type = zipfile.ZIP_DEFLATED
         member.external_attr = 0o644 << 16
         with zipfile.ZipFile(out, "w") as archive, archive.open(member, "w", force_zip64=True) as entry:
             yield cast(BinaryIO, entry)
-    else:
-        raise UsageError(
-            f"{shown(name)}: a table is written as .csv, .csv.gz or .zip; choose one of these suffixes"
-        )
