@@ -30,7 +30,7 @@ _LEAST_STEPS = 150
 _FACE_EPOCHS = 1.5
 _COARSE_EPOCHS = 1.0
 # In fewer steps than this in all, starting worker processes costs more than it saves.
-_WORTH_WORKERS = 1500
+_WORTH_WORKERS = 600
 _MOST_WORKERS = 8
 
 
