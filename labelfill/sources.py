@@ -333,7 +333,7 @@ def _complete(labels: Array, anchors: Integers) -> Mask:
 def _design(labels: Array, anchors: Integers, point: Array) -> Array:
     """(n, 2A + 3): anchors and a point relative to the anchors' mean, and 1; of use in complete rows only."""
     origin = _origin(labels, anchors)
-    relative = (labels[:, anchors] - origin[:, None]).reshape(len(labels), -1)
+    relative = (labels[:, anchors] - origin[:, None]).reshape(len(labels), 2 * len(anchors))
     design: Array = np.column_stack([relative, point - origin, np.ones(len(labels))])
     return design
 
@@ -422,8 +422,16 @@ def _guess_variance(
 def to_group_map(labels: Array, anchors: Integers, position: Array, keypoint: int, mean: Array) -> Array:
     """(2A + 3, 2): how labels (m, K, 2) of a group depart from reference positions (m, 2), by pose."""
     complete = _complete(labels, anchors)
-    difference = labels[:, keypoint] - position
-    return _ridge(_design(labels, anchors, position)[complete], difference[complete], mean)
+    design = _design(labels, anchors, position)[complete]
+    difference = (labels[:, keypoint] - position)[complete]
+    way = _ridge(design, difference, mean)
+    held = _position_slope(way) - np.eye(2)
+    if np.allclose(held, way[-3:-1]):
+        return way
+    # With a slope that had to be held, what remains is for the anchors and the constant to explain anew.
+    others = np.delete(design, [-3, -2], axis=1)
+    rest = _ridge(others, difference - design[:, -3:-1] @ held, mean)
+    return np.concatenate([rest[:-1], held, rest[-1:]])
 
 
 def constant_map(anchors: Integers, mean: Array) -> Array:
@@ -438,4 +446,4 @@ def _ridge(design: Array, target: Array, mean: Array) -> Array:
         return np.concatenate([np.zeros((design.shape[1] - 1, 2)), mean[None]])
     penalty: Array = np.diag(np.maximum(design.var(axis=0), 1e-6)).astype(np.float64) * (_RIDGE * len(design))
     penalty[-1, -1] = 0.0
-    return np.asarray(np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ target), np.float64)
+    return np.asarray(np.linalg.solve(design.T @ design + penalty, design.T @ target), np.float64)

@@ -298,6 +298,33 @@ def test_a_guess_errs_as_little_as_is_stated(seed: int) -> None:
     assert error == pytest.approx(np.sqrt(found.guess_variance.mean()), rel=0.25)
 
 
+@pytest.mark.parametrize("rows", [60, 120])
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_a_guess_is_not_biased(rows: int, slope: float) -> None:
+    """However weakly labels follow the position, guesses err to no side, and no coefficient runs away."""
+    biases = []
+    for seed in range(10):
+        rng = np.random.default_rng([seed, rows])
+        truth = faces(2 * rows, rng)
+        labels = truth.copy()
+        eyes = truth[:, [LEFT_EYE, RIGHT_EYE]].mean(axis=1)
+        labels[:, NOSE] = eyes + [0.3, 16] + slope * (truth[:, NOSE] - eyes - [0, 12])
+        labels[:, NOSE] += 0.4 * rng.standard_normal((2 * rows, 2))
+        answer = truth[:, NOSE] + 0.8 * rng.standard_normal((2 * rows, 2))
+        residual = 0.8 * rng.standard_normal((rows, 2))
+        found = measure_offset(agreed_eyes(), NOSE, labels, np.arange(rows), answer[:rows], residual, 40.0)
+        biases.append((found.guess(labels) - truth[:, NOSE])[rows:].mean(axis=0))
+        assert np.abs(found.to_group[:-1]).max() < 2.0
+    assert np.abs(np.mean(biases, axis=0)).max() < 0.3
+
+
+def test_a_table_without_rows_of_the_group_is_no_fault() -> None:
+    """Another table may have no row of the disputing source."""
+    found, labels, answer, _ = measured(np.random.default_rng(9), np.array([0.3, 4.5]))
+    assert found.guess(labels[:0]).shape == (0, 2)
+    assert found.in_group(labels[:0], answer[:0]).shape == (0, 2)
+
+
 def test_going_into_the_group_is_the_way_back() -> None:
     """A reference position moved into the group's convention lies where the group labels it."""
     found, labels, _, truth = measured(
