@@ -46,6 +46,19 @@ def test_two_sources_are_found(two_sources: Trained) -> None:
     assert disputed == {"nose_tip", "mouth_center_bottom_lip"}
 
 
+def test_fills_lie_where_they_should(filled: Path) -> None:
+    """Though regressors of one epoch know little, disputed anchors lead no fill astray, and radii hold."""
+    drawn = draw_two_sources()
+    lines = [line for line in read_provenance(filled) if line["method"] != "copy"]
+    cells = [(int(line["row"]), drawn.schema.index(line["keypoint"])) for line in lines]
+    found = np.array([[float(line["x"]), float(line["y"])] for line in lines])
+    error = found - np.array([drawn.truth[cell] for cell in cells])
+    within = np.linalg.norm(error, axis=1) <= [float(line["radius"]) for line in lines]
+    assert np.abs(error.mean(axis=0)).max() < 0.7
+    assert np.sqrt(np.mean(error**2)) < 1.7
+    assert np.mean(within) > 0.75
+
+
 def test_copies_give_their_label(filled: Path) -> None:
     """A blank in a row whose image also stands in a row that labels it is a copy of that label."""
     drawn = draw_two_sources()
