@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,8 @@ _LONGEST_SIDE = 96
 # Training images are turned, scaled and shifted at random by about this much (radians, share, share).
 _TURN, _STRETCH, _SHIFT = 0.15, 0.08, 0.04
 _AVERAGED = 0.995
+# Tables of few rows get more epochs, so that the network still takes about this many steps.
+_LEAST_STEPS = 800
 
 
 @dataclass(frozen=True)
@@ -299,7 +302,10 @@ def _fit(
         )
         validation = _examples(model, shown, Pyramid(images[held_out], device), None)
     inside = Targets(targets.xy[training], targets.weight[training], targets.observed[training])
-    sessions = [(settings.epochs, settings.batch_size, settings.learning_rate)]
+    epochs = settings.epochs
+    if epochs >= FinalModelSettings().epochs:  # who asks for fewer epochs gets fewer
+        epochs = max(epochs, math.ceil(_LEAST_STEPS * settings.batch_size / len(training)))
+    sessions = [(epochs, settings.batch_size, settings.learning_rate)]
     if settings.second_session_epochs:
         sessions.append(
             (settings.second_session_epochs, settings.second_session_batch, settings.learning_rate / 4)

@@ -13,11 +13,11 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from drawn_tables import restored
 
 from labelfill.cli.main import main
 from labelfill.imputation import PROVENANCE_COLUMNS, provenance_path
 from labelfill.table import KeypointTable, open_decompressed, read_table
+from tests.drawn_tables import restored
 
 DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Trained
-from driving import done, labelfill
 from skimage import io as pictures
+
+from tests.driving import done, labelfill
+from tests.trained_runs import Trained
 
 HEADER = b"a_x,a_y,b_x,b_y,Image\n"
 ROW = b"1,0,0.5,1,1 2 3 4\n"

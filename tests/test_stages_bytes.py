@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Trained, draw_small_table
-from drawn_tables import BLANKS, LINE_ENDS, notes
-from driving import DATA, bare_table, check_filled, content, done
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.drawn_tables import BLANKS, LINE_ENDS, notes
+from tests.driving import DATA, bare_table, check_filled, content, done
+from tests.trained_runs import Trained, draw_small_table
 
 KAGGLE = DATA / "kaggle" / "training_first20.csv"
 

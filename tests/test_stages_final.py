@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Trained, draw_two_sources
-from driving import bare_table, content, done, labelfill
 
 from labelfill.imputation import provenance_path
 from labelfill.synthetic import draw_table, write_table
+from tests.driving import bare_table, content, done, labelfill
+from tests.trained_runs import Trained, draw_two_sources
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Trained, draw_two_sources
-from driving import done, files_below
 
 from labelfill import preparation
 from labelfill.images import content_ids
 from labelfill.runs import EVALUATION, load_split
 from labelfill.synthetic import DrawnTable, write_table
+from tests.driving import done, files_below
+from tests.trained_runs import Trained, draw_two_sources
 
 FITTED = ("keypoint-models", "shared-models")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Trained, draw_small_table, draw_two_sources
-from driving import PRIOR, bare_table, check_filled, done, labelfill, read_provenance
 
 from labelfill.images import exact_ids
 from labelfill.synthetic import DrawnTable, write_table
+from tests.driving import PRIOR, bare_table, check_filled, done, labelfill, read_provenance
+from tests.trained_runs import Trained, draw_small_table, draw_two_sources
 
 
 @pytest.fixture(scope="module")

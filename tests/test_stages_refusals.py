@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_KEYPOINTS, Trained, draw_small_table
-from driving import PRIOR, bare_table, check_filled, content, done, labelfill
 
 from labelfill.schema import ImageSize
 from labelfill.synthetic import draw_table, write_table
+from tests.driving import PRIOR, bare_table, check_filled, content, done, labelfill
+from tests.trained_runs import SMALL_KEYPOINTS, Trained, draw_small_table
 
 
 def trained_on(table: Path, run: Path, *options: object) -> dict[str, object]:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Trained
-from driving import QUICK, done, files_below, labelfill
+
+from tests.driving import QUICK, done, files_below, labelfill
+from tests.trained_runs import Trained
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from driving import bare_table, check_filled, done, read_provenance
 
 from labelfill.schema import ImageSize
 from labelfill.synthetic import KAGGLE_KEYPOINTS, LANDMARKS, DrawnTable, Source, draw_table, write_table
+from tests.driving import bare_table, check_filled, done, read_provenance
 
 FIVE = {
     "left_eye": "left_eye_center",

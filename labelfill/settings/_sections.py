@@ -109,7 +109,12 @@ class FinalModelSettings(Settings):
 
     section: ClassVar[str] = "final"
 
-    epochs: int = setting(40, "passes over the training rows in the first session", at_least=1, metavar="N")
+    epochs: int = setting(
+        40,
+        "passes over the training rows in the first session (more where rows are few)",
+        at_least=1,
+        metavar="N",
+    )
     batch_size: int = setting(64, "rows per step in the first session", at_least=1, metavar="N")
     learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
     second_session_epochs: int = setting(

@@ -1,0 +1,47 @@
+"""The tables that the shared runs of ``conftest.py`` are trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labelfill.schema import ImageSize
+from labelfill.synthetic import DrawnTable, Source, draw_table
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A table and the run directory of the models trained on it."""
+
+    table: Path
+    run: Path
+
+
+SMALL_KEYPOINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+
+
+def draw_small_table() -> DrawnTable:
+    """Four keypoints on 24x24 images of one source, some blank at random, some half blank."""
+    drawn = draw_table(100, 5, keypoints=SMALL_KEYPOINTS, image_size=ImageSize(24, 24), gaps=0.1)
+    drawn.labels[3, 1], drawn.labels[4, 2] = (np.nan, drawn.truth[3, 1, 1]), (drawn.truth[4, 2, 0], np.nan)
+    return drawn
+
+
+TWO_SOURCES = (
+    Source("1", 0.45, means={}),
+    Source(
+        "2",
+        0.55,
+        labels=("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip"),
+        means={"nose_tip": "nose_base", "mouth_center_bottom_lip": "mouth_center"},
+    ),
+)
+
+
+def draw_two_sources() -> DrawnTable:
+    """Two sources that label nose and lip by different conventions, a tenth of the images copied across."""
+    keypoints = (*SMALL_KEYPOINTS, "mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip")
+    size = ImageSize(48, 48)
+    return draw_table(110, 2, keypoints=keypoints, image_size=size, sources=TWO_SOURCES, copies=0.1)
