@@ -15,7 +15,6 @@ from unittest import mock
 import numpy as np
 
 from labelfill.cli.main import main
-from labelfill.imputation import PROVENANCE_COLUMNS, provenance_path
 from labelfill.table import KeypointTable, open_decompressed, read_table
 from tests.drawn_tables import restored
 
@@ -91,6 +90,9 @@ def bare_table(path: Path) -> KeypointTable:
 
 
 def read_provenance(filled: Path) -> list[dict[str, str]]:
+    # Here, because every test loads this module by way of the fixtures, and most need no torch.
+    from labelfill.imputation import PROVENANCE_COLUMNS, provenance_path
+
     with open(provenance_path(filled), newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         lines = list(reader)
