@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelfill.dataset import Dataset, read_dataset
 from labelfill.errors import DataError
-from labelfill.imputation import PROVENANCE_COLUMNS, provenance_path
+from labelfill.provenance import PROVENANCE_COLUMNS, provenance_path
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.sources import ConventionOffset
 from labelfill.table import read_table

@@ -91,7 +91,7 @@ def bare_table(path: Path) -> KeypointTable:
 
 def read_provenance(filled: Path) -> list[dict[str, str]]:
     # Here, because every test loads this module by way of the fixtures, and most need no torch.
-    from labelfill.imputation import PROVENANCE_COLUMNS, provenance_path
+    from labelfill.provenance import PROVENANCE_COLUMNS, provenance_path
 
     with open(provenance_path(filled), newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)

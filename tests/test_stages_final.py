@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelfill.imputation import provenance_path
+from labelfill.provenance import provenance_path
 from labelfill.synthetic import draw_table, write_table
 from tests.driving import bare_table, content, done, labelfill
 from tests.trained_runs import Trained, draw_two_sources

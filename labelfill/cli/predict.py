@@ -53,7 +53,8 @@ def handle(arguments: argparse.Namespace) -> int:
     progress = not arguments.quiet
 
     from labelfill.dataset import read_dataset
-    from labelfill.final_model import STAGE, predict
+    from labelfill.final_model import STAGE
+    from labelfill.prediction import predict
     from labelfill.runs import RunDirectory
 
     with RunDirectory.read_only(run_settings.run_dir) as run:

@@ -73,7 +73,7 @@ def handle(arguments: argparse.Namespace) -> int:
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     run_settings, final = settings(RunSettings), settings(FinalModelSettings)
 
-    from labelfill.final_model import train_final
+    from labelfill.final_training import train_final
 
     return train_final(
         run,

@@ -1,0 +1,249 @@
+"""Blank coordinates found: what every row knows, what the members answer, in whose convention; no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labelfill.anchors import Anchors, guessed_anchors, refined_anchors
+from labelfill.coarse import needs_coarse
+from labelfill.dataset import Dataset
+from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
+from labelfill.images import exact_ids
+from labelfill.model_files import Sources
+from labelfill.patches import Pyramid
+from labelfill.preparation import LOW_DATA, declared_sources
+from labelfill.settings import ImputeSettings
+from labelfill.sources import UNKNOWN, ConventionOffset, least_offset
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Rows of a source that the models have not met get radii this much wider: nothing measured them.
+_UNKNOWN_SOURCE = 1.5
+_IMPLAUSIBLE = 4.0
+# A copied label is as exact as the annotator was.
+_COPY_SIGMA = 0.5
+
+
+@dataclass(frozen=True)
+class Fills:
+    """What was found for the blank keypoints of a table.
+
+    Attributes
+    ----------
+    xy
+        (n, K, 2), px: finite where a blank coordinate is filled.
+    sigma, radius
+        (n, K), px: per coordinate; of the circle that holds the true position in 90% of cases.
+    method
+        (n, K): 0 not filled, else an index into `METHODS`.
+    conventions
+        (n, K): number of the group in whose convention it is filled.
+    flags
+        (n, K) lists of words, joined by spaces.
+    """
+
+    xy: Array
+    sigma: Array
+    radius: Array
+    method: NDArray[np.int8]
+    conventions: NDArray[np.int64]
+    flags: NDArray[np.object_]
+
+
+METHODS = ("", "regressor", "copy", "prior", "convention")
+
+
+def fill(
+    dataset: Dataset,
+    ensemble: Ensemble,
+    sources: Sources,
+    audit: dict[int, Regressor],
+    settings: ImputeSettings,
+    device: torch.device,
+    *,
+    progress: bool = False,
+) -> tuple[Fills, NDArray[np.int64]]:
+    """Find every blank coordinate of a table; also (n,) the source group of each row."""
+    table = dataset.table
+    assert dataset.images is not None, "impute reads tables with images only"
+    groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
+    anchors = row_anchors(dataset, ensemble, sources, audit, groups, device, progress=progress)
+    blank = ~table.labelled
+    fillable = blank.copy()
+    fillable[:, sources.skipped] = False
+    if ensemble.calibration is None:
+        fillable[:] = False
+    rows = np.flatnonzero(fillable.any(axis=1))
+    own = anchors.take(rows)
+    # A half-labelled point is found as if it were not labelled, then conditioned on its known half.
+    half = np.isfinite(table.labels[rows]).any(axis=2) & blank[rows]
+    own = Anchors(own.xy, np.where(half[..., None], np.inf, own.noise))
+    shape = blank.shape
+    xy, sigma, radius = np.full((*shape, 2), np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    method = np.zeros(shape, np.int8)
+    flags = np.full(shape, "", dtype=object)
+    conventions = np.broadcast_to(sources.reference[None], shape).copy()
+    if len(rows):
+        assert ensemble.calibration is not None
+        members = answer_in_blocks(
+            ensemble, rows, own, fillable[rows], dataset.images, device, desc="fill", progress=progress
+        )
+        found, stated = ensemble.calibration.blend(members.xy, members.sigma)
+        found, stated = (
+            np.where(fillable[rows][..., None], found, np.nan),
+            np.where(fillable[rows], stated, np.nan),
+        )
+        _condition_on_half(found, dataset.labels[rows], ensemble.calibration.correlation)
+        wide = (
+            np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None]
+            if len(sources.groups.names) > 1
+            else 1.0
+        )
+        factor = ensemble.calibration.radius_factor(settings.coverage)
+        xy[rows], sigma[rows] = found, stated * wide
+        radius[rows] = stated * wide * factor[None]
+        method[rows] = np.where(fillable[rows], 1 if ensemble.patch else METHODS.index("prior"), 0)
+    fills = Fills(xy, sigma, radius, method, conventions, flags)
+    _into_own_convention(fills, sources.offsets, dataset.labels, groups)
+    _copy_from_identical(fills, dataset, groups, sources)
+    fills.xy[~np.isnan(table.labels)] = np.nan  # observed cells are sacred
+    _flag(fills, dataset, ensemble, sources, groups, anchors)
+    return fills, groups
+
+
+def row_anchors(
+    dataset: Dataset,
+    ensemble: Ensemble,
+    sources: Sources,
+    audit: dict[int, Regressor],
+    groups: NDArray[np.int64],
+    device: torch.device,
+    *,
+    progress: bool = False,
+) -> Anchors:
+    """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
+    labels = dataset.labels
+    assert dataset.images is not None
+    anchors = guessed_anchors(
+        labels, groups, sources.offsets, sources.untested, least_offset(ensemble.prior.extent) ** 2
+    )
+    if audit:
+        lookers = Ensemble(ensemble.schema, ensemble.prior, ensemble.partners, audit)
+        wanted = np.zeros(labels.shape[:2], bool)
+        for offset in sources.offsets:
+            wanted[:, offset.keypoint] |= (groups == offset.group) & anchors.known[:, offset.keypoint]
+        rows = np.flatnonzero(wanted.any(axis=1))
+        members = answer_in_blocks(
+            lookers, rows, anchors.take(rows), wanted[rows], dataset.images, device,
+            desc="disputed anchors", progress=progress,
+        )  # fmt: skip
+        answers = {k: np.full((len(labels), 2), np.nan) for k in audit}
+        for k in audit:
+            answers[k][rows] = members.xy[2, :, k]
+        anchors = refined_anchors(anchors, groups, sources.offsets, answers)
+    if ensemble.coarse is None:
+        return anchors
+    needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
+    for begin in range(0, len(needy), 1024):
+        part = needy[begin : begin + 1024]
+        completed = ensemble.coarse_anchors(
+            np.arange(len(part)), anchors.take(part), Pyramid(dataset.images[part], device)
+        )
+        anchors.xy[part], anchors.noise[part] = completed.xy, completed.noise
+    return anchors
+
+
+def _condition_on_half(found: Array, labels: Array, correlation: Array) -> None:
+    """Where one of x and y is known, move the other by what the known one's error tells of it."""
+    for known, other in ((0, 1), (1, 0)):
+        half = np.isfinite(labels[..., known]) & np.isnan(labels[..., other]) & np.isfinite(found[..., other])
+        error = np.where(half, labels[..., known] - found[..., known], 0.0)
+        found[..., other] += error * correlation[None]
+
+
+def _into_own_convention(
+    fills: Fills, offsets: list[ConventionOffset], labels: Array, groups: NDArray[np.int64]
+) -> None:
+    """A blank disputed cell is filled as its own row's source would label it."""
+    for offset in offsets:
+        k = offset.keypoint
+        rows = np.flatnonzero((groups == offset.group) & (fills.method[:, k] > 0))
+        if len(rows):
+            fills.xy[rows, k] = offset.in_group(labels[rows], fills.xy[rows, k])
+            # The way into the other convention is as uncertain as the offset varies.
+            extra = float(offset.guess_variance.mean())
+            grown = np.sqrt(fills.sigma[rows, k] ** 2 + extra)
+            fills.radius[rows, k] *= grown / fills.sigma[rows, k]
+            fills.sigma[rows, k] = grown
+            fills.method[rows, k] = METHODS.index("convention")
+            fills.conventions[rows, k] = offset.group
+
+
+def _copy_from_identical(fills: Fills, dataset: Dataset, groups: NDArray[np.int64], sources: Sources) -> None:
+    """An identical image that labels the keypoint in the same convention is the best fill there is."""
+    assert dataset.images is not None
+    labels, ids, observed = dataset.labels, exact_ids(dataset.images), dataset.table.observed
+    _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    repeated = np.flatnonzero(counts[which.reshape(-1)] > 1)
+    disputing = {(offset.group, offset.keypoint) for offset in sources.offsets}
+    by_image: dict[int, list[int]] = {}
+    for row in repeated.tolist():
+        by_image.setdefault(int(ids[row]), []).append(row)
+    for members in by_image.values():
+        for k in range(labels.shape[1]):
+            givers = [r for r in members if np.isfinite(labels[r, k]).all()]
+            for row in members:
+                if observed[row, k].all():
+                    continue
+                side = groups[row] if (int(groups[row]), k) in disputing else UNKNOWN
+                same = [
+                    r for r in givers
+                    if (groups[r] if (int(groups[r]), k) in disputing else UNKNOWN) == side
+                ]  # fmt: skip
+                if same:
+                    fills.xy[row, k] = np.median(labels[same, k], axis=0)
+                    spread = float(np.sqrt(np.var(labels[same, k], axis=0).mean())) if len(same) > 1 else 0.0
+                    fills.sigma[row, k] = max(_COPY_SIGMA, spread)
+                    fills.radius[row, k] = 2.146 * fills.sigma[row, k]  # 90% of a round Gaussian
+                    fills.method[row, k] = METHODS.index("copy")
+
+
+def _flag(
+    fills: Fills,
+    dataset: Dataset,
+    ensemble: Ensemble,
+    sources: Sources,
+    groups: NDArray[np.int64],
+    anchors: Anchors,
+) -> None:
+    """Write down, for each fill, the words that send a person to look at it."""
+    filled = fills.method > 0
+    calibration = ensemble.calibration
+    if calibration is None or not filled.any():
+        return
+    position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.labels), fills.xy)
+    large = fills.radius > 2 * np.median(fills.radius[filled])
+    off_image = ~dataset.schema.on_image(position)
+    low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)
+    labelled = dataset.table.labelled
+    shifted = np.zeros(filled.shape, bool)
+    for group in range(len(sources.groups.names)):
+        members = groups == group
+        never = ~labelled[members].any(axis=0) if members.any() else np.zeros(filled.shape[1], bool)
+        shifted[np.ix_(members, never)] = True
+    unknown = np.broadcast_to((groups == UNKNOWN)[:, None] & (len(sources.groups.names) > 1), filled.shape)
+    expected = ensemble.prior.condition(anchors.xy, anchors.noise)
+    away = np.linalg.norm(position - expected.xy, axis=2) / np.maximum(expected.sigma, 1e-6)
+    implausible = (away > _IMPLAUSIBLE) & (fills.method == 1)
+    words = (
+        ("large-radius", large), ("implausible-shape", implausible), ("off-image", off_image),
+        ("source-shift", shifted), ("low-data", low), ("unknown-source", unknown),
+    )  # fmt: skip
+    for word, where in words:
+        for row, k in zip(*np.nonzero(where & filled), strict=True):
+            fills.flags[row, k] = f"{fills.flags[row, k]} {word}".strip()
