@@ -149,7 +149,7 @@ def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspe
             file.write(inspection_page(found, shown))
         written.append(str(arguments.html))
     if arguments.write_distrust is not None:
-        from labelfill.report.distrust import write_distrust
+        from labelfill.distrust import write_distrust
 
         write_distrust(arguments.write_distrust, found.distrusted)
         written.append(f"{arguments.write_distrust} ({len(found.distrusted):,} labels)")
