@@ -12,7 +12,8 @@ wrong      an observed label is wrong: it keeps its bytes and is treated like a 
 ========== ==============================================================================================
 
 ``accepted``, ``moved`` and ``rejected`` speak of points with a blank coordinate, ``wrong`` of observed ones.
-Where the table states one of x and y, only the other is taken from the file: an observed cell is never altered.
+Where the table states one of x and y, only the other is taken from the file: an observed cell is never
+altered.
 """
 
 from __future__ import annotations
