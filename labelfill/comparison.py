@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from labelfill.baselines import SIMPLE_METHODS, SimpleMethod, fill_simply
 from labelfill.errors import DataError, UsageError
-from labelfill.evaluation import Score, choose_keypoints, coordinates_of, score
+from labelfill.evaluation import Score, choose_keypoints, coordinates_of, score, without_distrusted
 from labelfill.joining import join_rows
 from labelfill.place import place
 from labelfill.progress import bar
@@ -69,6 +69,7 @@ def compare(
     filled: Sequence[Path] = (),
     ways: Sequence[SimpleMethod] = SIMPLE_METHODS,
     keypoints: str | Sequence[str] = "all",
+    distrust: Path | None = None,
     show_progress: bool = False,
 ) -> Comparison:
     """Fill a table's blank cells in several ways and score each against the truth.
@@ -85,6 +86,8 @@ def compare(
         Simple ways of filling to try.
     keypoints
         ``all``; ``rare``, those that `table` labels in under half of its rows; or names.
+    distrust
+        A list of labels of `table` that the simple ways do not learn from; no label is scored anyhow.
 
     Raises
     ------
@@ -111,9 +114,10 @@ def compare(
         _check_filled_from(original, done)
         answers[name] = coordinates_of(done, names), None
     index = [original.keypoints.index(name) for name in names]
+    learnt = original if distrust is None else without_distrusted(original, distrust)
     for way in bar(ways, desc="filling", unit="way", show=show_progress):
         begun = time.perf_counter()
-        answers[way] = fill_simply(original.labels, way)[:, index], time.perf_counter() - begun
+        answers[way] = fill_simply(learnt.labels, way)[:, index], time.perf_counter() - begun
     return _scored(answers, expected, to_fill, names)
 
 

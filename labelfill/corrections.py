@@ -27,9 +27,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.distrust import Entry, check_labelled, read_entries, write_entries
+from labelfill.distrust import Entry, check_labelled, entries_bytes, read_entries
 from labelfill.errors import DataError
 from labelfill.place import shown
+from labelfill.runs import atomic_write
 from labelfill.table import KeypointTable, coordinate_text
 
 Action = Literal["accepted", "moved", "rejected", "wrong"]
@@ -112,7 +113,8 @@ def write_corrections(path: Path, verdicts: Iterable[Verdict]) -> None:
     StorageError
         If the file cannot be written.
     """
-    write_entries(path, HEADER, (_fields(verdict) for verdict in verdicts))
+    with atomic_write(path) as file:
+        file.write(entries_bytes(HEADER, (_fields(verdict) for verdict in verdicts)))
 
 
 def _fields(verdict: Verdict) -> tuple[object, ...]:

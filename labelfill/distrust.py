@@ -71,7 +71,13 @@ def write_distrust(path: Path, labels: Iterable[tuple[int, str]]) -> None:
     StorageError
         If the file cannot be written.
     """
-    write_entries(path, HEADER, labels)
+    with atomic_write(path) as file:
+        file.write(distrust_bytes(labels))
+
+
+def distrust_bytes(labels: Iterable[tuple[int, str]]) -> bytes:
+    """A whole file of (row, keypoint) pairs."""
+    return entries_bytes(HEADER, labels)
 
 
 def named_labels(distrusted: NDArray[np.bool_], table: KeypointTable) -> list[tuple[int, str]]:
@@ -112,14 +118,13 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
         raise DataError(f"{place(path, line=reader.line_num)} is not csv: {error}") from error
 
 
-def write_entries(path: Path, header: tuple[str, ...], entries: Iterable[tuple[object, ...]]) -> None:
-    """Write a header and lines; the file appears whole or not at all."""
+def entries_bytes(header: tuple[str, ...], entries: Iterable[tuple[object, ...]]) -> bytes:
+    """A whole file of a header and lines."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(entries)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def check_labelled(entry: Entry, table: KeypointTable) -> None:

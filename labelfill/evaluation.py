@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.distrust import read_distrust
 from labelfill.errors import DataError, UsageError
 from labelfill.joining import join_rows
 from labelfill.schema import AXES, Array
@@ -75,6 +76,7 @@ def evaluate(
     by: str | None = None,
     mix: Mapping[str, float] | None = None,
     keypoints: str | Sequence[str] = "all",
+    distrust: Path | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
     """Score a filled or predicted table.
@@ -92,6 +94,8 @@ def evaluate(
     keypoints
         ``all``; ``rare``, those labelled in under half of the rows of `blank_in`, or of the truth without it;
         or names.
+    distrust
+        A list of labels of `truth` that count as unlabelled.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def evaluate(
         _check_mix(mix, by)
     answers = _read(table, show_progress)
     expected = _read(truth, show_progress)
+    if distrust is not None:
+        expected = without_distrusted(expected, distrust)
     original = _read(blank_in, show_progress) if blank_in is not None else None
     shared = [k for k in expected.keypoints if k in answers.keypoints]
     if not shared:
@@ -162,6 +168,12 @@ def _rows_of_original(
     """For each row of the truth its row in the table before filling, -1 if none."""
     belonging, _ = join_rows(original, answers)
     return np.where(rows >= 0, belonging[rows], -1)
+
+
+def without_distrusted(table: KeypointTable, distrust: Path) -> KeypointTable:
+    """The table with the labels that a list names as if they were blank."""
+    listed = read_distrust(distrust, table)
+    return replace(table, labels=np.where(listed[..., None], np.nan, table.labels))
 
 
 def _read(path: Path, show_progress: bool) -> KeypointTable:

@@ -226,7 +226,7 @@ def _flag(
     calibration = ensemble.calibration
     if calibration is None or not filled.any():
         return
-    position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.labels), fills.xy)
+    position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.table.labels), fills.xy)
     large = fills.radius > 2 * np.median(fills.radius[filled])
     off_image = ~dataset.schema.on_image(position)
     low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)

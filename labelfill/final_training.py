@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from labelfill.dataset import Dataset
+from labelfill.distrust import read_distrust
 from labelfill.errors import DataError, ModelError
 from labelfill.filling import row_anchors
 from labelfill.final_model import ABOUT, FORMAT, STAGE, WEIGHTS, FinalModel, whole_images
@@ -24,9 +25,9 @@ from labelfill.model_files import STAGE as MODELS_STAGE
 from labelfill.model_files import load_ensemble, load_schema
 from labelfill.networks import FinalNetwork, parameter_count
 from labelfill.patches import Frames, Pyramid, photometric_jitter, standardise
-from labelfill.preparation import declared_sources, rows_fingerprint
+from labelfill.preparation import declared_sources, distrust_inputs, rows_fingerprint
 from labelfill.progress import bar
-from labelfill.provenance import provenance_path
+from labelfill.provenance import distrust_path, provenance_path
 from labelfill.runs import (
     EVALUATION,
     TRAINING,
@@ -61,6 +62,7 @@ def train_final(
     *,
     device: str,
     seed: int,
+    distrust: Path | None = None,
     allow_outside: bool = False,
     force: bool = False,
     progress: bool = False,
@@ -73,6 +75,9 @@ def train_final(
         The filled table; None takes the one that `impute` wrote last.
     original
         The table before it was filled, if there is no sidecar.
+    distrust
+        A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
+        the table was filled.
     allow_outside
         Whether ``image_path`` may lead out of the table's folder.
 
@@ -91,6 +96,7 @@ def train_final(
     )  # fmt: skip
     told_by = provenance_path(path) if original is None else original
     _check_same_table(run, table, told_by)
+    table = _with_distrusted(run, table, distrust)
     inputs = {
         "table": table.dataset.table.content_sha256,
         "told by": sha256_file(told_by),
@@ -98,6 +104,7 @@ def train_final(
         "settings": json_value(settings),
         "seed": seed,
         "device": chosen.type,
+        **distrust_inputs(table.dataset),
     }
     state = run.begin_stage(STAGE, inputs, force)
     if state == "done":
@@ -120,6 +127,19 @@ def _filled_from(run: RunDirectory, path: Path) -> Path | None:
     """The table that `impute` filled when it wrote this one."""
     original = run.stages.get(f"impute {run.recorded_path(path)}", {}).get("results", {}).get("original")
     return None if original is None else Path(original)
+
+
+def _with_distrusted(run: RunDirectory, filled: Filled, distrust: Path | None) -> Filled:
+    """The filled table with the labels that are not to be trusted: by the list given, else the filling's."""
+    table = filled.dataset.table
+    if distrust is None:
+        distrust = distrust_path(table.path)
+        outputs = run.stages.get(f"impute {run.recorded_path(table.path)}", {}).get("outputs", {})
+        # One that another filling of this name left behind does not count.
+        if not distrust.is_file() or sha256_file(distrust) not in outputs.values():
+            return filled
+    distrusted = read_distrust(distrust, table) & filled.observed.any(axis=2)
+    return replace(filled, dataset=replace(filled.dataset, distrusted=distrusted))
 
 
 def _check_same_table(run: RunDirectory, filled: Filled, told_by: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.dataset import Dataset
+from labelfill.distrust import distrust_bytes, named_labels
 from labelfill.errors import ModelError, UsageError
 from labelfill.filling import METHODS, Fills, fill
 from labelfill.model_files import STAGE as TRAINING_STAGE
-from labelfill.model_files import load_ensemble, load_schema, model_id
+from labelfill.model_files import load_distrusted, load_ensemble, load_schema, model_id
 from labelfill.place import listed
-from labelfill.provenance import provenance_path, write_provenance
+from labelfill.preparation import distrust_inputs
+from labelfill.provenance import distrust_path, provenance_path, write_provenance
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources import UNKNOWN
@@ -67,14 +69,16 @@ def impute(
     run.require_stage(TRAINING_STAGE)
     chosen = choose_device(device)
     check_suffix(out.name)
-    sidecar = provenance_path(out)
-    for path in (out, sidecar):
+    sidecar, untrusted = provenance_path(out), distrust_path(out)
+    for path in (out, sidecar, untrusted):
         if path.resolve() == dataset.table.path.resolve():
             raise UsageError(
                 f"--out {out} would write to {path}, the table that is read; give another file, "
                 "the original is never changed"
             )
     dataset = _of_the_models_kind(run, dataset)
+    if dataset.distrusted is None:
+        dataset = replace(dataset, distrusted=load_distrusted(run, dataset))
     stage = f"impute {run.recorded_path(out)}"
     inputs = {
         "table": dataset.table.content_sha256,
@@ -82,9 +86,12 @@ def impute(
         "settings": json_value(settings),
         "out": str(run.recorded_path(out)),
         "device": chosen.type,
+        **distrust_inputs(dataset),
     }
     # Refuse before hours of work, not after them, and before a stage is begun that cannot go on.
-    run.check_outputs(stage, [sidecar, out], overwrite=force)
+    distrusted = [] if dataset.distrusted is None else named_labels(dataset.distrusted, dataset.table)
+    outputs = [*([untrusted] if distrusted else []), sidecar, out]
+    run.check_outputs(stage, outputs, overwrite=force)
     state = run.begin_stage(stage, inputs, force)
     if state == "done":
         before = run.stages[stage]["results"]
@@ -92,7 +99,9 @@ def impute(
         return ImputeSummary(**{**told, "out": str(out), "provenance": str(sidecar), "state": "done before"})
     ensemble, sources, audit = load_ensemble(run, chosen)
     fills, groups = fill(dataset, ensemble, sources, audit, settings, chosen, progress=progress)
-    with run.outputs(stage, [sidecar, out], overwrite=force) as (provenance, table):
+    with run.outputs(stage, outputs, overwrite=force) as (*listed_labels, provenance, table):
+        for file in listed_labels:
+            file.write(distrust_bytes(distrusted))
         write_provenance(provenance, dataset, fills, sources, model_id(run))
         with compressed_writer(table, out.name) as plain:
             written = write_filled(dataset.table, fills.xy, plain)
@@ -142,10 +151,7 @@ def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
             f"{path} has images of {own.image_size}, the models in {run.path} are for {schema.image_size}; "
             "train models for it in another --run-dir"
         )
-    order = [own.index(keypoint) for keypoint in schema.keypoints]
-    labels, spans = dataset.table.labels[:, order], dataset.table.field_spans[:, order]
-    table = replace(dataset.table, keypoints=schema.keypoints, labels=labels, field_spans=spans)
-    return replace(dataset, table=table, schema=schema)
+    return dataset.in_order_of(schema.keypoints)
 
 
 def _method_counts(fills: Fills) -> dict[str, int]:

@@ -16,8 +16,15 @@ from labelfill.cross_fitting import calibrate_on_hidden
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble
 from labelfill.mirroring import mirror_shift
-from labelfill.model_files import STAGE, offsets_to_json, save_ensemble_files
-from labelfill.preparation import LEAST_LABELS, LOW_DATA, Preparation, choose_partners, prepare
+from labelfill.model_files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
+from labelfill.preparation import (
+    LEAST_LABELS,
+    LOW_DATA,
+    Preparation,
+    choose_partners,
+    distrust_inputs,
+    prepare,
+)
 from labelfill.regressors import face_view, image_view, patch_view
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
@@ -67,6 +74,7 @@ def train_keypoint_models(
         "seed": seed,
         "device": chosen.type,
         "format": 1,
+        **distrust_inputs(dataset),
     }
     state = run.begin_stage(STAGE, inputs, force)
     if state == "done":
@@ -80,6 +88,7 @@ def train_keypoint_models(
         device=str(chosen),
         seed=seed,
     )
+    save_distrusted(run, dataset)
     preparation = prepare(run, dataset, table, seed)
     partners = choose_partners(dataset, settings.mirror_pairs, preparation.parts)
     if partners is not None:

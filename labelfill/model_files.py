@@ -7,6 +7,7 @@
     shared-models/<name>/...                       regressors that serve all keypoints
     shared-models/prior.safetensors                shape prior, calibration
     shared-models/sources.json                     label sources and convention offsets
+    shared-models/distrust.csv                     labels that training did not trust, if there were any
 
 Weights are safetensors and the rest is JSON; nothing here can run code when it is read.
 """
@@ -28,6 +29,8 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import load, save
 
 from labelfill.calibration import Calibration
+from labelfill.dataset import Dataset
+from labelfill.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.ensemble import Ensemble, Regressor
 from labelfill.errors import ModelError
 from labelfill.networks import parameter_count
@@ -43,6 +46,7 @@ FORMAT = 1
 STAGE = "train-keypoint-models"
 _PRIOR = "shared-models/prior.safetensors"
 _SOURCES = "shared-models/sources.json"
+_DISTRUST = "shared-models/distrust.csv"
 
 
 def unit_folder(unit: str, schema: KeypointSchema) -> str:
@@ -201,6 +205,23 @@ def save_ensemble_files(
         STAGE, "prior and sources",
         {_PRIOR: save_arrays(contiguous), _SOURCES: json.dumps(sources, indent=1).encode()},
     )  # fmt: skip
+
+
+def save_distrusted(run: RunDirectory, dataset: Dataset) -> None:
+    """Keep the list of distrusted labels, so that later stages of the same table know it too."""
+    if dataset.distrusted is not None and dataset.distrusted.any():
+        content = distrust_bytes(named_labels(dataset.distrusted, dataset.table))
+        run.save_unit(STAGE, "distrusted labels", {_DISTRUST: content})
+
+
+def load_distrusted(run: RunDirectory, dataset: Dataset) -> NDArray[np.bool_] | None:
+    """(n, K): the labels that training did not trust, if it was on this table; None if there are none."""
+    if "distrusted labels" not in run.stages[STAGE]["units"]:
+        return None
+    if run.manifest["input"]["sha256"] != dataset.table.content_sha256:
+        return None
+    run.read_artefact(STAGE, _DISTRUST)  # verified
+    return read_distrust(run.path / _DISTRUST, dataset.table)
 
 
 def load_schema(run: RunDirectory) -> KeypointSchema:

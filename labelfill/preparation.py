@@ -92,13 +92,14 @@ def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int
             "seed": seed,
         },
     )
-    folds, count = _folds(parts, rows_together(image_ids, together), labelled, seed)
+    trusted: Mask = labelled if dataset.distrusted is None else labelled & ~dataset.distrusted
+    folds, count = _folds(parts, rows_together(image_ids, together), trusted, seed)
     reference = reference_groups(labelled, group_of, len(groups.names))
     return Preparation(groups, group_of, reference, parts, folds, count)
 
 
 def _warn_of_labels_astray(dataset: Dataset) -> None:
-    astray = np.argwhere(np.isnan(dataset.labels) & dataset.table.observed)
+    astray = np.argwhere(dataset.astray)
     if len(astray):
         row, k, axis = astray[0]
         column = dataset.schema.columns[2 * k + axis]
@@ -108,6 +109,17 @@ def _warn_of_labels_astray(dataset: Dataset) -> None:
             "labels, of which there are %d)",
             where, dataset.table.labels[row, k, axis], len(np.unique(astray[:, :2], axis=0)),
         )  # fmt: skip
+
+
+def distrust_inputs(dataset: Dataset) -> dict[str, str]:
+    """What a stage's inputs say of distrusted labels and a person's verdicts, where there are any."""
+    inputs = {}
+    if dataset.distrusted is not None and dataset.distrusted.any():
+        sha256 = hashlib.sha256(np.packbits(dataset.distrusted).tobytes()).hexdigest()
+        inputs["distrusted labels"] = f"{int(dataset.distrusted.sum())} by list {sha256[:12]}"
+    if dataset.confirmed is not None and np.isfinite(dataset.confirmed).any():
+        inputs["confirmed points"] = hashlib.sha256(dataset.confirmed.tobytes()).hexdigest()
+    return inputs
 
 
 def rows_fingerprint(images: Images, observed: Mask) -> dict[str, str]:

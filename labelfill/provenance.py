@@ -23,12 +23,21 @@ PROVENANCE_COLUMNS = (
 
 def provenance_path(table: Path) -> Path:
     """The sidecar of a filled table: ``filled.csv`` -> ``filled.provenance.csv``."""
+    return table.with_name(f"{_stem(table)[0]}.provenance.csv")
+
+
+def distrust_path(table: Path) -> Path:
+    """Where the labels stand that were not trusted when a table was filled: ``filled.distrust.csv``."""
+    return table.with_name(f"{_stem(table)[0]}.distrust.csv")
+
+
+def _stem(table: Path) -> tuple[str, str]:
+    """A table's name without its suffix, and the suffix."""
     name = table.name
     for suffix in (".csv.gz", ".csv", ".zip"):
         if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
-    return table.with_name(f"{name}.provenance.csv")
+            return name[: -len(suffix)], name[-len(suffix) :]
+    return name, ""
 
 
 def write_provenance(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Sources, model: str) -> None:

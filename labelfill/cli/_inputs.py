@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,13 @@ def read_run_table(
         the one that the run was begun with.
     """
     from labelfill.dataset import read_dataset
+    from labelfill.distrust import read_distrust
 
     begun_with = run.manifest.get("input", {})
     size = table.image_size
     if size is None and begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
         size = ImageSize.parse(begun_with["image_size"])
-    return read_dataset(
+    dataset = read_dataset(
         path,
         image_size=size,
         models=run.path if to_fill and table.image_size is None else None,
@@ -85,6 +87,9 @@ def read_run_table(
         allow_outside=table.allow_outside,
         show_progress=show_progress,
     )
+    if table.distrust is None:
+        return dataset
+    return replace(dataset, distrusted=read_distrust(table.distrust, dataset.table))
 
 
 def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:

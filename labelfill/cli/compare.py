@@ -56,6 +56,12 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="all|rare|NAME,...",
         help="which keypoints to score; rare are those labelled in under half of TABLE's rows (default: all)",
     )
+    parser.add_argument(
+        "--distrust",
+        type=Path,
+        metavar="FILE",
+        help="labels of TABLE that the simple ways do not learn from: a file of lines row,keypoint",
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the scores as a table")
     parser.add_argument("--force", action="store_true", help="overwrite the file of --csv")
     add_output_options(parser)
@@ -76,6 +82,7 @@ def handle(arguments: argparse.Namespace) -> int:
         filled=arguments.filled,
         ways=[] if arguments.ways == "none" else _names(arguments.ways),  # checked where they are known
         keypoints=asked if asked in ("all", "rare") else _names(asked),
+        distrust=arguments.distrust,
         show_progress=show_progress(arguments),
     )
     if csv is not None:

@@ -52,6 +52,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="which keypoints to score; rare are those labelled in under half of the rows of ORIGINAL, "
         "or of TRUTH without it (default: all)",
     )
+    parser.add_argument(
+        "--distrust",
+        type=Path,
+        metavar="FILE",
+        help="labels of TRUTH that count as unlabelled: a file of lines row,keypoint, as inspect writes",
+    )
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 
@@ -69,6 +75,7 @@ def handle(arguments: argparse.Namespace) -> int:
         by=arguments.by,
         mix=mix,
         keypoints=asked if asked in ("all", "rare") else [n.strip() for n in asked.split(",") if n.strip()],
+        distrust=arguments.distrust,
         show_progress=show_progress(arguments),
     )
     about = {"table": str(arguments.table), "truth": str(arguments.truth)}

@@ -49,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_data_option(parser)
     add_run_options(parser)
     add_device_option(parser)
-    add_settings(parser, TableSettings, "allow_outside")
+    add_settings(parser, TableSettings, "allow_outside", "distrust")
     add_settings(parser, ImputeSettings, "batch_size", "coverage")
     add_output_options(parser)
     parser.set_defaults(handler=handle)

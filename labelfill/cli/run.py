@@ -51,6 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_device_option(parser)
     add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(parser, TableSettings, "distrust")
     add_settings(parser, KeypointModelSettings, "method", "mirror_pairs")
     add_output_options(parser)
     parser.set_defaults(handler=handle)

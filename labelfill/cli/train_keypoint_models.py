@@ -42,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_device_option(parser)
     add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(parser, TableSettings, "distrust")
     add_settings(parser, KeypointModelSettings, "method", "mirror_pairs", "epochs", "batch_size")
     add_settings(parser, KeypointModelSettings, "learning_rate", "best_by")
     add_output_options(parser)

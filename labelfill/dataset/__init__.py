@@ -42,24 +42,58 @@ class Dataset:
         images or none were asked for.
     image_size_assumed
         Whether nobody stated the image size: a square was assumed.
+    distrusted
+        (n, K): labels that stay in the table as they are, and are not to be learnt from; None if there
+        are none.
+    confirmed
+        (n, K, 2), px: where a person says that blank coordinates lie; NaN elsewhere. None if nowhere.
     """
 
     table: KeypointTable
     schema: KeypointSchema
     images: Images | None
     image_size_assumed: bool
+    distrusted: NDArray[np.bool_] | None = None
+    confirmed: NDArray[np.float64] | None = None
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """(n, K, 2), px: the table's labels less those further beyond the image than it is large.
+        """(n, K, 2), px: what is taken as known; NaN elsewhere.
+
+        That is the table's labels less those that are distrusted or astray, and what a person confirmed of
+        its blank coordinates.
+        """
+        labels = self.table.labels
+        if self.confirmed is not None:
+            labels = np.where(np.isnan(labels), self.confirmed, labels)
+        left_out: NDArray[np.bool_] = np.any(self.astray, axis=2)
+        if self.distrusted is not None:
+            left_out |= self.distrusted
+        return np.where(left_out[..., None], np.nan, labels)
+
+    @property
+    def astray(self) -> NDArray[np.bool_]:
+        """(n, K, 2): coordinates further beyond the image than it is large.
 
         Those are slips of the pen, such as a lost decimal point: they stay in the table, and nothing is
         learnt from them.
         """
         labels, size = self.table.labels, self.schema.image_size
         reach = np.array([size.width, size.height])
-        astray = np.any((labels < -reach) | (labels > 2 * reach), axis=2)
-        return np.where(astray[..., None], np.nan, labels)
+        astray: NDArray[np.bool_] = (labels < -reach) | (labels > 2 * reach)
+        return astray
+
+    def in_order_of(self, keypoints: tuple[str, ...]) -> Dataset:
+        """The same with its keypoints in another order."""
+        order = [self.schema.index(keypoint) for keypoint in keypoints]
+        labels, spans = self.table.labels[:, order], self.table.field_spans[:, order]
+        return replace(
+            self,
+            table=replace(self.table, keypoints=keypoints, labels=labels, field_spans=spans),
+            schema=replace(self.schema, keypoints=keypoints),
+            distrusted=None if self.distrusted is None else self.distrusted[:, order],
+            confirmed=None if self.confirmed is None else self.confirmed[:, order],
+        )
 
 
 @dataclass(frozen=True)

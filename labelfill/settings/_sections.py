@@ -56,6 +56,11 @@ class TableSettings(Settings):
         metavar="NAME",
     )
     allow_outside: bool = setting(False, "let image_path leave the table's folder")
+    distrust: Path | None = setting(
+        None,
+        "labels that are neither anchor nor target: a file of lines row,keypoint, as inspect writes",
+        metavar="FILE",
+    )
 
 
 @dataclass(frozen=True)
