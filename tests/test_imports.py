@@ -17,7 +17,7 @@ ORDER = (
     {"labelfill", "errors", "progress", "place"},
     {"schema"},
     {"settings"},
-    {"table", "images", "shape", "networks", "runs", "baselines", "mirroring"},
+    {"table", "images", "shape", "networks", "runs", "baselines", "mirroring", "reviewing"},
     {"dataset", "joining", "distrust"},
     {"patches", "corrections"},
     {"training"},
