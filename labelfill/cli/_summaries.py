@@ -161,6 +161,21 @@ def prediction_text(summary: Summary) -> str:
     return f"{found}, {convention}\nwrote {summary['out']}"
 
 
+def review_text(summary: Summary) -> str:
+    """What `review` wrote, and what to do with it."""
+    left = summary["rows_left_out"]
+    lines = [
+        f"{_counted(summary['rows'], 'row')} to go through, worst first"
+        + (
+            f"; {_counted(left, 'row')} with fills left out (--rows and --megabytes say how many fit)"
+            if left
+            else ""
+        ),
+        f"wrote {summary['out']} ({summary['bytes'] / 1e6:.1f} MB): open it in a browser",
+    ]
+    return "\n".join(lines)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A table's lines: the first column flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -29,6 +29,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "run",
+    "review",
 )
 
 EXIT_UNEXPECTED = 1

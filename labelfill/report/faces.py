@@ -64,12 +64,12 @@ def key(markers: Sequence[tuple[Marker, str]]) -> Markup:
     return element("ul", *items, class_="key")
 
 
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """A grey picture (H, W) as PNG text, shrunk if it is large."""
+def data_uri(image: NDArray[np.uint8], largest_side: int = _LARGEST_SIDE) -> str:
+    """A grey picture (H, W) as PNG text, shrunk to a longest side in px if it is larger."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    picture.thumbnail((largest_side, largest_side))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

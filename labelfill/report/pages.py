@@ -1,11 +1,14 @@
 """Self-contained HTML pages: markup that escapes whatever comes from a table.
 
 Text becomes markup in one way only, through `text`, which escapes it; `element` does so with every
-child and attribute that is not markup already. Pages have no scripts and load nothing.
+child and attribute that is not markup already. Pages load nothing, and run no script but the one of ours
+that stands in the page of the review.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -21,7 +24,7 @@ class Markup(str):
 Child = str | float | int | None
 
 _VOID = frozenset({"img", "meta", "br", "hr", "image", "circle", "path", "rect", "line", "use"})
-# What a page may load: its own styles and the pictures that it holds. No script can run.
+# What a page may load: its own styles and the pictures that it holds. No script runs that is not named.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -61,8 +64,8 @@ def section(title: str, *children: Child) -> Markup:
     return element("section", element("h2", title), *children)
 
 
-def paragraph(*children: Child, class_: str | None = None) -> Markup:
-    return element("p", *children, class_=class_)
+def paragraph(*children: Child, **attributes: Child | bool) -> Markup:
+    return element("p", *children, **attributes)
 
 
 def table(header: Sequence[Child], rows: Iterable[Sequence[Child]], *, numbers: Sequence[int] = ()) -> Markup:
@@ -92,21 +95,33 @@ def share_bar(share: float) -> Markup:
     return element("span", inner, class_="bar", aria_hidden="true")
 
 
-def page(title: str, summary: str, *children: Child) -> str:
-    """A whole document: readable in light and dark, printed, and without a network."""
+def page(title: str, summary: str, *children: Child, style: str = "", script: str = "") -> str:
+    """A whole document: readable in light and dark, printed, and without a network.
+
+    Parameters
+    ----------
+    style, script
+        Our own, never text of a table: further rules, and a script that runs when the page is there.
+    """
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
-        element("style", Markup(_style())),
+        element("style", Markup(_style() + style)),
     )
-    body = element(
-        "body", element("main", element("h1", title), paragraph(summary, class_="lead"), *children)
-    )
+    main = element("main", element("h1", title), paragraph(summary, class_="lead"), *children)
+    body = element("body", main, element("script", Markup(script)) if script else None)
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _policy(script: str) -> str:
+    if not script:
+        return _POLICY
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return f"{_POLICY}; script-src 'sha256-{sha256}'"
 
 
 @cache

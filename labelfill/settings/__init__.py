@@ -14,6 +14,7 @@ from labelfill.settings._sections import (
     KeypointModelSettings,
     Method,
     PredictSettings,
+    ReviewSettings,
     RunSettings,
     TableSettings,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "KeypointModelSettings",
     "Method",
     "PredictSettings",
+    "ReviewSettings",
     "RunSettings",
     "Settings",
     "TableSettings",

@@ -157,6 +157,18 @@ class PredictSettings(Settings):
             raise UsageError(f"source_from must be TABLE:COLUMN, not {self.source_from!r}")
 
 
+@dataclass(frozen=True)
+class ReviewSettings(Settings):
+    """How large the page of a review may be."""
+
+    section: ClassVar[str] = "review"
+
+    rows: int = setting(300, "most rows on the page, worst first", at_least=1, metavar="N")
+    megabytes: float = setting(
+        16.0, "largest page, in million bytes: fewer rows where images are large", above=0, metavar="SIZE"
+    )
+
+
 SECTIONS: tuple[type[Settings], ...] = (
     RunSettings,
     TableSettings,
@@ -164,4 +176,5 @@ SECTIONS: tuple[type[Settings], ...] = (
     ImputeSettings,
     FinalModelSettings,
     PredictSettings,
+    ReviewSettings,
 )

@@ -1,0 +1,78 @@
+"""``labelfill review``: a page in which a person goes through fills."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_output_options,
+    add_settings,
+    print_result,
+    show_progress,
+)
+from labelfill.cli._summaries import review_text
+from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.settings import ReviewSettings, RunSettings, TableSettings
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "review",
+        "write a page in which a person goes through fills",
+        description="Write one HTML page that shows the fills which deserve a look most, worst first:\n"
+        "accept, move or reject each, mark labels as wrong, and download corrections.csv. The page\n"
+        "needs no server and no network; what was decided is kept in the browser.",
+        example="labelfill review --filled filled.csv --rows 200",
+    )
+    parser.add_argument(
+        "--filled",
+        type=Path,
+        metavar="TABLE",
+        help="the filled table (default: the one that impute wrote last)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (default: review.html in the run directory)"
+    )
+    add_settings(parser, ReviewSettings, "rows", "megabytes")
+    add_settings(parser, RunSettings, "run_dir")
+    add_settings(parser, TableSettings, "allow_outside")
+    parser.add_argument("--force", action="store_true", help="replace a page that exists")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    bounds, run_dir = settings(ReviewSettings), settings(RunSettings).run_dir
+    out: Path = arguments.out or run_dir / "review.html"
+    if arguments.out is not None and out.exists() and not arguments.force:
+        raise UsageError(f"{out} exists already: choose another file, or --force to replace it")
+
+    from labelfill.report.filled_rows import filled_table, read_filled_rows
+    from labelfill.report.review_page import review_page
+    from labelfill.runs import RunDirectory, atomic_write
+
+    with RunDirectory.read_only(run_dir) as run:
+        filled = read_filled_rows(
+            run,
+            filled_table(run, arguments.filled),
+            allow_outside=settings(TableSettings).allow_outside,
+            progress=show_progress(arguments),
+        )
+    made = review_page(filled, most_rows=bounds.rows, most_bytes=round(bounds.megabytes * 1e6))
+    with atomic_write(out, "w") as file:
+        file.write(made.html)
+    summary = {
+        "out": str(out),
+        "rows": made.rows,
+        "rows_left_out": made.left_out,
+        "bytes": out.stat().st_size,
+    }
+    print_result(summary, as_json=arguments.json, text=review_text(summary))
+    return EXIT_DONE

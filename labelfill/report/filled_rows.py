@@ -1,0 +1,157 @@
+"""A filled table with all that its sidecar says of the fills, as arrays: what people are shown."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError, ModelError
+from labelfill.final_targets import read_filled
+from labelfill.images import Images, fingerprint
+from labelfill.provenance import provenance_path
+from labelfill.runs import RunDirectory
+from labelfill.schema import Array, ImageSize, KeypointSchema
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FilledRows:
+    """The rows of a filled table.
+
+    Attributes
+    ----------
+    path
+        Of the filled table.
+    lines
+        (n,): on which each row starts in it.
+    extra
+        Further columns as text.
+    labels
+        (n, K, 2) px: observed coordinates, NaN where the table was blank.
+    places
+        (n, K, 2) px: all coordinates as they now stand, NaN where still blank.
+    new
+        (n, K, 2): which coordinates were filled.
+    radius, sigma
+        (n, K) px; NaN where nothing was filled.
+    method, convention, flags
+        (n, K) text; empty where nothing was filled. Flags are words joined by spaces.
+    images
+        (n, H, W).
+    coverage
+        Share of cases in which a radius holds.
+    """
+
+    path: Path
+    schema: KeypointSchema
+    lines: NDArray[np.int64]
+    extra: dict[str, list[str]]
+    labels: Array
+    places: Array
+    new: Mask
+    radius: Array
+    sigma: Array
+    method: NDArray[np.object_]
+    convention: NDArray[np.object_]
+    flags: NDArray[np.object_]
+    images: Images
+    coverage: float
+
+    @property
+    def filled(self) -> Mask:
+        """(n, K): points of which a coordinate was filled."""
+        filled: Mask = np.any(self.new, axis=2)
+        return filled
+
+    def place(self, row: int) -> str:
+        return f"row {row} (line {self.lines[row]})"
+
+    def table_hash(self) -> str:
+        """A SHA-256 over keypoints, observed labels and images: the same however the table is filled."""
+        sha256 = hashlib.sha256("\0".join(self.schema.keypoints).encode("utf-8", "surrogatepass"))
+        sha256.update(self.labels.astype("<f8").tobytes())
+        sha256.update(fingerprint(self.images).encode())
+        return sha256.hexdigest()
+
+
+def filled_table(run: RunDirectory, filled: Path | None) -> Path:
+    """The filled table to show: the one given, else the one that `impute` wrote last.
+
+    Raises
+    ------
+    ModelError
+        If the run has filled none.
+    """
+    if filled is not None:
+        return filled
+    stage = run.last_finished("impute")
+    if stage is None:
+        raise ModelError(
+            f"{run.path} has filled no table yet: run `labelfill impute` first, or give --filled TABLE"
+        )
+    return run.path / str(run.stages[stage]["inputs"]["out"])
+
+
+def read_filled_rows(
+    run: RunDirectory, path: Path, *, allow_outside: bool = False, progress: bool = False
+) -> FilledRows:
+    """Read a table that the run filled, its images, and its sidecar.
+
+    Raises
+    ------
+    DataError
+        If the table or its sidecar is missing, or the two do not belong together.
+    """
+    stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
+    original = stage.get("results", {}).get("original")
+    size = run.manifest.get("input", {}).get("image_size")
+    filled = read_filled(
+        path, None, None if size is None else ImageSize.parse(size), run.path / "cache",
+        images_beside=None if original is None else Path(original),
+        allow_outside=allow_outside, progress=progress,
+    )  # fmt: skip
+    dataset = filled.dataset
+    assert dataset.images is not None, "filled tables have images"
+    shape = dataset.table.labels.shape[:2]
+    radius, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
+    words = {name: np.full(shape, "", dtype=object) for name in ("method", "convention", "flags")}
+    _read_sidecar(provenance_path(path), dataset.schema, radius, sigma, words)
+    coverage = stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)
+    return FilledRows(
+        path, dataset.schema, dataset.table.lines, dict(dataset.table.extra),
+        np.where(filled.observed, dataset.table.labels, np.nan), dataset.table.labels,
+        dataset.table.observed & ~filled.observed, radius, sigma, **words,
+        images=dataset.images, coverage=float(coverage),
+    )  # fmt: skip
+
+
+def _read_sidecar(
+    sidecar: Path, schema: KeypointSchema, radius: Array, sigma: Array, words: dict[str, NDArray[np.object_]]
+) -> None:
+    """Put what a sidecar says into the arrays; `read_filled` has checked that it fits the table."""
+    index = {name: k for k, name in enumerate(schema.keypoints)}
+    with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        for number, entry in enumerate(csv.DictReader(file), 2):
+            at = (int(entry["row"]), index[entry["keypoint"]])
+            radius[at], sigma[at] = (_number(entry, name, sidecar, number) for name in ("radius", "sigma"))
+            for name, values in words.items():
+                values[at] = entry[name]
+
+
+def _number(entry: dict[str, str], column: str, sidecar: Path, line: int) -> float:
+    try:
+        value = float(entry[column])
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(
+            f"{sidecar}, line {line}: {column} is {entry[column]!r}, expected a number; "
+            "run `labelfill impute` again"
+        )
+    return value
