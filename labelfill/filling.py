@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,15 @@ class Fills:
     method: NDArray[np.int8]
     conventions: NDArray[np.int64]
     flags: NDArray[np.object_]
+
+    def in_own_px(self, dataset: Dataset) -> Fills:
+        """The same in px of each row's own image, in place of px of the frame that all of them share."""
+        return replace(
+            self,
+            xy=dataset.in_own_px(self.xy),
+            sigma=dataset.lengths_in_own_px(self.sigma),
+            radius=dataset.lengths_in_own_px(self.radius),
+        )
 
 
 METHODS = ("", "regressor", "copy", "prior", "convention")
@@ -228,7 +237,7 @@ def _flag(
         return
     position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.table.labels), fills.xy)
     large = fills.radius > 2 * np.median(fills.radius[filled])
-    off_image = ~dataset.schema.on_image(position)
+    off_image = ~dataset.on_image(position)
     low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)
     labelled = dataset.table.labelled
     shifted = np.zeros(filled.shape, bool)

@@ -33,7 +33,7 @@ class Filled:
     observed
         (n, K, 2): which coordinates a person made.
     sigma
-        (n, K), px: stated for fills; 0 where a fill is to be trusted like a label.
+        (n, K), px of the frame: stated for fills; 0 where a fill is to be trusted like a label.
     """
 
     dataset: Dataset
@@ -52,6 +52,7 @@ def read_filled(
     size: ImageSize | None,
     cache: Path,
     *,
+    framed: bool = False,
     images_beside: Path | None = None,
     allow_outside: bool = False,
     progress: bool = False,
@@ -60,6 +61,8 @@ def read_filled(
 
     Parameters
     ----------
+    framed
+        Whether `size` is a frame in which images of any size are placed.
     images_beside
         The table before it was filled, if it is known: ``image_path`` names files beside that one.
 
@@ -71,6 +74,7 @@ def read_filled(
     dataset = read_dataset(
         path,
         image_size=size,
+        framed=framed,
         cache_dir=cache,
         images_beside=original or images_beside,
         allow_outside=allow_outside,
@@ -134,7 +138,7 @@ def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
                     "filled by --data ORIGINAL"
                 )
             observed[row, k] &= ~new
-    return Filled(dataset, observed, sigma)
+    return Filled(dataset, observed, dataset.lengths_in_frame(sigma))
 
 
 @dataclass(frozen=True)

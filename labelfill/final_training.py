@@ -91,7 +91,7 @@ def train_final(
     run.require_stage(MODELS_STAGE)
     size = ImageSize.parse(run.manifest["input"]["image_size"])
     table = read_filled(
-        path, original, size, run.path / "cache",
+        path, original, size, run.path / "cache", framed=run.framed,
         images_beside=_filled_from(run, path), allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
     told_by = provenance_path(path) if original is None else original
@@ -215,6 +215,8 @@ def _train(
         {WEIGHTS: save({n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}),
          ABOUT: json.dumps(about, indent=1).encode()},
     )  # fmt: skip
+    if filled.dataset.placements is not None:
+        results = {"frame": str(schema.image_size), **results}
     run.record({"stage": STAGE, "results": results})
     return {**results, "parameters": parameter_count(network), "best epoch": fitted.best_epoch}
 

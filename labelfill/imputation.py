@@ -99,6 +99,7 @@ def impute(
         return ImputeSummary(**{**told, "out": str(out), "provenance": str(sidecar), "state": "done before"})
     ensemble, sources, audit = load_ensemble(run, chosen)
     fills, groups = fill(dataset, ensemble, sources, audit, settings, chosen, progress=progress)
+    fills = fills.in_own_px(dataset)
     with run.outputs(stage, outputs, overwrite=force) as (*listed_labels, provenance, table):
         for file in listed_labels:
             file.write(distrust_bytes(distrusted))

@@ -84,6 +84,7 @@ def train_keypoint_models(
             "path": str(dataset.table.path.resolve()),
             "sha256": dataset.table.content_sha256,
             "image_size": str(dataset.schema.image_size),
+            **({} if dataset.placements is None else {"framed": True}),
         },
         device=str(chosen),
         seed=seed,
@@ -199,6 +200,7 @@ def _results(
     prior = _pooled(members, "cross-fitted rmse of the prior", "cross-fitted rows")
     return {
         "rows": len(prep.parts),
+        **({} if work.dataset.placements is None else {"frame": str(work.dataset.schema.image_size)}),
         "rows per part": {
             "training": int(prep.training.sum()),
             "validation": int(prep.validation.sum()),

@@ -70,6 +70,7 @@ def predict(
             pieces.append(model.heads.in_convention(found, groups[part]))
             shown.update(len(found))
     xy = np.concatenate(pieces) if pieces else np.zeros((0, model.schema.count, 2))
+    xy = dataset.in_own_px(xy)
     _write_predictions(out, dataset, model.schema, xy)
     known = groups != UNKNOWN
     return {

@@ -1,10 +1,13 @@
 """Keypoint names, mirror partners, image size and coordinate frames.
 
-The only place that knows a coordinate system. Two frames exist:
+The only place that knows a coordinate system. Three of them exist:
 
-* **pixels** (px): x to the right, y down, the centre of the top left pixel at (0, 0). Tables,
-  provenance and every figure a person reads are in pixels.
-* **units**: the image's centre at (0, 0) and half of its longer side at 1, the same scale in x and
+* **pixels** (px): x to the right, y down, the centre of the top left pixel at (0, 0). Tables and
+  provenance are in pixels of each row's own image.
+* **pixels of the frame**: where the images of a table differ in size, each is scaled by one factor so
+  that it just fits into the frame, and centred in it. Everything that learns works in the frame
+  (`Placements`); where all images have one size, the frame is the image.
+* **units**: the frame's centre at (0, 0) and half of its longer side at 1, the same scale in x and
   y. Networks see and answer units.
 """
 
@@ -191,5 +194,81 @@ class KeypointSchema:
     def on_image(self, xy: Array) -> NDArray[np.bool_]:
         """Whether points ``(..., 2)`` in px lie on the image, its outermost pixels' edges included."""
         low, high = -0.5, np.array([self.image_size.width, self.image_size.height]) - 0.5
+        inside: NDArray[np.bool_] = np.all((xy >= low) & (xy <= high), axis=-1)
+        return inside
+
+
+# Frames larger than this would cost memory and teach the networks nothing: they look at fewer samples.
+_LONGEST_FRAME_SIDE = 256
+
+
+def common_frame(sizes: NDArray[np.float64]) -> ImageSize:
+    """A frame for images of heights and widths ``(n, 2)`` in px: of middling shape and size, at most 256 px.
+
+    Every image is scaled into it, so it needs to be neither the largest nor the smallest of them.
+    """
+    sizes = np.maximum(sizes, 1.0)
+    aspect = float(np.exp(np.median(np.log(sizes[:, 1] / sizes[:, 0]))))
+    longer = min(float(np.median(sizes.max(axis=1))), _LONGEST_FRAME_SIDE)
+    height, width = (longer / aspect, longer) if aspect >= 1 else (longer, longer * aspect)
+    return ImageSize(max(1, round(height)), max(1, round(width)))
+
+
+@dataclass(frozen=True)
+class Placements:
+    """Where the image of each row lies in the frame that all of them share.
+
+    Attributes
+    ----------
+    frame
+        Its size.
+    corners
+        (n, 4) float64, own px: left, top, right and bottom edge of the image, or of the box in it that is
+        looked at; an image of width w reaches from -0.5 to w - 0.5.
+    """
+
+    frame: ImageSize
+    corners: Array
+
+    @classmethod
+    def of_whole_images(cls, frame: ImageSize, sizes: NDArray[np.float64]) -> Placements:
+        """Images of heights and widths ``(n, 2)`` in px, all of each."""
+        low = np.full((len(sizes), 2), -0.5)
+        return cls(frame, np.hstack([low, low + sizes[:, ::-1]]))
+
+    def take(self, rows: NDArray[np.intp] | slice) -> Placements:
+        return Placements(self.frame, self.corners[rows])
+
+    @property
+    def scale(self) -> Array:
+        """(n,): how many px of the frame one own px is."""
+        extent = self.corners[:, 2:] - self.corners[:, :2]
+        scale: Array = np.min(np.array([self.frame.width, self.frame.height]) / extent, axis=1)
+        return scale
+
+    @property
+    def shift(self) -> Array:
+        """(n, 2): where the centre of each image's top left pixel lies in the frame."""
+        middle = (self.corners[:, :2] + self.corners[:, 2:]) / 2
+        return self.frame.centre - middle * self.scale[:, None]
+
+    def to_frame(self, xy: Array) -> Array:
+        """Points ``(n, K, 2)`` of each row's own px to px of the frame."""
+        return xy * self.scale[:, None, None] + self.shift[:, None]
+
+    def to_own(self, xy: Array) -> Array:
+        """Points ``(n, K, 2)`` in px of the frame to each row's own px."""
+        return (xy - self.shift[:, None]) / self.scale[:, None, None]
+
+    def lengths_to_frame(self, lengths: Array) -> Array:
+        """Lengths ``(n, K)``, such as sigma, of own px to px of the frame."""
+        return lengths * self.scale[:, None]
+
+    def lengths_to_own(self, lengths: Array) -> Array:
+        return lengths / self.scale[:, None]
+
+    def on_image(self, xy: Array) -> NDArray[np.bool_]:
+        """Whether points ``(n, K, 2)`` in own px lie on their own image (in their box), edges included."""
+        low, high = self.corners[:, None, :2], self.corners[:, None, 2:]
         inside: NDArray[np.bool_] = np.all((xy >= low) & (xy <= high), axis=-1)
         return inside

@@ -218,16 +218,21 @@ def test_commands_that_need_no_keypoints_or_images_ask_for_none(small_prior: Tra
     assert done("evaluate", out, tmp_path / "labels.csv")["rows"] == len(lines) - 1
 
 
-def test_image_files_of_two_sizes_are_named(tmp_path: Path) -> None:
-    """Both files and both sizes."""
-    for name, shape in (("a.png", (4, 5)), ("b.png", (5, 4))):
+def test_image_files_of_other_sizes_than_the_models_are_for(small_prior: Trained, tmp_path: Path) -> None:
+    """Models of a table with one image size fill no other: file and both sizes are named."""
+    for name, shape in (("a.png", (24, 24)), ("b.png", (30, 24))):
         pictures.imsave(tmp_path / name, np.zeros(shape, np.uint8), check_contrast=False)
-    (tmp_path / "t.csv").write_text("a_x,a_y,image_path\n1,2,a.png\n1,2,b.png\n")
-    outcome = labelfill("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run")
+    header = small_prior.table.read_text().partition("\n")[0].replace("Image", "image_path")
+    blank = "," * header.count(",")
+    (tmp_path / "t.csv").write_text(f"{header}\n{blank}a.png\n{blank}b.png\n")
+    outcome = labelfill(
+        *("impute", "--data", tmp_path / "t.csv", "--run-dir", small_prior.run, "--out", tmp_path / "o.csv")
+    )
     assert outcome.code == 3
-    assert "row 1 (line 3), column 'image_path': 'b.png' is 5x4, but 'a.png' of the first row is 4x5" in (
+    assert "row 1 (line 3), column 'image_path': 'b.png' is 30x24, but 'a.png' of the first row is 24x24" in (
         outcome.sentence
     )
+    assert f"the models in {small_prior.run} are for 24x24; train models for it" in outcome.sentence
 
 
 @pytest.mark.parametrize(

@@ -76,12 +76,14 @@ def read_run_table(
     from labelfill.distrust import read_distrust
 
     begun_with = run.manifest.get("input", {})
-    size = table.image_size
-    if size is None and begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
-        size = ImageSize.parse(begun_with["image_size"])
+    size, framed = table.image_size, None
+    if begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
+        size = size or ImageSize.parse(begun_with["image_size"])
+        framed = run.framed
     dataset = read_dataset(
         path,
         image_size=size,
+        framed=framed,
         models=run.path if to_fill and table.image_size is None else None,
         cache_dir=run.path / "cache",
         allow_outside=table.allow_outside,

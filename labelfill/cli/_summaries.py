@@ -23,6 +23,7 @@ def training_text(summary: Summary, run_dir: Path = _USUAL_RUN_DIR, *, following
         *_done_before(summary),
         f"{_counted(summary['rows'], 'row')}: {parts['training']:,} to learn from, "
         f"{parts['validation']:,} to choose epochs by, {parts['evaluation']:,} kept for scoring",
+        *_frame(summary),
         *_sources(summary),
         *_keypoint_models(summary),
     ]
@@ -31,6 +32,15 @@ def training_text(summary: Summary, run_dir: Path = _USUAL_RUN_DIR, *, following
     if summary["low data"]:
         lines.append(f"low data, wide radii: {_names(summary['low data'])}")
     return _ended(lines, "labelfill impute --out filled.csv", run_dir, following)
+
+
+def _frame(summary: Summary) -> list[str]:
+    if "frame" not in summary:
+        return []
+    return [
+        f"images differ in size: each is scaled into a frame of {summary['frame']}; "
+        "errors here are in px of that frame"
+    ]
 
 
 def _sources(summary: Summary) -> list[str]:
@@ -125,7 +135,7 @@ _METHODS = {
 
 def final_text(summary: Summary, run_dir: Path = _USUAL_RUN_DIR, *, following: bool = True) -> str:
     """How far `train-final`'s network is off on rows that it has not seen, over observed labels."""
-    lines = _done_before(summary)
+    lines = [*_done_before(summary), *_frame(summary)]
     part = next((name for name in _SCORED if f"{name} rmse" in summary), None)
     if part is None:
         lines.append("final network: trained, but there is no held-out row with a label to score it on")

@@ -80,7 +80,7 @@ def handle(arguments: argparse.Namespace) -> int:
     )
     sources, group_of = _group(dataset, table_settings.source_column)
     found = inspect(
-        dataset.table.labels,
+        dataset.all_labels,
         dataset.schema,
         sources,
         group_of,
@@ -91,8 +91,11 @@ def handle(arguments: argparse.Namespace) -> int:
         show_progress=show_progress(arguments),
     )
     written = _write_outputs(arguments, dataset, found)
-    result = {"table": str(path), **as_json(found, dataset.table.labels, dataset.table.lines)}
-    text = f"{path}: {as_text(found, dataset.table.labels, dataset.table.lines)}"
+    result = {"table": str(path), **as_json(found, dataset.all_labels, dataset.table.lines)}
+    text = f"{path}: {as_text(found, dataset.all_labels, dataset.table.lines)}"
+    if dataset.placements is not None:
+        frame = dataset.schema.image_size
+        text += f"\n\nimages differ in size: px are those of the frame of {frame} that each is scaled into"
     if written:
         text += "\n\n" + "\n".join(f"wrote {line}" for line in written)
     print_result(result, as_json=arguments.json, text=text)
@@ -144,7 +147,7 @@ def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspe
         from labelfill.report.image_sections import Shown
         from labelfill.report.inspection_page import inspection_page
 
-        shown = Shown(table.path.name, table.labels, table.lines, dataset.images)
+        shown = Shown(table.path.name, dataset.all_labels, table.lines, dataset.images)
         with atomic_write(arguments.html, "w") as file:
             file.write(inspection_page(found, shown))
         written.append(str(arguments.html))

@@ -62,6 +62,7 @@ def handle(arguments: argparse.Namespace) -> int:
         images = read_dataset(
             arguments.images,
             image_size=table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
+            framed=run.framed,
             models=run.path if table.image_size is None else None,
             cache_dir=None,
             require_keypoints=False,

@@ -13,20 +13,15 @@ from numpy.typing import NDArray
 
 from labelfill.dataset import cache
 from labelfill.dataset.frame import check_frame, smallest_square
+from labelfill.dataset.image_files import read_image_files
 from labelfill.errors import DataError, StorageError
-from labelfill.images import (
-    FileStore,
-    Images,
-    ImageStore,
-    MemoryStore,
-    PixelText,
-    image_file,
-    load_image_files,
-)
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.images import FileStore, ImageFiles, Images, MemoryStore, PixelText, image_file
+from labelfill.schema import ImageSize, KeypointSchema, Placements
 from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed, read_table
 
 __all__ = ["Dataset", "read_dataset"]
+
+Array = NDArray[np.float64]
 
 _log = logging.getLogger("labelfill")
 
@@ -46,7 +41,9 @@ class Dataset:
         (n, K): labels that stay in the table as they are, and are not to be learnt from; None if there
         are none.
     confirmed
-        (n, K, 2), px: where a person says that blank coordinates lie; NaN elsewhere. None if nowhere.
+        (n, K, 2), own px: where a person says that blank coordinates lie; NaN elsewhere. None if nowhere.
+    placements
+        Where each row's image lies in the frame, if they differ in size; None: the frame is the image.
     """
 
     table: KeypointTable
@@ -54,11 +51,12 @@ class Dataset:
     images: Images | None
     image_size_assumed: bool
     distrusted: NDArray[np.bool_] | None = None
-    confirmed: NDArray[np.float64] | None = None
+    confirmed: Array | None = None
+    placements: Placements | None = None
 
     @property
-    def labels(self) -> NDArray[np.float64]:
-        """(n, K, 2), px: what is taken as known; NaN elsewhere.
+    def labels(self) -> Array:
+        """(n, K, 2), px of the frame: what is taken as known; NaN elsewhere.
 
         That is the table's labels less those that are distrusted or astray, and what a person confirmed of
         its blank coordinates.
@@ -69,7 +67,12 @@ class Dataset:
         left_out: NDArray[np.bool_] = np.any(self.astray, axis=2)
         if self.distrusted is not None:
             left_out |= self.distrusted
-        return np.where(left_out[..., None], np.nan, labels)
+        return self._in_frame(np.where(left_out[..., None], np.nan, labels))
+
+    @property
+    def all_labels(self) -> Array:
+        """(n, K, 2), px of the frame: every label of the table."""
+        return self._in_frame(self.table.labels)
 
     @property
     def astray(self) -> NDArray[np.bool_]:
@@ -78,10 +81,31 @@ class Dataset:
         Those are slips of the pen, such as a lost decimal point: they stay in the table, and nothing is
         learnt from them.
         """
-        labels, size = self.table.labels, self.schema.image_size
+        labels, size = self.all_labels, self.schema.image_size
         reach = np.array([size.width, size.height])
         astray: NDArray[np.bool_] = (labels < -reach) | (labels > 2 * reach)
         return astray
+
+    def in_own_px(self, xy: Array) -> Array:
+        """Points (n, K, 2) in px of the frame as px of each row's own image."""
+        return xy if self.placements is None else self.placements.to_own(xy)
+
+    def lengths_in_own_px(self, lengths: Array) -> Array:
+        """Lengths (n, K), such as sigma, in px of the frame as px of each row's own image."""
+        return lengths if self.placements is None else self.placements.lengths_to_own(lengths)
+
+    def lengths_in_frame(self, lengths: Array) -> Array:
+        """The other way round."""
+        return lengths if self.placements is None else self.placements.lengths_to_frame(lengths)
+
+    def on_image(self, xy: Array) -> NDArray[np.bool_]:
+        """(n, K): whether points (n, K, 2) in px of the frame lie on their own image."""
+        if self.placements is None:
+            return self.schema.on_image(xy)
+        return self.placements.on_image(self.placements.to_own(xy))
+
+    def _in_frame(self, xy: Array) -> Array:
+        return xy if self.placements is None else self.placements.to_frame(xy)
 
     def in_order_of(self, keypoints: tuple[str, ...]) -> Dataset:
         """The same with its keypoints in another order."""
@@ -106,12 +130,14 @@ class _Options:
     with_images: bool
     images_beside: str | None
     allow_outside: bool
+    framed: bool | None
 
 
 def read_dataset(
     path: Path,
     *,
     image_size: ImageSize | None = None,
+    framed: bool | None = None,
     cache_dir: Path | None = None,
     require_keypoints: bool = True,
     require_images: bool = True,
@@ -128,6 +154,9 @@ def read_dataset(
     image_size
         Of every image. None: that of the image files; for grey values as text a square is assumed
         and announced; without images the square that holds all labels.
+    framed
+        Whether `image_size` is a frame in which images of any size are placed, each in its own scale; None:
+        only if image files differ in size.
     cache_dir
         Keeps what was read, by content hash. None: nothing is kept, and the images lie in memory.
     require_keypoints, require_images
@@ -151,7 +180,9 @@ def read_dataset(
     """
     path = Path(path)
     beside = None if images_beside is None else str(images_beside.resolve())
-    options = _Options(image_size, require_keypoints, require_images, with_images, beside, allow_outside)
+    options = _Options(
+        image_size, require_keypoints, require_images, with_images, beside, allow_outside, framed
+    )
     open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
     if cache_dir is None:
         cached = _read(path, options, None, models, show_progress=show_progress)
@@ -165,7 +196,9 @@ def read_dataset(
     if cached.image_size_assumed and cached.images is not None:
         _log.info("%s: images of %s assumed; --image-size HxW states another size", path, cached.image_size)
     schema = KeypointSchema(cached.table.keypoints, cached.image_size)
-    return Dataset(cached.table, schema, cached.images, cached.image_size_assumed)
+    return Dataset(
+        cached.table, schema, cached.images, cached.image_size_assumed, placements=cached.placements
+    )
 
 
 def _load_fresh(entry: Path, path: Path, options: _Options) -> cache.CachedTable | None:
@@ -179,9 +212,11 @@ def _load_assumed(cache_dir: Path, path: Path, options: _Options) -> cache.Cache
     """The entry of the same table read without a stated size, if it found the size that now is stated."""
     if options.image_size is None:
         return None
-    unstated = replace(options, image_size=None)
+    unstated = replace(options, image_size=None, framed=None)
     cached = _load_fresh(cache_dir / cache.entry_key(path, asdict(unstated)), path, unstated)
     if cached is None or cached.image_size != options.image_size:
+        return None
+    if options.framed is not None and options.framed != (cached.placements is not None):
         return None
     return replace(cached, image_size_assumed=False)
 
@@ -214,43 +249,32 @@ def _read(
             require_images=options.require_images,
             show_progress=show_progress,
         )
-        images = None
+        images, placements = None, None
         if options.with_images and table.image_column == IMAGE_COLUMN:
             images = pixels.finish()
         elif options.with_images and table.image_column == IMAGE_PATH_COLUMN:
-            images = _load_files(table, options, store, models, show_progress=show_progress)
+            files = ImageFiles(
+                path,
+                table.extra[IMAGE_PATH_COLUMN],
+                table.lines,
+                _beside(table, options),
+                options.allow_outside,
+            )
+            images, placements = read_image_files(
+                files,
+                table.boxes,
+                store,
+                image_size=options.image_size,
+                framed=options.framed,
+                models=models,
+                show_progress=show_progress,
+            )
     size = (
         ImageSize(*images.shape[1:]) if images is not None else options.image_size or smallest_square(table)
     )
     assumed = options.image_size is None and table.image_column != IMAGE_PATH_COLUMN
-    check_frame(table, size, assumed=assumed and images is not None)
-    return cache.CachedTable(table, images, size, assumed, _fingerprint(table, options))
-
-
-def _load_files(
-    table: KeypointTable, options: _Options, store: ImageStore, models: Path | None, *, show_progress: bool
-) -> Images:
-    images = load_image_files(
-        table.path,
-        table.extra[IMAGE_PATH_COLUMN],
-        table.lines,
-        beside=_beside(table, options),
-        allow_outside=options.allow_outside,
-        show_progress=show_progress,
-        store=store,
-    )
-    size = ImageSize(*images.shape[1:])
-    if options.image_size not in (None, size):
-        if models is not None:
-            raise DataError(
-                f"{table.path}: its image files are {size}, the models in {models} are for "
-                f"{options.image_size}; train models for it in another --run-dir"
-            )
-        raise DataError(
-            f"{table.path}: its image files are {size}, not {options.image_size} as --image-size says; "
-            "leave the option out, image files tell their own size"
-        )
-    return images
+    check_frame(table, size, placements, assumed=assumed and images is not None)
+    return cache.CachedTable(table, images, size, assumed, _fingerprint(table, options), placements)
 
 
 def _beside(table: KeypointTable, options: _Options) -> Path:

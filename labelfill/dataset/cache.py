@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelfill.errors import StorageError
 from labelfill.images import Images
-from labelfill.schema import ImageSize
+from labelfill.schema import ImageSize, Placements
 from labelfill.table import KeypointTable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
 
 _ARRAYS = ("labels", "field_spans", "lines")
+_BOXES, _CORNERS = "boxes", "corners"
 _TEXTS = ("content_sha256", "content_length", "delimiter", "image_column", "extra")
 _BLOCK_BYTES = 1 << 20
 
@@ -43,6 +45,7 @@ class CachedTable:
     image_size: ImageSize
     image_size_assumed: bool
     image_files: str
+    placements: Placements | None = None
 
 
 def entry_key(path: Path, options: dict[str, Any]) -> str:
@@ -60,19 +63,21 @@ def load(entry: Path, path: Path) -> CachedTable | None:
             return None
         if any(_sha256(entry / name) != sha256 for name, sha256 in saved["files"].items()):
             return None
+        size = ImageSize(*saved["image_size"])
         with np.load(entry / LABELS, allow_pickle=False) as arrays:
+            placements = Placements(size, arrays[_CORNERS]) if _CORNERS in arrays.files else None
             table = KeypointTable(
                 path=path,
                 columns=tuple(saved["columns"]),
                 keypoints=tuple(saved["keypoints"]),
                 **{name: arrays[name] for name in _ARRAYS},
                 **{name: saved[name] for name in _TEXTS},
+                boxes=arrays[_BOXES] if _BOXES in arrays.files else None,
             )
         images = (
             np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False) if IMAGES in saved["files"] else None
         )
-        size = ImageSize(*saved["image_size"])
-        return CachedTable(table, images, size, saved["image_size_assumed"], saved["image_files"])
+        return CachedTable(table, images, size, saved["image_size_assumed"], saved["image_files"], placements)
     # Whatever a damaged file can make the readers say: the table itself is still there to be read.
     except (
         OSError,
@@ -107,7 +112,7 @@ def save(folder: Path, cached: CachedTable) -> None:
     """Write all of an entry but its images, which lie in `folder` already if there are any."""
     table = cached.table
     with open(folder / LABELS, "wb") as out:
-        np.savez(out, **{name: getattr(table, name) for name in _ARRAYS})
+        np.savez(out, allow_pickle=False, **_arrays(cached))
     names = [LABELS] if cached.images is None else [LABELS, IMAGES]
     saved = {
         "files": {name: _sha256(folder / name) for name in names},
@@ -121,6 +126,15 @@ def save(folder: Path, cached: CachedTable) -> None:
     saved["sha256"] = _json_sha256(saved)
     # ASCII: bytes that are not UTF-8 stand in `extra` as lone surrogates, which escapes can hold.
     (folder / TABLE).write_text(json.dumps(saved), "ascii")
+
+
+def _arrays(cached: CachedTable) -> dict[str, NDArray[Any]]:
+    boxes, placements = cached.table.boxes, cached.placements
+    return {
+        **{name: getattr(cached.table, name) for name in _ARRAYS},
+        **({} if boxes is None else {_BOXES: boxes}),
+        **({} if placements is None else {_CORNERS: placements.corners}),
+    }
 
 
 def _json_sha256(saved: dict[str, Any]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import DataError
 from labelfill.images import likely_sizes
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.schema import ImageSize, KeypointSchema, Placements
 from labelfill.table import KeypointTable
 
 # A few labels beyond the image are people's guesses at what the frame cuts off.
@@ -19,8 +20,10 @@ _MOST_OUTSIDE = 0.01
 _log = logging.getLogger("labelfill")
 
 
-def check_frame(table: KeypointTable, size: ImageSize, *, assumed: bool) -> None:
-    """Check that at most 1% of the observed coordinates lie beyond the image.
+def check_frame(
+    table: KeypointTable, size: ImageSize, placements: Placements | None = None, *, assumed: bool
+) -> None:
+    """Check that at most 1% of the observed coordinates lie beyond the image, each row's own if they differ.
 
     Raises
     ------
@@ -29,14 +32,21 @@ def check_frame(table: KeypointTable, size: ImageSize, *, assumed: bool) -> None
         warning.
     """
     observed = table.observed
-    outside = observed & ~_inside(table.labels, KeypointSchema(table.keypoints, size))
+    if placements is None:
+        what = f"the {size} image"
+        inside = _inside(table.labels, size.centre, KeypointSchema(table.keypoints, size).on_image)
+    else:
+        what = "their images"
+        centres = (placements.corners[:, :2] + placements.corners[:, 2:])[:, None] / 2
+        inside = _inside(table.labels, centres, placements.on_image)
+    outside = observed & ~inside
     count, total = int(outside.sum()), int(observed.sum())
     if count <= _MOST_OUTSIDE * total:
         return
     row = int(np.flatnonzero(outside.any((1, 2)))[0])
     assumption = " (a square was assumed)" if assumed else ""
     found = (
-        f"{table.path}: {count} of {total} coordinates ({count / total:.0%}) lie beyond the {size} image"
+        f"{table.path}: {count} of {total} coordinates ({count / total:.0%}) lie beyond {what}"
         f"{assumption}, first in row {row} (line {table.lines[row]})"
     )
     if not assumed:
@@ -67,19 +77,24 @@ def smallest_square(table: KeypointTable) -> ImageSize:
     return ImageSize(side, side)
 
 
-def _inside(labels: NDArray[np.float64], schema: KeypointSchema) -> NDArray[np.bool_]:
+def _inside(
+    labels: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    on_image: Callable[[NDArray[np.float64]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
     """(n, K, 2): each coordinate on its own, since a point may have only one of them."""
-    centre = np.broadcast_to(schema.image_size.centre, labels.shape)
+    centre = np.broadcast_to(centre, labels.shape)
     x_only = np.stack([labels[..., 0], centre[..., 1]], -1)
     y_only = np.stack([centre[..., 0], labels[..., 1]], -1)
-    return np.stack([schema.on_image(x_only), schema.on_image(y_only)], -1)
+    return np.stack([on_image(x_only), on_image(y_only)], -1)
 
 
 def _likely_size(table: KeypointTable, size: ImageSize) -> ImageSize | None:
     """The most nearly square size of as many pixels on which the labels lie."""
     observed = table.observed
     for candidate in likely_sizes(size.pixels, most=size.pixels):
-        inside = _inside(table.labels, KeypointSchema(table.keypoints, candidate))
+        schema = KeypointSchema(table.keypoints, candidate)
+        inside = _inside(table.labels, candidate.centre, schema.on_image)
         if (observed & ~inside).sum() <= _MOST_OUTSIDE * observed.sum():
             return candidate
     return None

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from labelfill.images.equalization import Equalization, equalize
-from labelfill.images.files import MAX_IMAGE_PIXELS, image_file, load_image_files
+from labelfill.images.files import (
+    MAX_IMAGE_PIXELS,
+    ImageFiles,
+    SizesDifferError,
+    image_file,
+    load_image_files,
+)
 from labelfill.images.identity import content_ids, exact_ids, fingerprint
 from labelfill.images.pixel_text import PixelText, likely_sizes
+from labelfill.images.placing import load_placed, placed, sampling
 from labelfill.images.storage import FileStore, Images, ImageStore, MemoryStore
 
 __all__ = [
     "MAX_IMAGE_PIXELS",
     "Equalization",
     "FileStore",
+    "ImageFiles",
     "ImageStore",
     "Images",
     "MemoryStore",
     "PixelText",
+    "SizesDifferError",
     "content_ids",
     "equalize",
     "exact_ids",
@@ -23,4 +32,7 @@ __all__ = [
     "image_file",
     "likely_sizes",
     "load_image_files",
+    "load_placed",
+    "placed",
+    "sampling",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -22,55 +24,96 @@ MAX_IMAGE_PIXELS = 64_000_000
 _COLUMN = "image_path"
 
 
-def load_image_files(
-    table_path: Path,
-    relative_paths: Sequence[str],
-    lines: Sequence[int] | NDArray[np.int64],
-    *,
-    beside: Path | None = None,
-    allow_outside: bool = False,
-    show_progress: bool = False,
-    store: ImageStore | None = None,
-) -> Images:
-    """Read the image files of a table's rows: (n, H, W) uint8, grey.
+@dataclass(frozen=True)
+class ImageFiles:
+    """The image files that a table's rows name.
 
-    Colour becomes luminance, 16-bit and float values are scaled to 0..255.
-
-    Parameters
+    Attributes
     ----------
     table_path
-        Paths are relative to its folder.
-    lines
-        1-based line of each row, for error messages.
+        For error messages; names are relative to its folder unless `beside` is given.
+    names, lines
+        Of each row: the file, and the 1-based line.
     beside
-        Another table whose folder paths are relative to.
+        Another table whose folder names are relative to.
     allow_outside
-        Take paths that lead out of the table's folder.
+        Take names that lead out of the table's folder.
+    """
+
+    table_path: Path
+    names: Sequence[str]
+    lines: Sequence[int] | NDArray[np.int64]
+    beside: Path | None = None
+    allow_outside: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, row: int) -> str:
+        return place(self.table_path, row=row, line=int(self.lines[row]), column=_COLUMN)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(h, w) grey; colour becomes luminance, 16-bit and float values are scaled to 0..255."""
+        where, name = self.where(row), self.names[row]
+        return _grey(where, name, _read(where, name, self._file(row)))
+
+    def size(self, row: int) -> ImageSize:
+        """The image's size, from its header if that tells it."""
+        from PIL import Image
+
+        with suppress(Exception), warnings.catch_warnings():  # whatever it is, reading the image says it
+            warnings.simplefilter("ignore")
+            with Image.open(self._file(row)) as header:
+                return ImageSize(header.height, header.width)
+        return ImageSize(*self.read(row).shape)
+
+    def sizes(self, *, show_progress: bool = False) -> NDArray[np.float64]:
+        """(n, 2): height and width of each row's image; a file that several rows name is looked at once."""
+        known: dict[str, ImageSize] = {}
+        rows = bar(range(len(self)), desc="measuring images", unit="image", show=show_progress)
+        for row in rows:
+            if self.names[row] not in known:
+                known[self.names[row]] = self.size(row)
+        return np.array([[known[n].height, known[n].width] for n in self.names], np.float64).reshape(-1, 2)
+
+    def _file(self, row: int) -> Path:
+        return image_file(
+            self.where(row), self.beside or self.table_path, self.names[row], allow_outside=self.allow_outside
+        )
+
+
+class SizesDifferError(DataError):
+    """Two image files of a table have different sizes."""
+
+
+def load_image_files(
+    files: ImageFiles, *, show_progress: bool = False, store: ImageStore | None = None
+) -> Images:
+    """Read image files of one size: (n, H, W) uint8, grey.
 
     Raises
     ------
+    SizesDifferError
+        If two images differ in size.
     DataError
         If a file is missing, lies outside, is no image, is larger than 64 megapixels or holds several
-        images, or if two images differ in size.
+        images.
     """
     store = store or MemoryStore()
-    first: tuple[str, ImageSize] | None = None
-    paths = bar(relative_paths, desc="reading images", unit="image", show=show_progress)
-    for row, (name, line) in enumerate(zip(paths, lines, strict=True)):
-        where = place(table_path, row=row, line=int(line), column=_COLUMN)
-        file = image_file(where, beside or table_path, name, allow_outside=allow_outside)
-        image = _grey(where, name, _read(where, name, file))
+    first: ImageSize | None = None
+    for row in bar(range(len(files)), desc="reading images", unit="image", show=show_progress):
+        image = files.read(row)
         size = ImageSize(*image.shape)
         if first is None:
-            first = (name, size)
-        elif size != first[1]:
-            raise DataError(
-                f"{where}: {shown(name)} is {size}, but {shown(first[0])} of the first row is {first[1]}; "
-                "all images of a table need one size: bring them to it, and their labels with them"
+            first = size
+        elif size != first:
+            raise SizesDifferError(
+                f"{files.where(row)}: {shown(files.names[row])} is {size}, but {shown(files.names[0])} of "
+                f"the first row is {first}"
             )
         store.append(image)
     assert first is not None, "a table has at least one row"
-    return store.finish(first[1])
+    return store.finish(first)
 
 
 def image_file(where: str, table_path: Path, name: str, *, allow_outside: bool) -> Path:

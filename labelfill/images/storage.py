@@ -21,6 +21,8 @@ class ImageStore(Protocol):
 
     def append(self, pixels: NDArray[np.uint8]) -> None: ...
 
+    def clear(self) -> None: ...
+
     def finish(self, size: ImageSize) -> Images: ...
 
     def close(self) -> None: ...
@@ -34,6 +36,10 @@ class MemoryStore:
 
     def append(self, pixels: NDArray[np.uint8]) -> None:
         self._bytes += pixels.data.cast("B") if pixels.ndim > 1 else pixels.data
+
+    def clear(self) -> None:
+        """Forget the images appended so far."""
+        self._bytes = bytearray()
 
     def finish(self, size: ImageSize) -> Images:
         images = np.frombuffer(self._bytes, np.uint8).reshape(-1, size.height, size.width)
@@ -60,6 +66,11 @@ class FileStore:
                 self._file.write(_header(0, ImageSize(1, 1)))
             self._file.write(np.ascontiguousarray(pixels).data)
         self._length += pixels.size
+
+    def clear(self) -> None:
+        """Forget the images appended so far; the next one makes the file anew."""
+        self.close()
+        self._length, self._file = 0, None
 
     def finish(self, size: ImageSize) -> Images:
         assert self._file is not None, "no image was appended"

@@ -95,6 +95,11 @@ class RunDirectory(Stages, Artefacts):
         if self._lock is not None:
             self._lock.release()
 
+    @property
+    def framed(self) -> bool:
+        """Whether the run's images differ in size, so that ``image_size`` of its input is their frame."""
+        return bool(self.manifest.get("input", {}).get("framed", False))
+
     def record(self, metrics: Mapping[str, object]) -> None:
         """Append one line to ``metrics.jsonl``."""
         self.check_writable()

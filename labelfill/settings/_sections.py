@@ -42,7 +42,8 @@ class TableSettings(Settings):
     data: Path | None = setting(None, "the table: .csv, .csv.gz or a .zip that holds one", metavar="TABLE")
     image_size: ImageSize | None = setting(
         None,
-        "height and width of the images in px (default: a square, by the number of pixels)",
+        "height and width of the images in px (default: a square, by the number of pixels); for image files "
+        "of different sizes those of the frame that each is scaled into (default: middling, at most 256)",
         metavar="HxW",
     )
     source_column: str | None = setting(

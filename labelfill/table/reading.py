@@ -61,6 +61,9 @@ class KeypointTable:
         lone surrogates (`surrogateescape`).
     image_column
         ``Image``, ``image_path`` or None.
+    boxes
+        (n, 4), px: left, top, right and bottom edge of what a row's keypoints are looked for in, NaN for all
+        of its image; None if no row has a box.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class KeypointTable:
     lines: NDArray[np.int64]
     extra: dict[str, list[str]]
     image_column: str | None
+    boxes: NDArray[np.float64] | None = None
 
     @property
     def rows(self) -> int:
