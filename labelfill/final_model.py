@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
 from safetensors.torch import load
 
+from labelfill.calibration import Calibration
 from labelfill.errors import ModelError
 from labelfill.final_targets import Heads
 from labelfill.networks import FinalNetwork
@@ -25,6 +27,7 @@ Mask = NDArray[np.bool_]
 STAGE = "train-final"
 FORMAT = 1
 WEIGHTS, ABOUT = "final/model.safetensors", "final/model.json"
+RADII = "final/radii.safetensors"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class FinalModel:
         Mirror partners of all heads; None if mirrored images are not used.
     sources
         Names of the label sources, in the order of group numbers.
+    calibration
+        How large errors are, per head; None if no held-out row told.
     """
 
     network: FinalNetwork
@@ -50,6 +55,15 @@ class FinalModel:
     spread: float
     partners: tuple[int, ...] | None
     sources: tuple[str, ...]
+    calibration: Calibration | None = None
+
+    def radius(self, sigma: Array, coverage: float) -> Array:
+        """(n, heads), px: the distance that the error stays within in `coverage` of cases; NaN if unknown."""
+        if self.calibration is None:
+            return np.full(sigma.shape, np.nan)
+        calibrated = self.calibration.blend(np.zeros((1, *sigma.shape, 2)), sigma[None])[1]
+        radius: Array = calibrated * self.calibration.radius_factor(coverage)
+        return radius
 
     def answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
         """Positions (n, heads, 2) and stated sigma (n, heads), px; averaged with the mirrored image."""
@@ -101,7 +115,10 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(f"{run.path / WEIGHTS} does not hold the network it should: {error}") from error
     partners = None if about["partners"] is None else tuple(about["partners"])
+    calibration = None
+    if RADII in run.stages[STAGE]["outputs"]:
+        calibration = Calibration(**load_arrays(run.read_artefact(STAGE, RADII)))
     return FinalModel(
         network.to(device).eval(), schema, heads, tuple(about["size"]), about["spread"], partners,
-        tuple(about["sources"]),
+        tuple(about["sources"]), calibration,
     )  # fmt: skip

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
 from labelfill.dataset import Dataset
 from labelfill.distrust import read_distrust
 from labelfill.errors import DataError, ModelError
 from labelfill.filling import row_anchors
-from labelfill.final_model import ABOUT, FORMAT, STAGE, WEIGHTS, FinalModel, whole_images
+from labelfill.final_calibration import calibrate_radii, covered
+from labelfill.final_model import ABOUT, FORMAT, RADII, STAGE, WEIGHTS, FinalModel, whole_images
 from labelfill.final_targets import Filled, Heads, Targets, make_targets, read_filled
 from labelfill.model_files import STAGE as MODELS_STAGE
 from labelfill.model_files import load_ensemble, load_schema
@@ -52,6 +54,8 @@ _TURN, _STRETCH, _SHIFT = 0.15, 0.08, 0.04
 _AVERAGED = 0.995
 # Tables of few rows get more epochs, so that the network still takes about this many steps.
 _LEAST_STEPS = 800
+# The share of cases in which the radii hold that the figures speak of.
+_STATED_COVERAGE = 0.9
 
 
 def train_final(
@@ -208,13 +212,18 @@ def _train(
     network.start_at(torch.from_numpy(mean.astype(np.float32)).to(device))
     model = FinalModel(network, schema, heads, model.size, model.spread, partners, model.sources)
     fitted = _fit(run, model, targets, images, parts, settings, device, seed, progress=progress)
+    model = replace(model, calibration=calibrate_radii(model, targets, images, parts, device))
     results = _scores(model, targets, images, parts, groups, device)
     about = _about(model, fitted, settings)
-    run.save_unit(
-        STAGE, "final network",
-        {WEIGHTS: save({n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}),
-         ABOUT: json.dumps(about, indent=1).encode()},
-    )  # fmt: skip
+    files = {
+        WEIGHTS: save({n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}),
+        ABOUT: json.dumps(about, indent=1).encode(),
+    }
+    if model.calibration is not None:
+        files[RADII] = save_arrays(
+            {name: np.ascontiguousarray(array) for name, array in vars(model.calibration).items()}
+        )
+    run.save_unit(STAGE, "final network", files)
     if filled.dataset.placements is not None:
         results = {"frame": str(schema.image_size), **results}
     run.record({"stage": STAGE, "results": results})
@@ -359,7 +368,7 @@ def _scores(
         rows = np.flatnonzero((parts == part) & targets.observed.any(axis=1))
         if not len(rows):
             continue
-        found, _ = model.answer(images[rows], device)
+        found, sigma = model.answer(images[rows], device)
         error = model.heads.in_convention(found - targets.xy[rows], groups[rows])
         seen = model.heads.in_convention(targets.observed[rows].astype(float), groups[rows]) > 0
         if not seen.any():
@@ -367,6 +376,8 @@ def _scores(
         results[f"{name} rows"] = len(rows)
         results[f"{name} rmse"] = float(np.sqrt(np.mean(error[seen] ** 2)))
         results[f"{name} mae"] = float(np.mean(np.abs(error[seen])))
+        radius = model.heads.in_convention(model.radius(sigma, _STATED_COVERAGE), groups[rows])
+        results[f"{name} coverage"] = covered(error, radius, seen)
         results[f"{name} keypoints"] = {
             keypoint: {
                 "labels": int(seen[:, k].sum()),

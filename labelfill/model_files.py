@@ -236,6 +236,20 @@ def load_schema(run: RunDirectory) -> KeypointSchema:
     return KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
 
 
+def load_groups(run: RunDirectory) -> SourceGroups:
+    """The label sources of a run and how their rows are told apart; errors as for `load_schema`."""
+    return _groups(_read_about(run))
+
+
+def _groups(about: Mapping[str, Any]) -> SourceGroups:
+    return SourceGroups(
+        tuple(about["names"]),
+        np.array(about["patterns"], bool).reshape(-1, len(about["keypoints"])),
+        np.array(about["pattern_group"], np.int64),
+        about["column"],
+    )
+
+
 def _read_about(run: RunDirectory) -> dict[str, Any]:
     run.require_stage(STAGE)
     about = _json(run, _SOURCES)
@@ -276,14 +290,8 @@ def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, So
         ConventionOffset(**entry, **_part(arrays, f"offset{number}."))
         for number, entry in enumerate(about["offsets"])
     ]
-    groups = SourceGroups(
-        tuple(about["names"]),
-        np.array(about["patterns"], bool).reshape(-1, schema.count),
-        np.array(about["pattern_group"], np.int64),
-        about["column"],
-    )
     sources = Sources(
-        groups,
+        _groups(about),
         np.array(about["reference"], np.int64),
         offsets,
         {int(group): np.array(mask, bool) for group, mask in about["untested"].items()},

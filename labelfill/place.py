@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 _SHOWN_CHARACTERS = 40
@@ -32,3 +34,9 @@ def listed(names: list[str] | tuple[str, ...], most: int = 5) -> str:
     """The first few names, quoted, and how many more there are."""
     rest = len(names) - most
     return ", ".join(shown(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'nose_tip_x'?`` if a known word is spelt nearly like this one, else nothing."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {shown(near[0])}?" if near else ""

@@ -2,88 +2,207 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from labelfill.dataset import Dataset
+from labelfill.dataset import Dataset, read_dataset
 from labelfill.errors import DataError, ModelError, UsageError
-from labelfill.final_model import FinalModel, load_final
+from labelfill.final_model import STAGE, FinalModel, load_final
 from labelfill.joining import join_rows
+from labelfill.lookup import IMAGE_ID, read_lookup
+from labelfill.model_files import load_groups
+from labelfill.place import did_you_mean, listed
+from labelfill.prediction_files import AnswerWriter, Submission, prediction_table
 from labelfill.progress import bar
-from labelfill.runs import (
-    RunDirectory,
-    atomic_write,
-)
-from labelfill.schema import KeypointSchema
-from labelfill.settings import PredictSettings
+from labelfill.runs import RunDirectory
+from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.settings import PredictSettings, TableSettings
 from labelfill.sources import UNKNOWN
-from labelfill.table import check_suffix, compressed_writer, coordinate_text, read_table
+from labelfill.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix, read_table
 from labelfill.training import choose_device
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@contextmanager
+def images_to_predict(
+    run: RunDirectory, path: Path, table: TableSettings, *, show_progress: bool = False
+) -> Iterator[Dataset]:
+    """A table of images, or a folder of image files; they lie in a temporary file, not in memory.
+
+    Raises
+    ------
+    DataError
+        If an image is not as it should be, or not of the size that the final network is for.
+    """
+    run.require_stage(STAGE)
+    with TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder:
+        yield read_dataset(
+            path,
+            image_size=table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
+            framed=run.framed,
+            models=run.path if table.image_size is None else None,
+            cache_dir=None,
+            require_keypoints=False,
+            allow_outside=table.allow_outside,
+            images_file=Path(folder) / "images.npy",
+            show_progress=show_progress,
+        )
 
 
 def predict(
     run: RunDirectory,
     dataset: Dataset,
-    out: Path,
     settings: PredictSettings,
     *,
+    out: Path | None = None,
+    lookup: Path | None = None,
+    submission: Path | None = None,
     device: str,
     force: bool = False,
     progress: bool = False,
 ) -> Mapping[str, Any]:
-    """Apply the final network to a table of images and write all keypoints, other columns kept.
+    """Apply the final network to images, batch by batch, and write what it finds.
+
+    Parameters
+    ----------
+    out
+        A table of all keypoints and their error radii, the images' other columns kept.
+    lookup, submission
+        The coordinates that a look-up table asks for, in its order and moved onto the image; each image in
+        the convention of the label source that labels what is asked for, if no setting names a source.
 
     Raises
     ------
     UsageError
-        If the output exists, or a source is named that the network does not know.
+        If an output exists, nothing is asked for, or a source is named that the network does not know.
+    DataError
+        If the look-up table asks for what there is not.
     """
-    if out.resolve() == dataset.table.path.resolve():
-        raise UsageError(f"--out {out} is the table of images that is read; give another file")
-    check_suffix(out.name)
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
+    if (lookup is None) != (submission is None):
+        raise UsageError("--lookup and --submission go together: give both or neither")
+    outputs = [path for path in (out, submission) if path is not None]
+    _refuse_outputs(dataset, outputs, force=force)
     chosen = choose_device(device)
     model = load_final(run, chosen)
-    if dataset.schema.image_size != model.schema.image_size:
+    schema = model.schema
+    if dataset.schema.image_size != schema.image_size:
         raise ModelError(
             f"{dataset.table.path} has images of {dataset.schema.image_size}, "
             f"the final network in {run.path} "
-            f"is for {model.schema.image_size}; train one for it in another --run-dir"
+            f"is for {schema.image_size}; train one for it in another --run-dir"
         )
     groups = _asked_sources(dataset, model, settings)
-    assert dataset.images is not None
-    pieces = []
-    with bar(total=dataset.table.rows, desc="predict", unit="row", show=progress) as shown:
-        for begin in range(0, dataset.table.rows, settings.batch_size):
-            part = slice(begin, begin + settings.batch_size)
-            found, _ = model.answer(np.asarray(dataset.images[part]), chosen)
-            pieces.append(model.heads.in_convention(found, groups[part]))
-            shown.update(len(found))
-    xy = np.concatenate(pieces) if pieces else np.zeros((0, model.schema.count, 2))
-    xy = dataset.in_own_px(xy)
-    _write_predictions(out, dataset, model.schema, xy)
-    known = groups != UNKNOWN
+    wanted = None
+    if lookup is not None:
+        asked = read_lookup(lookup)
+        cells = asked.cells(image_ids(dataset.table), schema.columns, str(dataset.table.path))
+        wanted = Submission(asked, cells, dataset)
+        if model.sources:
+            revealed = load_groups(run).revealed_by(_asked_for(cells, dataset.table.rows, schema))
+            groups = np.where(groups == UNKNOWN, revealed, groups)
+    with ExitStack() as stack:
+        writers: list[AnswerWriter] = [] if wanted is None else [wanted]
+        if out is not None:
+            writers.append(stack.enter_context(prediction_table(out, dataset.table, schema)))
+        median = _answer(model, dataset, groups, settings, chosen, writers, progress=progress)
+    if wanted is not None and submission is not None:
+        wanted.write(submission)
     return {
-        "out": str(out),
+        "out": None if out is None else str(out),
         "rows": dataset.table.rows,
-        "keypoints": model.schema.count,
-        "convention": "reference" if not known.any() else "of each row's source",
-        "rows in the reference convention": int((~known).sum()),
+        "keypoints": schema.count,
+        "convention": "reference" if (groups == UNKNOWN).all() else "of each row's source",
+        "rows in the reference convention": int((groups == UNKNOWN).sum()),
+        "rows per source": {name: int((groups == number).sum()) for number, name in enumerate(model.sources)},
+        "median radius": median,
+        "coverage": settings.coverage,
+        **({} if wanted is None else {"submission": str(submission), **_told(wanted, cells)}),
     }
 
 
+def _refuse_outputs(dataset: Dataset, outputs: list[Path], *, force: bool) -> None:
+    if not outputs:
+        raise UsageError("nothing to write: give --out TABLE, or --lookup TABLE with --submission TABLE")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise UsageError(f"--out and --submission are both {outputs[0]}; give two files")
+    for path in outputs:
+        if path.resolve() == dataset.table.path.resolve():
+            raise UsageError(f"--out {path} is the table of images that is read; give another file")
+        check_suffix(path.name)
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already: use --force to overwrite it, or write to another file")
+
+
+def _answer(
+    model: FinalModel, dataset: Dataset, groups: Integers, settings: PredictSettings,
+    device: torch.device,
+    writers: list[AnswerWriter], *, progress: bool,
+) -> float | None:  # fmt: skip
+    """Hand every batch's answers to the writers; the median radius in px."""
+    assert dataset.images is not None
+    radii = []
+    with bar(total=dataset.table.rows, desc="predict", unit="row", show=progress) as shown:
+        for begin in range(0, dataset.table.rows, settings.batch_size):
+            rows = slice(begin, begin + settings.batch_size)
+            found, sigma = model.answer(np.asarray(dataset.images[rows]), device)
+            xy = model.heads.in_convention(found, groups[rows])
+            radius = model.heads.in_convention(model.radius(sigma, settings.coverage), groups[rows])
+            if dataset.placements is not None:
+                own = dataset.placements.take(rows)
+                xy, radius = own.to_own(xy), own.lengths_to_own(radius)
+            for writer in writers:
+                writer.add(rows, xy, radius)
+            radii.append(radius.astype(np.float32))
+            shown.update(len(found))
+    return None if np.isnan(radii[0]).any() else round(float(np.median(np.concatenate(radii))), 2)
+
+
+def _told(wanted: Submission, cells: tuple[Integers, Integers]) -> dict[str, int]:
+    return {
+        "locations": len(cells[0]),
+        "images asked for": len(np.unique(cells[0])),
+        "clipped": wanted.clipped,
+    }
+
+
+def image_ids(table: KeypointTable) -> list[str]:
+    """What a look-up table calls the images: by the column ``ImageId``, else by their file names.
+
+    Raises
+    ------
+    DataError
+        If the table has neither.
+    """
+    if IMAGE_ID in table.extra:
+        return [name.strip() for name in table.extra[IMAGE_ID]]
+    if IMAGE_PATH_COLUMN in table.extra:
+        return [PurePosixPath(name.replace("\\", "/")).stem for name in table.extra[IMAGE_PATH_COLUMN]]
+    near = did_you_mean(IMAGE_ID, table.extra)
+    raise DataError(
+        f"{table.path} has no column {IMAGE_ID!r}, by which a look-up table names its images; "
+        f"its other columns: {listed(sorted(table.extra)) or 'none'}{near}"
+    )
+
+
+def _asked_for(cells: tuple[Integers, Integers], rows: int, schema: KeypointSchema) -> Mask:
+    """(n, K): of which keypoints anything is asked for."""
+    asked = np.zeros((rows, schema.count), bool)
+    asked[cells[0], cells[1] // 2] = True
+    return asked
+
+
 def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSettings) -> Integers:
-    """(n,): group in whose convention each row is asked for; `UNKNOWN` for the reference convention."""
+    """(n,): group in whose convention each row is asked for; `UNKNOWN` where nobody says."""
     if not model.sources and (settings.source, settings.source_from) != (None, None):
         raise UsageError(
             "the final network was trained with --single-convention and answers as the table mixes its "
@@ -119,18 +238,3 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
             f"it knows {', '.join(numbers)}"
         )
     return np.array([numbers.get(value, UNKNOWN) for value in values], np.int64)
-
-
-def _write_predictions(out: Path, dataset: Dataset, schema: KeypointSchema, xy: Array) -> None:
-    extra = list(dataset.table.extra)
-    with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
-        text = io.TextIOWrapper(
-            plain, encoding="utf-8", newline="", errors="surrogateescape", write_through=True
-        )
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*extra, *schema.columns])
-        for row in range(len(xy)):
-            own = [dataset.table.extra[column][row] for column in extra]
-            writer.writerow([*own, *(coordinate_text(value).decode() for value in xy[row].reshape(-1))])
-        text.flush()
-        text.detach()

@@ -197,6 +197,11 @@ class KeypointSchema:
         inside: NDArray[np.bool_] = np.all((xy >= low) & (xy <= high), axis=-1)
         return inside
 
+    def clipped(self, xy: Array) -> Array:
+        """Points ``(..., 2)`` in px moved onto the image: between the centres of its outermost pixels."""
+        moved: Array = np.clip(xy, 0.0, [self.image_size.width - 1.0, self.image_size.height - 1.0])
+        return moved
+
 
 # Frames larger than this would cost memory and teach the networks nothing: they look at fewer samples.
 _LONGEST_FRAME_SIDE = 256
@@ -272,3 +277,8 @@ class Placements:
         low, high = self.corners[:, None, :2], self.corners[:, None, 2:]
         inside: NDArray[np.bool_] = np.all((xy >= low) & (xy <= high), axis=-1)
         return inside
+
+    def clipped(self, xy: Array) -> Array:
+        """Points ``(n, K, 2)`` in own px moved onto their own image, between its outermost pixels."""
+        low, high = self.corners[:, None, :2] + 0.5, self.corners[:, None, 2:] - 0.5
+        return np.clip(xy, low, np.maximum(low, high))

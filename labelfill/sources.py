@@ -46,8 +46,8 @@ class SourceGroups:
     names
         One per group, in the order of their first rows; ``1``, ``2``, ... where nobody named them.
     patterns
-        (p, K) bool: the frequent patterns of labelled keypoints by which rows are told apart; empty
-        where a column names the sources.
+        (p, K) bool: the frequent patterns of labelled keypoints by which rows are told apart; where a column
+        names the sources, those that tell which of them a list of wanted keypoints speaks of.
     pattern_group
         (p,): the group of each.
     column
@@ -71,8 +71,14 @@ class SourceGroups:
             index = {name: number for number, name in enumerate(self.names)}
             values = [""] * len(labelled) if declared is None else declared
             return np.array([index.get(value.strip(), UNKNOWN) for value in values], np.int64)
+        return self.revealed_by(labelled)
+
+    def revealed_by(self, labelled: Mask) -> Integers:
+        """(n,): the group whose rows label most nearly these keypoints (n, K), or `UNKNOWN`."""
         if len(self.names) == 1:
             return np.zeros(len(labelled), np.int64)
+        if not len(self.patterns):
+            return np.full(len(labelled), UNKNOWN)
         # Jaccard overlap with each frequent pattern; of equal ones the earlier, more frequent pattern.
         both = labelled.astype(np.float64) @ self.patterns.T.astype(np.float64)
         either = labelled.sum(1)[:, None] + self.patterns.sum(1)[None] - both
@@ -102,7 +108,7 @@ def find_groups(
         names = tuple(dict.fromkeys(value.strip() for value in declared if value.strip()))
         if not names:
             raise DataError(f"column {column!r} names no source: it is blank in every row")
-        return SourceGroups(names, np.zeros((0, keypoints), bool), np.zeros(0, np.int64), column)
+        return SourceGroups(names, *_declared_patterns(labelled, names, declared), column)
     patterns, first, counts = np.unique(labelled, axis=0, return_index=True, return_counts=True)
     frequent = np.flatnonzero(
         (counts >= max(LEAST_ROWS, _LEAST_SHARE * len(labelled))) & patterns.any(axis=1)
@@ -117,6 +123,20 @@ def find_groups(
         return single_group(keypoints)
     numbered = np.array([order.index(g) for g in group])
     return SourceGroups(tuple(str(n + 1) for n in range(len(order))), patterns[frequent], numbered)
+
+
+def _declared_patterns(
+    labelled: Mask, names: tuple[str, ...], declared: Sequence[str]
+) -> tuple[Mask, Integers]:
+    """The patterns that at least 5% of a source's rows have, each with the source that has most such rows."""
+    of_row = np.array([value.strip() for value in declared])
+    patterns, which = np.unique(labelled, axis=0, return_inverse=True)
+    counts = np.array([np.bincount(which.reshape(-1)[of_row == n], minlength=len(patterns)) for n in names])
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    frequent = np.flatnonzero((share >= _LEAST_SHARE).any(axis=0) & patterns.any(axis=1))
+    frequent = frequent[np.argsort(-counts[:, frequent].sum(axis=0), kind="stable")]
+    group: Integers = counts[:, frequent].argmax(axis=0).astype(np.int64)
+    return patterns[frequent], group
 
 
 def single_group(keypoints: int) -> SourceGroups:

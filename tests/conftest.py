@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Before torch is loaded: networks as small as these lose time to a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,6 +40,16 @@ def small_prior(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def two_sources(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The table of two sources, with regressors."""
     return _trained(tmp_path_factory.mktemp("two_sources"), draw_two_sources())
+
+
+@pytest.fixture(scope="session")
+def two_sources_final(two_sources: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A copy of the run of two sources, with its table filled and the final network trained."""
+    run = tmp_path_factory.mktemp("final") / "run"
+    shutil.copytree(two_sources.run, run)
+    done("impute", "--run-dir", run)
+    done("train-final", "--run-dir", run, "--epochs", 2)
+    return Trained(two_sources.table, run)
 
 
 @pytest.fixture(scope="session")

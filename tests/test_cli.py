@@ -94,10 +94,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["fill"], "invalid choice: 'fill'"),
         (["impute", "--outt", "x"], "unrecognized arguments: --outt x; see `labelfill --help`"),
         (["impute", "-v", "-q"], "not allowed with argument"),
-        (
-            ["predict"],
-            "the following arguments are required: --images, --out; see `labelfill predict --help`",
-        ),
+        (["predict"], "there are no images at data/test.csv or data/test.zip: name yours by --images TABLE"),
+        (["evaluate"], "the following arguments are required: TABLE, TRUTH; see `labelfill evaluate --help`"),
         (["train-keypoint-models", "--epochs", "0"], "--epochs must be at least 1, not 0"),
         (
             ["train-keypoint-models", "--image-size", "96"],

@@ -101,14 +101,22 @@ def test_the_final_network_is_scored_on_rows_kept_for_it() -> None:
     ("undeclared", "words"),
     [
         (24, "in the reference convention"),
-        (0, "each row in its source's convention"),
-        (1, "each row in its source's convention (1 row without one in the reference convention)"),
+        (0, "each row in its source's convention (rows per source: 1: 4, 2: 20)"),
+        (1, "each row in its source's convention (rows per source: 1: 4, 2: 20), 1 row without one in the "
+            "reference convention"),
     ],
-)
+)  # fmt: skip
 def test_predictions_name_their_convention(undeclared: int, words: str) -> None:
-    """How many keypoints in how many images, in whose convention, and the file."""
-    summary = {"out": "p.csv", "rows": 24, "keypoints": 15, "rows in the reference convention": undeclared}
+    """How many keypoints in how many images, in whose convention, how far off, and the files."""
+    summary = {"out": "p.csv", "rows": 24, "keypoints": 15, "rows in the reference convention": undeclared,
+               "rows per source": {"1": 4, "2": 20}, "median radius": None, "coverage": 0.9}  # fmt: skip
     assert prediction_text(summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
+    asked = {"submission": "s.csv", "locations": 4, "images asked for": 1, "clipped": 0, "median radius": 2}
+    assert prediction_text({**summary, "out": None, **asked}).splitlines()[1:] == [
+        "error radius in px (holds in 90% of cases): 2.00 in the median",
+        "4 locations asked for in 1 image, 0 of them moved onto the image",
+        "wrote s.csv",
+    ]
 
 
 def test_what_was_done_before_is_not_claimed_again() -> None:

@@ -130,6 +130,7 @@ def test_a_column_names_the_sources() -> None:
     assert groups.column == "studio"
     assert groups.assign(labelled, ["b", "a", "b ", "", "a", "c"]).tolist() == [0, 1, 0, UNKNOWN, 1, UNKNOWN]
     assert groups.assign(labelled).tolist() == [UNKNOWN] * 6
+    assert groups.revealed_by(labelled).tolist() == [0] * 6  # b has more rows of the only pattern
     assert groups.assign(labelled[:0], []).dtype == np.int64
     with pytest.raises(DataError, match="'studio' names no source"):
         find_groups(labelled, [" "] * 6, "studio")

@@ -16,13 +16,8 @@ from tests.trained_runs import Trained, draw_two_sources
 
 
 @pytest.fixture(scope="module")
-def trained(two_sources: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A copy of the run of two sources, with its table filled and the final network trained."""
-    run = tmp_path_factory.mktemp("final") / "run"
-    shutil.copytree(two_sources.run, run)
-    done("impute", "--run-dir", run)
-    done("train-final", "--run-dir", run, "--epochs", 2)
-    return Trained(two_sources.table, run)
+def trained(two_sources_final: Trained) -> Trained:
+    return two_sources_final
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +144,13 @@ def test_a_single_convention_has_the_tables_outputs_alone(
 
 
 def test_ids_are_carried_through(trained: Trained, images: Path, tmp_path: Path) -> None:
-    """Columns other than keypoints and images stand unchanged before all keypoints of the run."""
+    """Columns other than keypoints and images stand unchanged before all keypoints and their radii."""
     predicted(trained, images, tmp_path / "p.csv")
     with open(tmp_path / "p.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     schema = draw_two_sources().schema
-    assert list(lines[0]) == ["ImageId", "note", *schema.columns]
+    radii = [f"{keypoint}_radius" for keypoint in schema.keypoints]
+    assert list(lines[0]) == ["ImageId", "note", *schema.columns, *radii]
     assert [line["ImageId"] for line in lines] == [f"face {row}" for row in range(9)]
     assert [line["note"] for line in lines] == ["a, b", *map(str, range(8))]
     assert schema.on_image(bare_table(tmp_path / "p.csv").labels).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.cli._options import Resolver
-from labelfill.errors import DataError
+from labelfill.errors import DataError, UsageError
 from labelfill.schema import ImageSize
 from labelfill.settings import RunSettings, Settings, TableSettings
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labelfill.runs import RunDirectory
 
 USUAL_TABLES = (Path("data/training.csv"), Path("data/training.zip"))
+USUAL_IMAGES = (Path("data/test.csv"), Path("data/test.zip"))
 
 
 def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
@@ -40,6 +41,25 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
         f"there is no table at {' or '.join(map(str, USUAL_TABLES))}: name yours by --data TABLE, "
         "draw a sample by `labelfill demo-data`, or put there the training.zip of Kaggle's competition "
         "facial-keypoints-detection (https://www.kaggle.com/c/facial-keypoints-detection/data)"
+    )
+
+
+def find_images(images: Path | None) -> Path:
+    """The images to find keypoints in: `images` if given, else the table at a usual place.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if images is not None:
+        return images
+    for path in USUAL_IMAGES:
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"there are no images at {' or '.join(map(str, USUAL_IMAGES))}: name yours by --images TABLE, "
+        "or by --images FOLDER"
     )
 
 

@@ -149,6 +149,8 @@ def final_text(summary: Summary, run_dir: Path = _USUAL_RUN_DIR, *, following: b
         rows.append(["all", "", _px(rmse), _px(mae)])
         on = f"{_counted(summary[f'{part} rows'], 'row')} {_SCORED[part]}"
         lines += [f"final network: RMSE {rmse:.2f} px, MAE {mae:.2f} px on {on}", "", *aligned(rows), ""]
+        if summary.get(f"{part} coverage") is not None:
+            lines += [f"{summary[f'{part} coverage']:.0%} of these points lie within their 90% error radius"]
     return _ended(lines, "labelfill predict --images TABLE --out predictions.csv", run_dir, following)
 
 
@@ -164,11 +166,24 @@ def prediction_text(summary: Summary) -> str:
     if undeclared == rows:
         convention = "in the reference convention"
     else:
-        convention = "each row in its source's convention"
+        named = ", ".join(f"{name}: {count:,}" for name, count in summary["rows per source"].items())
+        convention = f"each row in its source's convention (rows per source: {named})"
         if undeclared:
-            convention += f" ({_counted(undeclared, 'row')} without one in the reference convention)"
-    found = f"{_counted(summary['keypoints'], 'keypoint')} in {_counted(rows, 'image')}"
-    return f"{found}, {convention}\nwrote {summary['out']}"
+            convention += f", {_counted(undeclared, 'row')} without one in the reference convention"
+    lines = [f"{_counted(summary['keypoints'], 'keypoint')} in {_counted(rows, 'image')}, {convention}"]
+    if summary["median radius"] is not None:
+        lines.append(
+            f"error radius in px (holds in {summary['coverage']:.0%} of cases): "
+            f"{summary['median radius']:.2f} in the median"
+        )
+    if "submission" in summary:
+        asked = _counted(summary["images asked for"], "image")
+        lines.append(
+            f"{_counted(summary['locations'], 'location')} asked for in {asked}, "
+            f"{summary['clipped']:,} of them moved onto the image"
+        )
+    lines += [f"wrote {summary[name]}" for name in ("out", "submission") if summary.get(name)]
+    return "\n".join(lines)
 
 
 def review_text(summary: Summary) -> str:

@@ -1,10 +1,11 @@
-"""``labelfill predict``: the final network on a table of images."""
+"""``labelfill predict``: the final network on new images."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from labelfill.cli._inputs import find_images
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -13,10 +14,10 @@ from labelfill.cli._options import (
     add_output_options,
     add_settings,
     print_result,
+    show_progress,
 )
 from labelfill.cli._summaries import prediction_text
 from labelfill.errors import EXIT_DONE
-from labelfill.schema import ImageSize
 from labelfill.settings import PredictSettings, RunSettings, TableSettings
 
 
@@ -25,20 +26,36 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers,
         "predict",
         "find all keypoints in new images",
-        description="Apply the final network to a table of images; keypoint columns are not needed,\n"
-        "and columns other than keypoints and images are carried through.",
-        example="labelfill predict --images test.zip --out predictions.csv",
+        description="Apply the final network to a table of images, or to a folder of image files. Keypoint\n"
+        "columns are not needed; other columns are carried through, and each point gets an error radius.\n"
+        "With --lookup and --submission also write the coordinates that a look-up table asks for, as\n"
+        "Kaggle wants them: moved onto the image, each image in the convention of the label source that\n"
+        "labels what is asked for.",
+        example="labelfill predict --images test.zip --out predictions.csv\n"
+        "  labelfill predict --images test.zip --lookup IdLookupTable.csv --submission submission.csv",
     )
-    parser.add_argument("--images", type=Path, required=True, metavar="TABLE", help="the table of images")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="TABLE", help="where to write the coordinates"
+        "--images",
+        type=Path,
+        metavar="TABLE|FOLDER",
+        help="the table of images, or a folder of image files (default: data/test.csv or data/test.zip)",
+    )
+    parser.add_argument("--out", type=Path, metavar="TABLE", help="where to write all coordinates")
+    parser.add_argument(
+        "--lookup",
+        type=Path,
+        metavar="TABLE",
+        help="which coordinates of which images to submit: columns RowId, ImageId, FeatureName",
+    )
+    parser.add_argument(
+        "--submission", type=Path, metavar="TABLE", help="where to write them: columns RowId, Location"
     )
     add_settings(parser, RunSettings, "run_dir")
     parser.add_argument("--force", action="store_true", help="overwrite an existing output")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
     add_device_option(parser)
     add_settings(parser, TableSettings, "image_size", "allow_outside")
-    add_settings(parser, PredictSettings, "source", "source_from", "batch_size")
+    add_settings(parser, PredictSettings, "source", "source_from", "batch_size", "coverage")
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 
@@ -50,30 +67,23 @@ def handle(arguments: argparse.Namespace) -> int:
         settings(TableSettings),
         settings(PredictSettings),
     )
-    progress = not arguments.quiet
+    progress = show_progress(arguments)
+    images = find_images(arguments.images)
 
-    from labelfill.dataset import read_dataset
-    from labelfill.final_model import STAGE
-    from labelfill.prediction import predict
+    from labelfill.prediction import images_to_predict, predict
     from labelfill.runs import RunDirectory
 
-    with RunDirectory.read_only(run_settings.run_dir) as run:
-        run.require_stage(STAGE)
-        images = read_dataset(
-            arguments.images,
-            image_size=table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
-            framed=run.framed,
-            models=run.path if table.image_size is None else None,
-            cache_dir=None,
-            require_keypoints=False,
-            allow_outside=table.allow_outside,
-            show_progress=progress,
-        )
+    with (
+        RunDirectory.read_only(run_settings.run_dir) as run,
+        images_to_predict(run, images, table, show_progress=progress) as dataset,
+    ):
         summary = predict(
             run,
-            images,
-            arguments.out,
+            dataset,
             prediction,
+            out=arguments.out,
+            lookup=arguments.lookup,
+            submission=arguments.submission,
             device=run_settings.device,
             force=arguments.force,
             progress=progress,

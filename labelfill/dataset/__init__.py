@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.dataset import cache
+from labelfill.dataset.folder import folder_table
 from labelfill.dataset.frame import check_frame, smallest_square
 from labelfill.dataset.image_files import read_image_files
 from labelfill.errors import DataError, StorageError
@@ -104,6 +105,10 @@ class Dataset:
             return self.schema.on_image(xy)
         return self.placements.on_image(self.placements.to_own(xy))
 
+    def onto_image(self, xy: Array, rows: slice) -> Array:
+        """Points (m, K, 2) of some rows, px of their own images, moved onto these."""
+        return self.schema.clipped(xy) if self.placements is None else self.placements.take(rows).clipped(xy)
+
     def _in_frame(self, xy: Array) -> Array:
         return xy if self.placements is None else self.placements.to_frame(xy)
 
@@ -145,12 +150,15 @@ def read_dataset(
     images_beside: Path | None = None,
     models: Path | None = None,
     allow_outside: bool = False,
+    images_file: Path | None = None,
     show_progress: bool = False,
 ) -> Dataset:
     """Read a table and its images, or take both from the cache.
 
     Parameters
     ----------
+    path
+        The table; where no keypoints are required a folder of images serves as well.
     image_size
         Of every image. None: that of the image files; for grey values as text a square is assumed
         and announced; without images the square that holds all labels.
@@ -169,6 +177,8 @@ def read_dataset(
         The run directory whose models ask for `image_size`, if it is not a person who states it.
     allow_outside
         Whether ``image_path`` may lead out of the table's folder.
+    images_file
+        Where the images lie, memory-mapped, if nothing is kept; None: in memory.
 
     Raises
     ------
@@ -183,9 +193,10 @@ def read_dataset(
     options = _Options(
         image_size, require_keypoints, require_images, with_images, beside, allow_outside, framed
     )
-    open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
+    if not (path.is_dir() and not require_keypoints):
+        open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
     if cache_dir is None:
-        cached = _read(path, options, None, models, show_progress=show_progress)
+        cached = _read(path, options, images_file, models, show_progress=show_progress)
     else:
         entry = Path(cache_dir) / cache.entry_key(path, asdict(options))
         cached = (
@@ -242,13 +253,16 @@ def _read(
     """Parse the table; the images go to `images_path`, or into memory."""
     with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
         pixels = PixelText(path, options.image_size, store, models)
-        table = read_table(
-            path,
-            image_sink=pixels if options.with_images else None,
-            require_keypoints=options.require_keypoints,
-            require_images=options.require_images,
-            show_progress=show_progress,
-        )
+        if path.is_dir():
+            table = folder_table(path)
+        else:
+            table = read_table(
+                path,
+                image_sink=pixels if options.with_images else None,
+                require_keypoints=options.require_keypoints,
+                require_images=options.require_images,
+                show_progress=show_progress,
+            )
         images, placements = None, None
         if options.with_images and table.image_column == IMAGE_COLUMN:
             images = pixels.finish()
@@ -278,6 +292,8 @@ def _read(
 
 
 def _beside(table: KeypointTable, options: _Options) -> Path:
+    if table.path.is_dir():
+        return table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
     return table.path if options.images_beside is None else Path(options.images_beside)
 
 

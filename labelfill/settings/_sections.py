@@ -150,6 +150,13 @@ class PredictSettings(Settings):
         None, "table and column that name each row's label source", metavar="TABLE:COLUMN"
     )
     batch_size: int = setting(256, "images per step", at_least=1, metavar="N")
+    coverage: float = setting(
+        0.9,
+        "share of cases in which the stated error radius holds",
+        at_least=0.5,
+        at_most=0.99,
+        metavar="SHARE",
+    )
 
     def check(self) -> None:
         if self.source is not None and self.source_from is not None:
