@@ -86,7 +86,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, .
 
     stage("keypoint_models", TRAINING)
     stage("imputation", Summary(**{**FILLING, "left_blank": 1}))
-    stage("final_model", FINAL)
+    stage("final_training", FINAL)
     monkeypatch.setattr("labelfill.dataset.read_dataset", lambda path, **options: path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").touch()
@@ -102,7 +102,7 @@ def test_run_does_the_three_stages_in_order(
     assert list(result) == ["train-keypoint-models", "impute", "train-final"]
     assert result["impute"] == {**FILLING, "left_blank": 1}
     assert result["train-keypoint-models"] == TRAINING
-    assert [call[0] for call in stages] == ["keypoint_models", "imputation", "final_model"]
+    assert [call[0] for call in stages] == ["keypoint_models", "imputation", "final_training"]
     assert stages[1][1] == Path("outputs/filled.csv")
     options = {"device": "auto", "seed": 7, "force": False, "progress": True}
     assert stages[0][-1] == {**options, "table": TableSettings(data=Path("t.csv"))}
