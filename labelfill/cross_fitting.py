@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -71,13 +72,7 @@ def _hidden_answers(
     sigma = np.full((3, len(rows), count), np.nan)
     truth = np.full((len(rows), count, 2), np.nan)
     folds = work.preparation.folds[rows] if folded else None
-    for keypoints, bank in _passes(anchors, blank, kept):
-        generator = np.random.default_rng(random_key(work.seed, name, int(keypoints[0])))
-        borrowed = bank.draw(anchors.take(rows), generator)
-        wanted = np.zeros((len(rows), count), bool)
-        wanted[:, keypoints] = anchors.exact[rows][:, keypoints] & (borrowed.noise[:, keypoints] > 0).all(
-            axis=2
-        )
+    for borrowed, wanted in hidden_passes(anchors, blank, kept, rows, work.seed, name):
         some = np.flatnonzero(wanted.any(axis=1))
         members = answer_in_blocks(
             ensemble, rows[some], borrowed.take(some), wanted[some], work.images, work.device,
@@ -92,6 +87,31 @@ def _hidden_answers(
         sigma[:, at[0], at[1]] = members.sigma[:, local[at[0]], at[1]]
         truth[at] = anchors.xy[rows][at]
     return xy, sigma, truth
+
+
+def hidden_passes(
+    anchors: Anchors, blank: Mask, kept: Integers, rows: Integers, seed: int, name: str
+) -> Iterator[tuple[Anchors, Mask]]:
+    """Rows with labels hidden as in rows to be filled, and (m, K) which; once per bank of patterns.
+
+    Parameters
+    ----------
+    anchors, blank
+        Of all rows; (n, K) points of which a coordinate is to be filled.
+    kept
+        Keypoints to hide.
+    rows
+        (m,): of which rows.
+    seed, name
+        Decide which row borrows which pattern.
+    """
+    for keypoints, bank in _passes(anchors, blank, kept):
+        generator = np.random.default_rng(random_key(seed, name, int(keypoints[0])))
+        borrowed = bank.draw(anchors.take(rows), generator)
+        wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
+        hidden = (borrowed.noise[:, keypoints] > 0).all(axis=2)
+        wanted[:, keypoints] = anchors.exact[rows][:, keypoints] & hidden
+        yield borrowed, wanted
 
 
 def _passes(anchors: Anchors, blank: Mask, kept: Integers) -> list[tuple[Integers, PatternBank]]:
