@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from labelfill.anchors import Anchors, guessed_anchors, refined_anchors
 from labelfill.coarse import needs_coarse
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
-from labelfill.images import exact_ids
+from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise
 from labelfill.model_files import Sources
 from labelfill.patches import Pyramid
 from labelfill.preparation import LOW_DATA, declared_sources
@@ -25,46 +25,17 @@ Mask = NDArray[np.bool_]
 # Rows of a source that the models have not met get radii this much wider: nothing measured them.
 _UNKNOWN_SOURCE = 1.5
 _IMPLAUSIBLE = 4.0
-# A copied label is as exact as the annotator was.
-_COPY_SIGMA = 0.5
+# The other half of a half-labelled point may be any number; beyond this, px, it makes no difference how far.
+_FAR_OFF = 1e6
 
 
 @dataclass(frozen=True)
-class Fills:
-    """What was found for the blank keypoints of a table.
+class Found:
+    """A table's fills, (n,) the source group of each row, and, if asked for, all in one convention."""
 
-    Attributes
-    ----------
-    xy
-        (n, K, 2), px: finite where a blank coordinate is filled.
-    sigma, radius
-        (n, K), px: per coordinate; of the circle that holds the true position in 90% of cases.
-    method
-        (n, K): 0 not filled, else an index into `METHODS`.
-    conventions
-        (n, K): number of the group in whose convention it is filled.
-    flags
-        (n, K) lists of words, joined by spaces.
-    """
-
-    xy: Array
-    sigma: Array
-    radius: Array
-    method: NDArray[np.int8]
-    conventions: NDArray[np.int64]
-    flags: NDArray[np.object_]
-
-    def in_own_px(self, dataset: Dataset) -> Fills:
-        """The same in px of each row's own image, in place of px of the frame that all of them share."""
-        return replace(
-            self,
-            xy=dataset.in_own_px(self.xy),
-            sigma=dataset.lengths_in_own_px(self.sigma),
-            radius=dataset.lengths_in_own_px(self.radius),
-        )
-
-
-METHODS = ("", "regressor", "copy", "prior", "convention")
+    fills: Fills
+    groups: NDArray[np.int64]
+    harmonised: Fills | None
 
 
 def fill(
@@ -76,8 +47,8 @@ def fill(
     device: torch.device,
     *,
     progress: bool = False,
-) -> tuple[Fills, NDArray[np.int64]]:
-    """Find every blank coordinate of a table; also (n,) the source group of each row."""
+) -> Found:
+    """Find every blank coordinate of a table."""
     table = dataset.table
     assert dataset.images is not None, "impute reads tables with images only"
     groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
@@ -90,7 +61,8 @@ def fill(
     rows = np.flatnonzero(fillable.any(axis=1))
     own = anchors.take(rows)
     # A half-labelled point is found as if it were not labelled, then conditioned on its known half.
-    half = np.isfinite(table.labels[rows]).any(axis=2) & blank[rows]
+    partly: Mask = np.any(np.isfinite(table.labels[rows]), axis=2)
+    half: Mask = partly & ~np.isfinite(dataset.labels[rows]).all(axis=2)
     own = Anchors(own.xy, np.where(half[..., None], np.inf, own.noise))
     shape = blank.shape
     xy, sigma, radius = np.full((*shape, 2), np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
@@ -118,11 +90,18 @@ def fill(
         radius[rows] = stated * wide * factor[None]
         method[rows] = np.where(fillable[rows], 1 if ensemble.patch else METHODS.index("prior"), 0)
     fills = Fills(xy, sigma, radius, method, conventions, flags)
+    in_reference = copied(fills) if settings.harmonise else fills
     _into_own_convention(fills, sources.offsets, dataset.labels, groups)
-    _copy_from_identical(fills, dataset, groups, sources)
+    copy_from_identical(fills, dataset, groups, sources, settings.coverage)
+    confirm(fills, dataset, groups, sources, settings.coverage)
     fills.xy[~np.isnan(table.labels)] = np.nan  # observed cells are sacred
     _flag(fills, dataset, ensemble, sources, groups, anchors)
-    return fills, groups
+    one = None
+    if settings.harmonise:
+        one = harmonise(
+            fills, in_reference, dataset.labels, anchors, sources.offsets, groups, settings.coverage
+        )
+    return Found(fills, groups, one)
 
 
 def row_anchors(
@@ -193,35 +172,6 @@ def _into_own_convention(
             fills.conventions[rows, k] = offset.group
 
 
-def _copy_from_identical(fills: Fills, dataset: Dataset, groups: NDArray[np.int64], sources: Sources) -> None:
-    """An identical image that labels the keypoint in the same convention is the best fill there is."""
-    assert dataset.images is not None
-    labels, ids, observed = dataset.labels, exact_ids(dataset.images), dataset.table.observed
-    _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
-    repeated = np.flatnonzero(counts[which.reshape(-1)] > 1)
-    disputing = {(offset.group, offset.keypoint) for offset in sources.offsets}
-    by_image: dict[int, list[int]] = {}
-    for row in repeated.tolist():
-        by_image.setdefault(int(ids[row]), []).append(row)
-    for members in by_image.values():
-        for k in range(labels.shape[1]):
-            givers = [r for r in members if np.isfinite(labels[r, k]).all()]
-            for row in members:
-                if observed[row, k].all():
-                    continue
-                side = groups[row] if (int(groups[row]), k) in disputing else UNKNOWN
-                same = [
-                    r for r in givers
-                    if (groups[r] if (int(groups[r]), k) in disputing else UNKNOWN) == side
-                ]  # fmt: skip
-                if same:
-                    fills.xy[row, k] = np.median(labels[same, k], axis=0)
-                    spread = float(np.sqrt(np.var(labels[same, k], axis=0).mean())) if len(same) > 1 else 0.0
-                    fills.sigma[row, k] = max(_COPY_SIGMA, spread)
-                    fills.radius[row, k] = 2.146 * fills.sigma[row, k]  # 90% of a round Gaussian
-                    fills.method[row, k] = METHODS.index("copy")
-
-
 def _flag(
     fills: Fills,
     dataset: Dataset,
@@ -231,11 +181,13 @@ def _flag(
     anchors: Anchors,
 ) -> None:
     """Write down, for each fill, the words that send a person to look at it."""
-    filled = fills.method > 0
+    filled = fills.filled
+    doubted = filled & (fills.method != METHODS.index("confirmed"))  # a person has seen the others
     calibration = ensemble.calibration
     if calibration is None or not filled.any():
         return
-    position = np.where(np.isnan(fills.xy), np.nan_to_num(dataset.table.labels), fills.xy)
+    labels = np.clip(np.nan_to_num(dataset.all_labels), -_FAR_OFF, _FAR_OFF)
+    position = np.where(np.isnan(fills.xy), labels, fills.xy)
     large = fills.radius > 2 * np.median(fills.radius[filled])
     off_image = ~dataset.on_image(position)
     low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)
@@ -254,5 +206,5 @@ def _flag(
         ("source-shift", shifted), ("low-data", low), ("unknown-source", unknown),
     )  # fmt: skip
     for word, where in words:
-        for row, k in zip(*np.nonzero(where & filled), strict=True):
+        for row, k in zip(*np.nonzero(where & doubted), strict=True):
             fills.flags[row, k] = f"{fills.flags[row, k]} {word}".strip()

@@ -34,16 +34,23 @@ class Filled:
         (n, K, 2): which coordinates a person made.
     sigma
         (n, K), px of the frame: stated for fills; 0 where a fill is to be trusted like a label.
+    confirmed
+        (n, K): fills that a person confirmed; None if there are none.
+    harmonised
+        Whether disputed keypoints stand in one convention in all rows.
     """
 
     dataset: Dataset
     observed: Mask
     sigma: Array
+    confirmed: Mask | None = None
+    harmonised: bool = False
 
     @property
     def labels(self) -> Array:
-        """(n, K, 2), px: observed coordinates only."""
-        return np.where(self.observed, self.dataset.labels, np.nan)
+        """(n, K, 2), px: observed and confirmed coordinates only."""
+        known = self.observed if self.confirmed is None else self.observed | self.confirmed[..., None]
+        return np.where(known, self.dataset.labels, np.nan)
 
 
 def read_filled(
@@ -113,7 +120,7 @@ def _by_original(dataset: Dataset, original: Path) -> Filled:
 def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
     table, index = dataset.table, {name: k for k, name in enumerate(dataset.schema.keypoints)}
     observed = table.observed.copy()
-    sigma = np.zeros(observed.shape[:2])
+    sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False
     with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != PROVENANCE_COLUMNS:
@@ -138,7 +145,10 @@ def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
                     "filled by --data ORIGINAL"
                 )
             observed[row, k] &= ~new
-    return Filled(dataset, observed, dataset.lengths_in_frame(sigma))
+            harmonised |= entry["method"] == "harmonised"
+            if entry["method"] == "confirmed":
+                confirmed[row, k], sigma[row, k] = True, 0.0  # as good as a label
+    return Filled(dataset, observed, dataset.lengths_in_frame(sigma), confirmed, harmonised)
 
 
 @dataclass(frozen=True)

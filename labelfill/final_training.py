@@ -198,7 +198,7 @@ def _train(
         filled.observed[..., 0] & filled.observed[..., 1], declared_sources(filled.dataset, sources.groups)
     )
     heads, moved = Heads(schema.count), None
-    if sources.offsets and not settings.single_convention:
+    if sources.offsets and not settings.single_convention and not filled.harmonised:
         heads = Heads(schema.count, tuple((offset.keypoint, offset.group) for offset in sources.offsets))
         known = _with_labels(filled.dataset, filled.labels)
         anchors = row_anchors(known, ensemble, sources, audit, groups, device, progress=progress)

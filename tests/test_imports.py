@@ -31,6 +31,7 @@ ORDER = (
     {"cross_fitting", "source_audit"},
     {"coarse"},
     {"keypoint_models"},
+    {"fills"},
     {"filling"},
     {"provenance"},
     {"imputation"},

@@ -107,7 +107,7 @@ def filling_text(
         lines.append(f"{_counted(summary['rows'], 'row')}: {cells}")
     if summary["left_blank_keypoints"]:
         each = (f"{name} ({_counted(n, 'cell')})" for name, n in summary["left_blank_keypoints"].items())
-        lines.append(f"left blank, too few rows label them: {', '.join(each)}")
+        lines.append(f"left blank, {_why_blank(summary)}: {', '.join(each)}")
     if summary["methods"]:
         each = (f"{_METHODS[name]} {count:,}" for name, count in summary["methods"].items())
         lines.append(f"filled points: {', '.join(each)}")
@@ -118,11 +118,25 @@ def filling_text(
         lines.append(
             f"median error radius: {summary['median_radius']:.2f} px (each holds in {coverage:.0%} of cases)"
         )
+    if summary["to_review"]:
+        lines.append(f"worth a look by a person: {_counted(summary['to_review'], 'point')}")
     lines.append(f"{summary['seconds']:.1f} s, {summary['rows_per_second']:,.0f} rows per second")
     lines.append(f"wrote {summary['out']}")
     lines.append(f"wrote {summary['provenance']} (where each filled value comes from)")
+    lines += [f"wrote {path} ({what})" for path, what in summary["further"].items()]
     command = f"labelfill train-final --filled {shlex.quote(str(summary['out']))}"
     return _ended(lines, command, run_dir, following)
+
+
+def _why_blank(summary: Summary) -> str:
+    """Why cells were left blank, with counts where there are several reasons."""
+    rejected, uncertain = summary["rejected"], summary["too_uncertain"]
+    rest = summary["left_blank"] - rejected - uncertain
+    reasons = {"too few rows label them": rest, "rejected": rejected, "too uncertain": uncertain}
+    given = {why: count for why, count in reasons.items() if count}
+    if len(given) == 1:
+        return next(iter(given))
+    return ", ".join(f"{why} ({_counted(count, 'cell')})" for why, count in given.items())
 
 
 _METHODS = {
@@ -130,6 +144,7 @@ _METHODS = {
     "copy": "from an identical image",
     "prior": "by the shape prior",
     "convention": "by regressors, in their own source's convention",
+    "confirmed": "confirmed by a person",
 }
 
 

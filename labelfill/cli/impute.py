@@ -50,7 +50,8 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_device_option(parser)
     add_settings(parser, TableSettings, "allow_outside", "distrust")
-    add_settings(parser, ImputeSettings, "batch_size", "coverage")
+    add_settings(parser, ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
+    add_settings(parser, ImputeSettings, "harmonise", "parquet")
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 
@@ -80,13 +81,16 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
     if table.data is None:
         refuse_changed_table(run, dataset)
 
+    from labelfill.corrections import read_corrections
     from labelfill.imputation import impute
 
+    told = filling.corrections
     summary = impute(
         run,
         dataset,
         output_path(arguments, run),
         filling,
+        corrections=None if told is None else read_corrections(told, dataset.table),
         device=run_settings.device,
         force=arguments.force,
         progress=progress,

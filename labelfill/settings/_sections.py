@@ -107,6 +107,16 @@ class ImputeSettings(Settings):
         at_most=0.99,
         metavar="SHARE",
     )
+    max_radius: float | None = setting(
+        None, "leave cells blank whose error radius is larger than this, px", above=0, metavar="PX"
+    )
+    corrections: Path | None = setting(
+        None, "a person's verdicts on an earlier filling, as the review page saves them", metavar="FILE"
+    )
+    harmonise: bool = setting(
+        False, "also write a table in which every disputed keypoint stands in one convention"
+    )
+    parquet: bool = setting(False, "also write the provenance as Parquet (needs pyarrow)")
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,24 @@ class WrittenTable:
     content_length: int
 
 
-def write_filled(table: KeypointTable, values: NDArray[np.float64], out: BinaryIO) -> WrittenTable:
+def write_filled(
+    table: KeypointTable,
+    values: NDArray[np.float64],
+    out: BinaryIO,
+    *,
+    moved: NDArray[np.bool_] | None = None,
+) -> WrittenTable:
     """Stream the table's decompressed bytes to `out`, finite `values` in the place of blank fields.
 
-    Observed cells are copied whatever `values` holds there. The original is read again from
-    ``table.path``; `out` is complete only if no error was raised.
+    Observed cells are copied whatever `values` holds there, unless they are `moved`. The original is read
+    again from ``table.path``; `out` is complete only if no error was raised.
 
     Parameters
     ----------
     values
         (n, K, 2), px; NaN where a blank is to stay blank.
+    moved
+        (n, K): observed labels that are replaced, too; for tables that are beside the main one.
 
     Raises
     ------
@@ -44,8 +52,11 @@ def write_filled(table: KeypointTable, values: NDArray[np.float64], out: BinaryI
         If `out` cannot be written.
     """
     assert values.shape == table.labels.shape, f"{values.shape} values for {table.labels.shape} labels"
-    blank = np.isnan(table.labels) & np.isfinite(values)
-    spans, numbers = table.field_spans[blank], values[blank]
+    new = np.isnan(table.labels)
+    if moved is not None:
+        new |= moved[..., None]
+    new &= np.isfinite(values)
+    spans, numbers = table.field_spans[new], values[new]
     order = np.argsort(spans[:, 0], kind="stable")
     sent, length = hashlib.sha256(), 0
     for piece in _spliced(table, spans[order], numbers[order]):
