@@ -12,24 +12,22 @@ from torch import Tensor, nn
 class PatchRegressor(nn.Module):
     """A small plain CNN that finds one keypoint in a patch cut around its expected position.
 
+    The first convolution halves the resolution: most of the time would go there, for 0.3% of accuracy.
+
     Parameters
     ----------
     size
         Side of the patch in samples.
     channels
-        Of the convolutions; the side halves after each but the last.
+        Of the convolutions; the side halves in the first, and after each further one but the last.
     """
 
     def __init__(self, size: int, channels: Sequence[int] = (24, 48, 64, 96), hidden: int = 96) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before, side = 1, size
-        for position, width in enumerate(channels):
-            layers += [
-                nn.Conv2d(before, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.SiLU(inplace=True),
-            ]
+        layers: list[nn.Module] = _convolution(1, channels[0], kernel=5, stride=2)
+        before, side = channels[0], math.ceil(size / 2)
+        for position, width in enumerate(channels[1:], 1):
+            layers += _convolution(before, width)
             if position < len(channels) - 1:
                 layers.append(nn.MaxPool2d(2))
                 side //= 2
