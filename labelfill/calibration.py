@@ -65,6 +65,33 @@ class Calibration:
         xy[total == 0], sigma[total == 0] = np.nan, np.nan
         return xy, sigma
 
+    def rescaled(self, error: Array, sigma: Array) -> Calibration:
+        """The same weights, with scales and quantiles for these errors.
+
+        Parameters
+        ----------
+        error
+            (n, K, 2), px: of answers made otherwise than by `blend`; NaN where there is no label.
+        sigma
+            (n, K), px: what `blend` stated.
+        """
+        usable: Mask = np.all(np.isfinite(error), axis=2) & np.isfinite(sigma)
+        error = np.where(usable[..., None], error, np.nan)
+        scale = _scales(error, sigma, usable)
+        ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, _LEAST_SIGMA)
+        pooled = np.sort(ratio[usable]) if usable.any() else np.array([math.sqrt(-2 * math.log(0.1))])
+        own, rows, correlation = [], [], []
+        for k in range(error.shape[1]):
+            mine = np.sort(ratio[usable[:, k], k])
+            enough = len(mine) >= _OWN_QUANTILE_ROWS
+            own.append(_thinned(mine if enough else pooled))
+            rows.append(max(len(mine) if enough else len(pooled), 1))
+            correlation.append(_correlation(error[usable[:, k], k]))
+        return Calibration(
+            self.weights, self.sigma_scale * scale, np.array(correlation), np.stack(own),
+            np.array(rows, np.int64),
+        )  # fmt: skip
+
     def radius_factor(self, coverage: float) -> Array:
         """(K,): the radius that holds in `coverage` of cases, in units of sigma."""
         count = self.ratios.shape[1]
@@ -90,20 +117,8 @@ def calibrate(residuals: Array, sigmas: Array) -> Calibration:
     weights = _weights(residuals, there)
     one = np.ones(keypoints)
     neutral = Calibration(weights, one, np.zeros(keypoints), one[:, None], one.astype(np.int64))
-    usable: Mask = np.any(there, axis=0)
     blended, sigma = neutral.blend(residuals, np.where(there, sigmas, np.nan))
-    error = np.where(usable[..., None], blended, np.nan)
-    scale = _scales(error, sigma, usable)
-    ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, _LEAST_SIGMA)
-    pooled = np.sort(ratio[usable]) if usable.any() else np.array([math.sqrt(-2 * math.log(0.1))])
-    own, rows, correlation = [], [], []
-    for k in range(keypoints):
-        mine = np.sort(ratio[usable[:, k], k])
-        enough = len(mine) >= _OWN_QUANTILE_ROWS
-        own.append(_thinned(mine if enough else pooled))
-        rows.append(max(len(mine) if enough else len(pooled), 1))
-        correlation.append(_correlation(error[usable[:, k], k]))
-    return Calibration(weights, scale, np.array(correlation), np.stack(own), np.array(rows, np.int64))
+    return neutral.rescaled(blended, sigma)
 
 
 def _thinned(ordered: Array) -> Array:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors, PatternBank
-from labelfill.calibration import Calibration, calibrate
-from labelfill.ensemble import Ensemble, answer_in_blocks
+from labelfill.calibration import calibrate
+from labelfill.ensemble import Ensemble, Members, answer_in_blocks
+from labelfill.joint import fit_joint_correction
 from labelfill.training import random_key
 from labelfill.work import Work, pattern_bank
 
@@ -24,75 +25,115 @@ MOST_RESIDUAL_ROWS = 1500
 
 def calibrate_on_hidden(
     work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers
-) -> tuple[Calibration, dict[int, dict[str, float]]]:
-    """Cross-fitted residuals of all members on training rows with labels hidden; scores of held-out rows."""
-    training = work.preparation.training
+) -> tuple[Ensemble, dict[int, dict[str, float]]]:
+    """The ensemble with weights, joint correction and radii from cross-fitted residuals; scores by part.
+
+    Residuals are of all members on training rows with labels hidden; scores are of held-out rows too.
+    """
     prep = work.preparation
+    training = prep.training
     priors = tuple(
         work.fit_prior(anchors, training & (prep.folds != fold)) for fold in range(prep.fold_count)
     )
-    ensemble = replace(ensemble, fold_priors=priors)
-    xy, sigma, truth = _hidden_answers(work, ensemble, anchors, kept, training, "calibration", folded=True)
-    calibration = calibrate(xy - truth[None], sigma)
+    hidden = replace(ensemble, fold_priors=priors)
+    own = _hidden_answers(work, hidden, anchors, kept, training, "calibration", folded=True)
+    calibration = calibrate(own.members.xy - own.truth[None], own.members.sigma)
+    corrected, stated = calibration.blend(own.members.xy, own.members.sigma)
+    joint = None
+    if ensemble.patch:
+        together = _answered_together(work.blank, kept)
+        joint, corrected = fit_joint_correction(
+            own.members.found, corrected, own.truth, prep.folds[own.rows], together, work.partners
+        )
+    calibration = calibration.rescaled(corrected - own.truth, stated)
+    ensemble = ensemble.with_calibration(calibration, joint)
     figures: dict[int, dict[str, float]] = {}
-    parts = [("cross-fitted", xy, sigma, truth)]
-    for name, rows in (
-        ("validation", work.preparation.validation),
-        ("evaluation", work.preparation.evaluation),
-    ):
-        parts.append((name, *_hidden_answers(work, ensemble, anchors, kept, rows, name, folded=False)))
-    for name, found, stated, labels in parts:
-        blended, _ = calibration.blend(found, np.where(np.isfinite(found).all(axis=3), stated, np.nan))
-        for k in kept.tolist():
-            error = (blended[:, k] - labels[:, k])[np.isfinite(labels[:, k]).all(axis=1)]
-            prior_error = (found[0, :, k] - labels[:, k])[np.isfinite(labels[:, k]).all(axis=1)]
-            if len(error):
-                figures.setdefault(k, {}).update({
-                    f"{name} rows": len(error),
-                    f"{name} rmse": float(np.sqrt(np.mean(error**2))),
-                    f"{name} mae": float(np.mean(np.abs(error))),
-                    f"{name} rmse of the prior": float(np.sqrt(np.mean(prior_error**2))),
-                })  # fmt: skip
-    return calibration, figures
+    _note(figures, "cross-fitted", own, corrected, kept)
+    for name, rows in (("validation", prep.validation), ("evaluation", prep.evaluation)):
+        held_out = _hidden_answers(work, ensemble, anchors, kept, rows, name, folded=False)
+        _note(figures, name, held_out, ensemble.best(held_out.members)[0], kept)
+    return ensemble, figures
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """Answers for some rows of the table, and the labels that were hidden from those who answered.
+
+    Attributes
+    ----------
+    rows
+        (n,) index in the table.
+    truth
+        (n, K, 2), px; NaN where there is no label.
+    """
+
+    rows: Integers
+    members: Members
+    truth: Array
+
+
+def _note(
+    figures: dict[int, dict[str, float]], part: str, hidden: _Hidden, answer: Array, kept: Integers
+) -> None:
+    """Put the scores of a part's rows beside those that are there, by keypoint."""
+    for k in kept.tolist():
+        labelled = np.isfinite(answer[:, k] - hidden.truth[:, k]).all(axis=1)
+        error = (answer[:, k] - hidden.truth[:, k])[labelled]
+        prior_error = (hidden.members.xy[0, :, k] - hidden.truth[:, k])[labelled]
+        if len(error):
+            figures.setdefault(k, {}).update({
+                f"{part} rows": len(error),
+                f"{part} rmse": float(np.sqrt(np.mean(error**2))),
+                f"{part} mae": float(np.mean(np.abs(error))),
+                f"{part} rmse of the prior": float(np.sqrt(np.mean(prior_error**2))),
+            })  # fmt: skip
 
 
 def _hidden_answers(
     work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers, part: Mask, name: str, *, folded: bool
-) -> tuple[Array, Array, Array]:
+) -> _Hidden:
     """Members' answers and labels for rows of a part, each keypoint hidden as in the rows that lack it."""
-    blank = ~work.dataset.table.labelled
-    rows = np.flatnonzero(part & anchors.exact[:, kept].any(axis=1))
-    if len(rows) > MOST_RESIDUAL_ROWS:
-        generator = np.random.default_rng(random_key(work.seed, name, "rows"))
-        # Rows with many labels tell most; ties are broken at random.
-        order = np.lexsort((generator.random(len(rows)), -anchors.exact[rows][:, kept].sum(axis=1)))
-        rows = np.sort(rows[order[:MOST_RESIDUAL_ROWS]])
+    rows = _chosen_rows(work, anchors, kept, part, name)
     count = work.dataset.schema.count
     xy = np.full((3, len(rows), count, 2), np.nan)
     sigma = np.full((3, len(rows), count), np.nan)
     truth = np.full((len(rows), count, 2), np.nan)
+    expected, scale, angle = np.zeros((len(rows), count, 2)), np.ones(len(rows)), np.zeros(len(rows))
     folds = work.preparation.folds[rows] if folded else None
-    for borrowed, wanted in hidden_passes(anchors, blank, kept, rows, work.seed, name):
-        some = np.flatnonzero(wanted.any(axis=1))
+    passes = hidden_passes(anchors, work.blank, kept, rows, work.seed, name)
+    for number, (keypoints, borrowed, labelled) in enumerate(passes):
+        hidden = np.zeros((len(rows), count), bool)
+        hidden[:, keypoints] = (borrowed.noise[:, keypoints] > 0).all(axis=2)
+        some = np.flatnonzero(labelled.any(axis=1))
+        # Keypoints without a label are asked for too: what is answered there tells of the others.
         members = answer_in_blocks(
-            ensemble, rows[some], borrowed.take(some), wanted[some], work.images, work.device,
+            ensemble, rows[some], borrowed.take(some), hidden[some], work.images, work.device,
             folds=None if folds is None else folds[some], desc=name, progress=work.progress,
         )  # fmt: skip
-        found = np.zeros((len(rows), count), bool)
-        found[some] = wanted[some]
-        at = np.nonzero(found)
-        local = np.full(len(rows), -1)
-        local[some] = np.arange(len(some))
-        xy[:, at[0], at[1]] = members.xy[:, local[at[0]], at[1]]
-        sigma[:, at[0], at[1]] = members.sigma[:, local[at[0]], at[1]]
-        truth[at] = anchors.xy[rows][at]
-    return xy, sigma, truth
+        asked = np.ix_(some, keypoints)
+        xy[:, asked[0], asked[1]] = members.xy[:, :, keypoints]
+        sigma[:, asked[0], asked[1]] = members.sigma[:, :, keypoints]
+        truth[asked] = np.where(labelled[asked][..., None], anchors.xy[rows][asked], np.nan)
+        if number == 0:  # of keypoints that are answered together, if there are any
+            expected[some], scale[some], angle[some] = members.expected, members.scale, members.angle
+    return _Hidden(rows, Members(xy, sigma, expected, scale, angle), truth)
+
+
+def _chosen_rows(work: Work, anchors: Anchors, kept: Integers, part: Mask, name: str) -> Integers:
+    """Rows of a part that label a keypoint to be filled; of very many, those that label most."""
+    rows = np.flatnonzero(part & anchors.exact[:, kept].any(axis=1))
+    if len(rows) <= MOST_RESIDUAL_ROWS:
+        return rows
+    generator = np.random.default_rng(random_key(work.seed, name, "rows"))
+    order = np.lexsort((generator.random(len(rows)), -anchors.exact[rows][:, kept].sum(axis=1)))
+    chosen: Integers = np.sort(rows[order[:MOST_RESIDUAL_ROWS]])
+    return chosen
 
 
 def hidden_passes(
     anchors: Anchors, blank: Mask, kept: Integers, rows: Integers, seed: int, name: str
-) -> Iterator[tuple[Anchors, Mask]]:
-    """Rows with labels hidden as in rows to be filled, and (m, K) which; once per bank of patterns.
+) -> Iterator[tuple[Integers, Anchors, Mask]]:
+    """Keypoints, rows that hide them as rows to be filled do, and (m, K) which; once per bank of patterns.
 
     Parameters
     ----------
@@ -111,13 +152,20 @@ def hidden_passes(
         wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
         hidden = (borrowed.noise[:, keypoints] > 0).all(axis=2)
         wanted[:, keypoints] = anchors.exact[rows][:, keypoints] & hidden
-        yield borrowed, wanted
+        yield keypoints, borrowed, wanted
+
+
+def _answered_together(blank: Mask, kept: Integers) -> Integers:
+    """Keypoints that most rows to be filled lack."""
+    filled: Mask = np.any(blank[:, kept], axis=1)
+    common: Integers = kept[blank[np.ix_(filled, kept)].mean(axis=0) >= 0.5]
+    return common
 
 
 def _passes(anchors: Anchors, blank: Mask, kept: Integers) -> list[tuple[Integers, PatternBank]]:
     """Which keypoints can share one pass: those that most rows to be filled lack; the others one by one."""
     filled: Mask = np.any(blank[:, kept], axis=1)
-    common = kept[blank[np.ix_(filled, kept)].mean(axis=0) >= 0.5]
+    common = _answered_together(blank, kept)
     passes = [(common, PatternBank.of(anchors, filled))] if len(common) else []
     alone = [k for k in kept.tolist() if k not in common]
     return passes + [(np.array([k]), pattern_bank(anchors, blank[:, k], k)) for k in alone]

@@ -11,7 +11,8 @@ from torch import nn
 
 from labelfill.anchors import Anchors
 from labelfill.calibration import Calibration
-from labelfill.patches import Pyramid
+from labelfill.joint import Found, JointCorrection
+from labelfill.patches import Pyramid, upright
 from labelfill.progress import bar
 from labelfill.regressors import View, answer
 from labelfill.schema import KeypointSchema
@@ -38,10 +39,28 @@ class Regressor:
 
 @dataclass(frozen=True)
 class Members:
-    """What the members answer: (M, n, K, 2) and (M, n, K), px; NaN where one does not answer."""
+    """What the members answer for some rows.
+
+    Attributes
+    ----------
+    xy, sigma
+        (M, n, K, 2) and (M, n, K), px; NaN where one does not answer.
+    expected
+        (n, K, 2), px: what the prior expects of all keypoints, those not asked for included.
+    scale, angle
+        (n,): of the expected shape against the mean shape.
+    """
 
     xy: Array
     sigma: Array
+    expected: Array
+    scale: Array
+    angle: Array
+
+    @property
+    def found(self) -> Found:
+        """The same as the joint correction looks at it."""
+        return Found(self.expected, self.xy[1:], self.scale, self.angle)
 
 
 @dataclass(frozen=True)
@@ -72,10 +91,17 @@ class Ensemble:
     coarse: Regressor | None = None
     coarse_noise: Array | None = None
     calibration: Calibration | None = None
+    joint: JointCorrection | None = None
     fold_priors: tuple[ShapePrior, ...] = ()
 
-    def with_calibration(self, calibration: Calibration) -> Ensemble:
-        return replace(self, calibration=calibration)
+    def with_calibration(self, calibration: Calibration, joint: JointCorrection | None) -> Ensemble:
+        return replace(self, calibration=calibration, joint=joint)
+
+    def best(self, members: Members) -> tuple[Array, Array]:
+        """Positions (n, K, 2) and calibrated sigma (n, K), px: members blended, then corrected jointly."""
+        assert self.calibration is not None
+        xy, sigma = self.calibration.blend(members.xy, members.sigma)
+        return xy if self.joint is None else self.joint.apply(members.found, xy), sigma
 
     def members(
         self, rows: Integers, anchors: Anchors, wanted: Mask, pyramid: Pyramid, folds: Integers | None = None
@@ -113,7 +139,8 @@ class Ensemble:
                 xy[2][some, k], sigma[2][some, k] = found[:, 0], stated[:, 0]
         for member in range(len(MEMBERS)):
             xy[member][~wanted], sigma[member][~wanted] = np.nan, np.nan
-        return Members(xy, sigma)
+        scale, angle = upright(expected, self.prior.mean)
+        return Members(xy, sigma, expected.xy, scale, angle)
 
     def _expected(self, anchors: Anchors, folds: Integers | None) -> Expected:
         if folds is None or not self.fold_priors:
@@ -243,6 +270,10 @@ def answer_in_blocks(
     return Members(
         np.concatenate([piece.xy for piece in pieces], axis=1),
         np.concatenate([piece.sigma for piece in pieces], axis=1),
+        *(
+            np.concatenate([getattr(piece, name) for piece in pieces])
+            for name in ("expected", "scale", "angle")
+        ),
     )
 
 

@@ -74,7 +74,7 @@ def fill(
         members = answer_in_blocks(
             ensemble, rows, own, fillable[rows], dataset.images, device, desc="fill", progress=progress
         )
-        found, stated = ensemble.calibration.blend(members.xy, members.sigma)
+        found, stated = ensemble.best(members)
         found, stated = (
             np.where(fillable[rows][..., None], found, np.nan),
             np.where(fillable[rows], stated, np.nan),

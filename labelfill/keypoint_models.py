@@ -141,8 +141,7 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     ensemble = _with_regressors(work, ensemble, anchors, kept)
     figures: dict[int, dict[str, float]] = {}
     if len(kept):
-        calibration, figures = calibrate_on_hidden(work, ensemble, anchors, kept)
-        ensemble = ensemble.with_calibration(calibration)
+        ensemble, figures = calibrate_on_hidden(work, ensemble, anchors, kept)
     save_ensemble_files(run, ensemble, work.preparation, agreements, offsets, skipped)
     return _results(work, anchors, offsets, agreements, kept, skipped, figures)
 

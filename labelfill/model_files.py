@@ -33,6 +33,7 @@ from labelfill.dataset import Dataset
 from labelfill.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.ensemble import Ensemble, Regressor
 from labelfill.errors import ModelError
+from labelfill.joint import JointCorrection
 from labelfill.networks import parameter_count
 from labelfill.preparation import Preparation
 from labelfill.regressors import View, make_network
@@ -173,6 +174,8 @@ def save_ensemble_files(
         arrays["coarse_noise"] = ensemble.coarse_noise
     if ensemble.calibration is not None:
         arrays |= {f"calibration.{name}": value for name, value in vars(ensemble.calibration).items()}
+    if ensemble.joint is not None:
+        arrays |= {f"joint.{name}": value for name, value in vars(ensemble.joint).items()}
     for number, offset in enumerate(offset for offset in offsets if offset.claimed):
         arrays |= {
             f"offset{number}.{name}": value
@@ -285,6 +288,7 @@ def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, So
         load_regressor(run, "coarse", schema, device) if about["coarse"] else None,
         arrays.get("coarse_noise"),
         calibration,
+        JointCorrection(**_part(arrays, "joint.")) if "joint.weights" in arrays else None,
     )
     offsets = [
         ConventionOffset(**entry, **_part(arrays, f"offset{number}."))

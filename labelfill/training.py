@@ -202,7 +202,7 @@ def _half_precision(device: torch.device) -> torch.autocast:
     computed in float32, so that a fill does not depend on the processor that makes it.
     """
     # Only where it is native: elsewhere it is emulated, and slower than float32.
-    native = device.type == "cpu" and torch.backends.mkldnn.is_available() and _native_bfloat16()
+    native = device.type == "cpu" and _native_bfloat16()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=native)
 
 

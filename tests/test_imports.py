@@ -21,7 +21,7 @@ ORDER = (
     {"dataset", "joining", "lookup", "distrust"},
     {"patches", "prediction_files", "corrections"},
     {"training"},
-    {"calibration", "sources"},
+    {"calibration", "joint", "sources"},
     {"anchors"},
     {"regressors"},
     {"ensemble", "preparation"},

@@ -1,0 +1,248 @@
+"""What the answers for a row's other keypoints tell of a keypoint's error: joint correction.
+
+Each member answers for each keypoint on its own, and all of them err together: a head that is turned
+further than the anchors show moves brows, nose and mouth at once. How far every answer departs from
+where the shape prior expected the keypoint is therefore evidence for all others. A ridge regression,
+fitted on cross-fitted residuals, turns these departures into corrections (stacked generalisation,
+Wolpert 1992; here across outputs as in Breiman & Friedman 1997, curds and whey).
+
+Everything happens in the upright frame of the expected shape and in px of a mean shape, so that the
+regression need not learn how images are turned and scaled, and mirrored rows can teach it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+# Ridge penalties to choose from, per row and unit of mean squared departure.
+_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+# A correction that lowers the squared error of rows it was not fitted on by less than this share is not used.
+_LEAST_GAIN = 0.01
+# Where the shape is expected counts this much beside a departure of the same size.
+_POSE_SHARE = 0.5
+# Residuals beyond this many robust standard deviations are drawn in: a few labels may be wrong.
+_OUTLIER = 4.0
+_LEAST_ROWS = 30
+
+
+@dataclass(frozen=True)
+class Found:
+    """Answers for some rows, and the frames they are to be compared in.
+
+    Attributes
+    ----------
+    expected
+        (n, K, 2), px: where the shape prior expects each keypoint.
+    members
+        (M, n, K, 2), px: answers of the other members; NaN where one does not answer.
+    scale, angle
+        (n,): of the expected shape against the mean shape.
+    """
+
+    expected: Array
+    members: Array
+    scale: Array
+    angle: Array
+
+
+@dataclass(frozen=True)
+class JointCorrection:
+    """A linear map from departures to corrections.
+
+    Attributes
+    ----------
+    keypoints
+        (m,): those that are corrected, and whose answers are looked at.
+    pose
+        (m, 2): their mean place in the upright frame.
+    centre, reach
+        (f,): mean of each input, and how far inputs were from it at most.
+    weights, bias
+        (f, 2m), (2m,): to the correction in the upright frame, px of a mean shape.
+    """
+
+    keypoints: Integers
+    pose: Array
+    centre: Array
+    reach: Array
+    weights: Array
+    bias: Array
+
+    def apply(self, found: Found, blended: Array) -> Array:
+        """(n, K, 2), px: blended answers corrected; NaN stays NaN."""
+        inputs = _inputs(found, self.keypoints, self.pose)
+        # A row unlike all that the map was fitted on is not extrapolated to.
+        departure = np.clip(inputs.reshape(len(inputs), -1) - self.centre, -self.reach, self.reach)
+        correction = (departure @ self.weights + self.bias).reshape(len(blended), -1, 2)
+        corrected = blended.copy()
+        corrected[:, self.keypoints] += _turned(correction, found.angle) * found.scale[:, None, None]
+        return corrected
+
+
+def fit_joint_correction(
+    found: Found,
+    blended: Array,
+    truth: Array,
+    folds: Integers,
+    keypoints: Integers,
+    partners: Sequence[int] | None,
+) -> tuple[JointCorrection | None, Array]:
+    """Fit on rows whose answers come from models that did not see them.
+
+    Parameters
+    ----------
+    blended, truth
+        (n, K, 2), px; NaN where nothing was answered or labelled.
+    folds
+        (n,): the penalty is chosen, and errors are told, by rows of folds that were left out.
+    keypoints
+        (m,): those that are answered together.
+    partners
+        (K,) mirror partners; None if mirrored rows are not used.
+
+    Returns
+    -------
+    correction
+        None if it would not pay.
+    corrected
+        (n, K, 2), px: each row by a correction fitted without its fold.
+    """
+    missing = blended[:, keypoints] - truth[:, keypoints]
+    labelled: Mask = np.all(np.isfinite(missing), axis=2)
+    used: Mask = np.any(labelled, axis=1)
+    if len(keypoints) < 2 or used.sum() < _LEAST_ROWS or len(np.unique(folds[used])) < 2:
+        return None, blended
+    sample = _sample(found, -missing, used, folds, keypoints, partners)
+    penalty, gain = _best_penalty(sample)
+    if gain < _LEAST_GAIN:
+        return None, blended
+    corrected = blended.copy()
+    for fold in np.unique(folds[used]).tolist():
+        rows = folds == fold
+        part = Found(found.expected[rows], found.members[:, rows], found.scale[rows], found.angle[rows])
+        corrected[rows] = _fitted(sample, sample.fold != fold, penalty).apply(part, blended[rows])
+    return _fitted(sample, np.ones(len(sample.fold), bool), penalty), corrected
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Inputs (n, f), wanted corrections (n, m, 2) with NaN, and folds (n,), mirrored copies included."""
+
+    keypoints: Integers
+    pose: Array
+    inputs: Array
+    wanted: Array
+    fold: Integers
+
+
+def _sample(
+    found: Found, wanted: Array, used: Mask, folds: Integers, keypoints: Integers,
+    partners: Sequence[int] | None,
+) -> _Sample:  # fmt: skip
+    part = Found(found.expected[used], found.members[:, used], found.scale[used], found.angle[used])
+    upright = _turned(wanted[used], -part.angle) / part.scale[:, None, None]
+    upright = _drawn_in(upright)
+    pose = _placed(part, keypoints).mean(axis=0)
+    order = _order(keypoints, partners)
+    fold = folds[used]
+    if order is None:
+        inputs = _inputs(part, keypoints, pose)
+        return _Sample(keypoints, pose, inputs.reshape(len(inputs), -1), upright, fold)
+    pose = (pose + _mirrored(pose, order)) / 2
+    inputs = _inputs(part, keypoints, pose)
+    both = np.concatenate([inputs, _mirrored(inputs, order)])
+    return _Sample(
+        keypoints, pose, both.reshape(len(both), -1),
+        np.concatenate([upright, _mirrored(upright, order)]), np.concatenate([fold, fold]),
+    )  # fmt: skip
+
+
+def _inputs(found: Found, keypoints: Integers, pose: Array) -> Array:
+    """(n, M + 1, m, 2): each member's departures from what is expected, and the expected shape's own."""
+    away = np.nan_to_num(found.members[:, :, keypoints] - found.expected[None, :, keypoints])
+    upright = [_turned(one, -found.angle) / found.scale[:, None, None] for one in away]
+    return np.stack([*upright, _POSE_SHARE * (_placed(found, keypoints) - pose)], axis=1)
+
+
+def _placed(found: Found, keypoints: Integers) -> Array:
+    """(n, m, 2): the expected shape, upright and of mean size, about its own middle."""
+    own = found.expected[:, keypoints]
+    return _turned(own - own.mean(axis=1, keepdims=True), -found.angle) / found.scale[:, None, None]
+
+
+def _turned(offset: Array, angle: Array) -> Array:
+    """(n, m, 2) offsets turned by (n,) radians."""
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y = offset[..., 0], offset[..., 1]
+    return np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
+
+
+def _order(keypoints: Integers, partners: Sequence[int] | None) -> Integers | None:
+    """(m,): where each keypoint's mirror partner stands; None if one is not among them."""
+    if partners is None:
+        return None
+    position = {int(k): number for number, k in enumerate(keypoints)}
+    order = [position.get(partners[int(k)], -1) for k in keypoints]
+    return None if -1 in order else np.array(order)
+
+
+def _mirrored(offset: Array, order: Integers) -> Array:
+    """(..., m, 2) offsets in an upright frame, as the mirrored row's would be."""
+    flipped: Array = offset[..., order, :] * np.array([-1.0, 1.0])
+    return flipped
+
+
+def _drawn_in(wanted: Array) -> Array:
+    """Corrections (n, m, 2) with those of wrong labels shortened."""
+    length = np.linalg.norm(wanted, axis=2)
+    # The median length of a round Gaussian in the plane is 1.177 standard deviations.
+    limit = _OUTLIER * np.nanmedian(length, axis=0) / 1.177 if np.isfinite(length).any() else 1.0
+    share = np.minimum(1.0, limit / np.maximum(length, 1e-9))
+    return np.asarray(wanted * share[..., None], np.float64)
+
+
+def _best_penalty(sample: _Sample) -> tuple[float, float]:
+    """The penalty with the smallest squared error on folds left out, and the share by which it lowers it."""
+    before = float(np.nansum(sample.wanted**2))
+    after = []
+    for penalty in _PENALTIES:
+        after.append(0.0)
+        for fold in np.unique(sample.fold).tolist():
+            out = sample.fold == fold
+            fitted = _fitted(sample, ~out, penalty)
+            answer = (sample.inputs[out] - fitted.centre) @ fitted.weights + fitted.bias
+            after[-1] += float(np.nansum((sample.wanted[out] - answer.reshape(-1, *fitted.pose.shape)) ** 2))
+    best = int(np.argmin(after))
+    return _PENALTIES[best], 1.0 - after[best] / max(before, 1e-12)
+
+
+def _fitted(sample: _Sample, rows: Mask, penalty: float) -> JointCorrection:
+    """Ridge regression; each keypoint on the rows that label it."""
+    inputs, wanted = sample.inputs[rows], sample.wanted[rows]
+    centre = inputs.mean(axis=0)
+    departure = inputs - centre
+    size, count = departure.shape[1], wanted.shape[1]
+    unit = float(np.mean(departure**2))
+    weights, bias = np.zeros((size, count, 2)), np.zeros((count, 2))
+    for number in range(count):
+        there = np.isfinite(wanted[:, number]).all(axis=1)
+        if not there.any():
+            continue
+        own, target = departure[there], wanted[there, number]
+        # Centred on the rows that label it, but for the bias, which few rows tell little of.
+        mean, shift = target.mean(axis=0), own.mean(axis=0)
+        system = (own - shift).T @ (own - shift) + max(penalty * unit * len(own), 1e-6) * np.eye(size)
+        weights[:, number] = np.linalg.solve(system, (own - shift).T @ (target - mean))
+        bias[number] = mean - shift @ weights[:, number]
+    reach = np.abs(departure).max(axis=0)
+    return JointCorrection(
+        sample.keypoints, sample.pose, centre, reach, weights.reshape(size, 2 * count), bias.reshape(-1)
+    )
