@@ -101,7 +101,8 @@ def _hidden_answers(
     expected, scale, angle = np.zeros((len(rows), count, 2)), np.ones(len(rows)), np.zeros(len(rows))
     folds = work.preparation.folds[rows] if folded else None
     passes = hidden_passes(anchors, work.blank, kept, rows, work.seed, name)
-    for number, (keypoints, borrowed, labelled) in enumerate(passes):
+    banks = _passes(anchors, work.blank, kept)
+    for number, ((keypoints, _), (borrowed, labelled)) in enumerate(zip(banks, passes, strict=True)):
         hidden = np.zeros((len(rows), count), bool)
         hidden[:, keypoints] = (borrowed.noise[:, keypoints] > 0).all(axis=2)
         some = np.flatnonzero(labelled.any(axis=1))
@@ -132,8 +133,8 @@ def _chosen_rows(work: Work, anchors: Anchors, kept: Integers, part: Mask, name:
 
 def hidden_passes(
     anchors: Anchors, blank: Mask, kept: Integers, rows: Integers, seed: int, name: str
-) -> Iterator[tuple[Integers, Anchors, Mask]]:
-    """Keypoints, rows that hide them as rows to be filled do, and (m, K) which; once per bank of patterns.
+) -> Iterator[tuple[Anchors, Mask]]:
+    """Rows with labels hidden as in rows to be filled, and (m, K) which; once per bank of patterns.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def hidden_passes(
         wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
         hidden = (borrowed.noise[:, keypoints] > 0).all(axis=2)
         wanted[:, keypoints] = anchors.exact[rows][:, keypoints] & hidden
-        yield keypoints, borrowed, wanted
+        yield borrowed, wanted
 
 
 def _answered_together(blank: Mask, kept: Integers) -> Integers:
