@@ -40,7 +40,7 @@ def calibrate_on_hidden(
     calibration = calibrate(own.members.xy - own.truth[None], own.members.sigma)
     corrected, stated = calibration.blend(own.members.xy, own.members.sigma)
     joint = None
-    if ensemble.patch:
+    if ensemble.patch and not ensemble.image_only:
         together = _answered_together(work.blank, kept)
         joint, corrected = fit_joint_correction(
             own.members.found, corrected, own.truth, prep.folds[own.rows], together, work.partners
@@ -85,8 +85,9 @@ def _note(
                 f"{part} rows": len(error),
                 f"{part} rmse": float(np.sqrt(np.mean(error**2))),
                 f"{part} mae": float(np.mean(np.abs(error))),
-                f"{part} rmse of the prior": float(np.sqrt(np.mean(prior_error**2))),
             })  # fmt: skip
+            if np.isfinite(prior_error).all():  # it does not answer beside regressors that see images alone
+                figures[k][f"{part} rmse of the prior"] = float(np.sqrt(np.mean(prior_error**2)))
 
 
 def _hidden_answers(

@@ -97,6 +97,11 @@ class Ensemble:
     def with_calibration(self, calibration: Calibration, joint: JointCorrection | None) -> Ensemble:
         return replace(self, calibration=calibration, joint=joint)
 
+    @property
+    def image_only(self) -> bool:
+        """Whether regressors see whole images and nothing else: what a row labels is then no evidence."""
+        return bool(self.patch) and all(regressor.view.whole_image for regressor in self.patch.values())
+
     def best(self, members: Members) -> tuple[Array, Array]:
         """Positions (n, K, 2) and calibrated sigma (n, K), px: members blended, then corrected jointly."""
         assert self.calibration is not None
@@ -123,7 +128,8 @@ class Ensemble:
         xy = np.full((len(MEMBERS), count, keypoints, 2), np.nan)
         sigma = np.full((len(MEMBERS), count, keypoints), np.nan)
         expected = self._expected(anchors, folds)
-        xy[0], sigma[0] = expected.xy, expected.sigma
+        if not self.image_only:
+            xy[0], sigma[0] = expected.xy, expected.sigma
         if self.face is not None:
             some = np.flatnonzero(wanted.any(axis=1))
             part = self._both_ways(

@@ -63,6 +63,8 @@ def labelfill(*arguments: object) -> Outcome:
     quick = dict(QUICK)
     if "prior" in arguments:  # it trains no regressors, and refuses settings that would do nothing
         quick = {name: value for name, value in QUICK.items() if "KEYPOINT" not in name}
+    if "image-only" in arguments:  # it cuts no patches
+        quick.pop("LABELFILL_KEYPOINT_MODELS_PATCH_SIZE")
     with (
         mock.patch.dict(os.environ, quick),
         contextlib.redirect_stdout(out),

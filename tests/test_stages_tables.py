@@ -99,3 +99,22 @@ def test_random_gaps(tmp_path: Path) -> None:
     assert trained["convention offsets"] == []
     assert summary["unknown_source_rows"] == 0
     assert summary["filled"] == 2 * np.isnan(drawn.labels[..., 0]).sum()
+
+
+def test_regressors_of_images_alone_take_no_label_as_evidence(tmp_path: Path) -> None:
+    """By --method image-only a row is filled alike whatever else it labels."""
+    two = {name: FIVE[name] for name in ("nose", "mouth_left")}
+    drawn = draw_table(50, 6, keypoints=two, image_size=ImageSize(24, 24), gaps=0.3)
+    table, run = tmp_path / "t.csv", tmp_path / "run"
+    write_table(table, drawn)
+    done("train-keypoint-models", "--data", table, "--run-dir", run, "--method", "image-only")
+    moved = tmp_path / "moved.csv"
+    drawn.labels[:, 0] += 3.0  # a blank label stays blank
+    write_table(moved, drawn)
+    fills = []
+    for data in (table, moved):
+        done("impute", "--run-dir", run, "--data", data, "--out", data.with_suffix(".filled.csv"))
+        lines = read_provenance(data.with_suffix(".filled.csv"))
+        fills.append({(line["row"], line["keypoint"]): line["x"] for line in lines if line["filled"] == "xy"})
+    assert len(fills[0]) > 10
+    assert fills[0] == fills[1]
