@@ -12,7 +12,7 @@ from labelfill.anchors import Anchors, guessed_anchors, refined_anchors
 from labelfill.coarse import needs_coarse
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
-from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise
+from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
 from labelfill.model_files import Sources
 from labelfill.patches import Pyramid
 from labelfill.preparation import LOW_DATA, declared_sources
@@ -58,6 +58,9 @@ def fill(
     fillable[:, sources.skipped] = False
     if ensemble.calibration is None:
         fillable[:] = False
+    hidden = None if settings.fill_occluded else dataset.occluded
+    if hidden is not None:
+        fillable &= ~hidden
     rows = np.flatnonzero(fillable.any(axis=1))
     own = anchors.take(rows)
     # A half-labelled point is found as if it were not labelled, then conditioned on its known half.
@@ -93,6 +96,8 @@ def fill(
     in_reference = copied(fills) if settings.harmonise else fills
     _into_own_convention(fills, sources.offsets, dataset.labels, groups)
     copy_from_identical(fills, dataset, groups, sources, settings.coverage)
+    if hidden is not None:
+        withhold(fills, hidden)
     confirm(fills, dataset, groups, sources, settings.coverage)
     fills.xy[~np.isnan(table.labels)] = np.nan  # observed cells are sacred
     _flag(fills, dataset, ensemble, sources, groups, anchors)

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 METHODS = ("", "regressor", "copy", "prior", "convention", "confirmed", "harmonised")
+# The uncertainty at which a fill counts half, as a share of the image's longer side: about the error that
+# the final network itself makes.
+HALF_WEIGHT = 0.02
 # A label that was copied, or that a person confirmed, is as exact as annotators are.
 _PERSON_SIGMA = 0.5
 
@@ -47,6 +50,13 @@ class Fills:
     method: NDArray[np.int8]
     conventions: NDArray[np.int64]
     flags: NDArray[np.object_]
+
+    def score(self, dataset: Dataset) -> Array:
+        """(n, K), 0..1: how much each fill, stated in own px, counts beside a label; 0 where none is."""
+        size = dataset.schema.image_size
+        half = (HALF_WEIGHT * max(size.height, size.width)) ** 2
+        score: Array = half / (half + dataset.lengths_in_frame(self.sigma) ** 2)
+        return np.where(self.filled, score, 0.0)
 
     def in_own_px(self, dataset: Dataset) -> Fills:
         """The same in px of each row's own image, in place of px of the frame that all of them share."""

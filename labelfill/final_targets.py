@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 
 from labelfill.dataset import Dataset, read_dataset
 from labelfill.errors import DataError
+from labelfill.fills import HALF_WEIGHT
+from labelfill.formats import read_keypoints
 from labelfill.provenance import PROVENANCE_COLUMNS, provenance_path
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.sources import ConventionOffset
-from labelfill.table import read_table
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-# The uncertainty at which a target counts half, as a share of the image's longer side: about the
-# error that the final network itself makes.
-_HALF_WEIGHT = 0.02
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def read_filled(
         image_size=size,
         framed=framed,
         cache_dir=cache,
-        images_beside=original or images_beside,
+        images_beside=images_beside or original,
         allow_outside=allow_outside,
         show_progress=progress,
     )
@@ -99,7 +96,7 @@ def read_filled(
 
 
 def _by_original(dataset: Dataset, original: Path) -> Filled:
-    table, before = dataset.table, read_table(original, require_images=False)
+    table, before = dataset.table, read_keypoints(original, require_images=False)
     if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
         raise DataError(
             f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
@@ -220,7 +217,7 @@ def make_targets(
         another; None takes every value as it stands.
     """
     schema: KeypointSchema = filled.dataset.schema
-    s0 = (_HALF_WEIGHT * max(schema.image_size.height, schema.image_size.width)) ** 2
+    s0 = (HALF_WEIGHT * max(schema.image_size.height, schema.image_size.width)) ** 2
     values = filled.dataset.labels
     count, k_count = len(values), heads.keypoints
     xy = np.full((count, heads.count, 2), np.nan)

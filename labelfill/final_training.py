@@ -66,6 +66,7 @@ def train_final(
     *,
     device: str,
     seed: int,
+    images_beside: Path | None = None,
     distrust: Path | None = None,
     allow_outside: bool = False,
     force: bool = False,
@@ -82,6 +83,8 @@ def train_final(
     distrust
         A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
         the table was filled.
+    images_beside
+        The file whose folder the images are named from; None: as when the table was filled.
     allow_outside
         Whether ``image_path`` may lead out of the table's folder.
 
@@ -96,7 +99,8 @@ def train_final(
     size = ImageSize.parse(run.manifest["input"]["image_size"])
     table = read_filled(
         path, original, size, run.path / "cache", framed=run.framed,
-        images_beside=_filled_from(run, path), allow_outside=allow_outside, progress=progress,
+        images_beside=images_beside or _filled_from(run, path), allow_outside=allow_outside,
+        progress=progress,
     )  # fmt: skip
     told_by = provenance_path(path) if original is None else original
     _check_same_table(run, table, told_by)
@@ -128,9 +132,10 @@ def _last_filled(run: RunDirectory) -> Path:
 
 
 def _filled_from(run: RunDirectory, path: Path) -> Path | None:
-    """The table that `impute` filled when it wrote this one."""
-    original = run.stages.get(f"impute {run.recorded_path(path)}", {}).get("results", {}).get("original")
-    return None if original is None else Path(original)
+    """The file whose folder the images of this table are named from, if `impute` wrote it."""
+    results = run.stages.get(f"impute {run.recorded_path(path)}", {}).get("results", {})
+    beside = results.get("images_beside", results.get("original"))
+    return None if beside is None else Path(beside)
 
 
 def _with_distrusted(run: RunDirectory, filled: Filled, distrust: Path | None) -> Filled:

@@ -18,6 +18,7 @@ from labelfill.distrust import distrust_bytes, named_labels
 from labelfill.errors import ModelError, UsageError
 from labelfill.filling import Found, fill
 from labelfill.fills import METHODS, Fills, too_uncertain, withhold
+from labelfill.formats import FORMATS, TABLE, FoundPoints, check_out, write_found
 from labelfill.model_files import STAGE as TRAINING_STAGE
 from labelfill.model_files import Sources, load_distrusted, load_ensemble, load_schema, model_id
 from labelfill.place import listed
@@ -36,7 +37,7 @@ from labelfill.reviewing import review_order
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources import UNKNOWN
-from labelfill.table import WrittenTable, check_suffix, compressed_writer, write_filled
+from labelfill.table import WrittenTable, compressed_writer, write_filled
 from labelfill.training import choose_device
 
 Mask = NDArray[np.bool_]
@@ -52,6 +53,8 @@ class ImputeSummary:
     ----------
     left_blank, left_blank_keypoints
         Cells, over all and by keypoint, that nothing was found for, or that are withheld.
+    kept_occluded
+        Points left blank because the table declares them hidden.
     rejected, too_uncertain
         Cells withheld because a person rejected the fill, or because its radius is larger than asked for.
     to_review
@@ -66,6 +69,7 @@ class ImputeSummary:
     observed: int
     filled: int
     left_blank: int
+    kept_occluded: int = 0
     left_blank_keypoints: dict[str, int] = field(default_factory=dict)
     rejected: int = 0
     too_uncertain: int = 0
@@ -139,7 +143,11 @@ def impute(
     begun = time.perf_counter()
     run.require_stage(TRAINING_STAGE)
     chosen = choose_device(device)
-    check_suffix(out.name)
+    check_out(dataset.table, out)
+    if settings.harmonise and dataset.table.format != TABLE:
+        raise UsageError(
+            f"--harmonise works on tables; {dataset.table.path} is {FORMATS[dataset.table.format]}"
+        )
     if settings.parquet:
         require_parquet()
     job = _job(run, dataset, out, settings, corrections)
@@ -155,7 +163,7 @@ def impute(
     state = run.begin_stage(stage, _inputs(run, job, chosen.type), force)
     if state == "done":
         before = run.stages[stage]["results"]
-        told = {one.name: before[one.name] for one in fields(ImputeSummary)}
+        told = {one.name: before[one.name] for one in fields(ImputeSummary) if one.name in before}
         now = {"out": str(out), "provenance": str(provenance_path(out)), "state": "done before"}
         return ImputeSummary(**{**told, "further": _further(job), **now})
     ensemble, sources, audit = load_ensemble(run, chosen)
@@ -174,6 +182,7 @@ def impute(
     results = {
         **vars(summary),
         "original": str(dataset.table.path.resolve()),
+        "images_beside": str((dataset.images_beside or dataset.table.path).resolve()),
         "table": written.content_sha256,
     }
     run.finish_stage(stage, results=results)
@@ -221,6 +230,10 @@ def _withheld(job: _Job, found: Found) -> ImputeSummary:
         one = found.harmonised
         withhold(one, (job.rejected | too_uncertain(one, job.settings.max_radius)) & blank.any(axis=2))
     left = blank & ~np.isfinite(fills.xy)
+    kept = np.zeros(left.shape[:2], bool)
+    if dataset.occluded is not None and not job.settings.fill_occluded:
+        kept = dataset.occluded & left.any(axis=2)
+        left &= ~kept[..., None]
     names = dataset.schema.keypoints
     return ImputeSummary(
         out=str(job.out),
@@ -229,6 +242,7 @@ def _withheld(job: _Job, found: Found) -> ImputeSummary:
         observed=int((~blank).sum()),
         filled=int(np.isfinite(fills.xy).sum()),
         left_blank=int(left.sum()),
+        kept_occluded=int(kept.sum()),
         left_blank_keypoints={names[k]: int(left[:, k].sum()) for k in range(len(names)) if left[:, k].any()},
         rejected=cells[0],
         too_uncertain=cells[1],
@@ -266,8 +280,8 @@ def _write(
             write_parquet(files["provenance as Parquet"], dataset, found.fills, sources, model)
         write_review(files["what to look at first"], dataset, found.fills)
         write_provenance(files["provenance"], dataset, found.fills, sources, model)
-        with compressed_writer(files["table"], job.out.name) as plain:
-            return write_filled(dataset.table, found.fills.xy, plain)
+        points = FoundPoints(found.fills.xy, found.fills.score(dataset), model)
+        return write_found(dataset.table, points, files["table"], job.out.name)
 
 
 def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:

@@ -85,6 +85,7 @@ def train_keypoint_models(
             "sha256": dataset.table.content_sha256,
             "image_size": str(dataset.schema.image_size),
             **({} if dataset.placements is None else {"framed": True}),
+            **_images_elsewhere(dataset),
         },
         device=str(chosen),
         seed=seed,
@@ -99,6 +100,11 @@ def train_keypoint_models(
     results = _train(run, work)
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
+
+
+def _images_elsewhere(dataset: Dataset) -> dict[str, str]:
+    beside = dataset.images_beside
+    return {} if beside is None else {"images_beside": str(beside.resolve())}
 
 
 def _with_mirror_shift(

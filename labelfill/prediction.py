@@ -53,6 +53,7 @@ def images_to_predict(
             models=run.path if table.image_size is None else None,
             cache_dir=None,
             require_keypoints=False,
+            images_beside=table.images_beside,
             allow_outside=table.allow_outside,
             images_file=Path(folder) / "images.npy",
             show_progress=show_progress,

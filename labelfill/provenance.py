@@ -49,7 +49,7 @@ def beside(table: Path, ending: str) -> Path:
 
 def _divided(name: str) -> tuple[str, str]:
     """A table's name without its suffix, and the suffix."""
-    for suffix in (".csv.gz", ".csv", ".zip"):
+    for suffix in (".csv.gz", ".csv", ".zip", ".json", ".parquet"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)], name[-len(suffix) :]
     return name, ""

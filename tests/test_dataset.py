@@ -71,7 +71,7 @@ def test_a_cached_table_serves_its_own_size(tmp_path: Path) -> None:
     """A size that was assumed and is stated later is no reason to parse again; another size is."""
     path, cache_dir = write_table(tmp_path / "t.csv"), tmp_path / "cache"
     assumed = read_dataset(path, cache_dir=cache_dir)
-    with mock.patch.object(room, "read_table", side_effect=AssertionError("parsed again")):
+    with mock.patch.object(room, "read_keypoints", side_effect=AssertionError("parsed again")):
         stated = read_dataset(path, cache_dir=cache_dir, image_size=ImageSize(6, 6))
         with pytest.raises(AssertionError, match="parsed again"):
             read_dataset(path, cache_dir=cache_dir, image_size=ImageSize(4, 9))
@@ -110,7 +110,7 @@ def test_the_cache_gives_back_what_was_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain.images, SIX_BY_SIX)
     assert plain.table.extra == {"note": ["caf\udce9"] * 6}
     assert_same(read_dataset(path, cache_dir=tmp_path / "cache"), plain)
-    with mock.patch.object(room, "read_table", side_effect=AssertionError("parsed again")):
+    with mock.patch.object(room, "read_keypoints", side_effect=AssertionError("parsed again")):
         again = read_dataset(path, cache_dir=tmp_path / "cache")
     assert_same(again, plain)
     assert isinstance(again.images, np.memmap)
@@ -121,7 +121,7 @@ def test_the_cache_gives_back_what_was_read(tmp_path: Path) -> None:
 def test_the_same_content_under_another_name_is_known(tmp_path: Path) -> None:
     """The cache goes by content; the dataset names the file that was asked for."""
     read_dataset(write_table(tmp_path / "t.csv"), cache_dir=tmp_path / "cache")
-    with mock.patch.object(room, "read_table", side_effect=AssertionError("parsed again")):
+    with mock.patch.object(room, "read_keypoints", side_effect=AssertionError("parsed again")):
         moved = read_dataset(write_table(tmp_path / "moved.csv"), cache_dir=tmp_path / "cache")
     assert moved.table.path == tmp_path / "moved.csv"
 
@@ -205,7 +205,7 @@ def test_image_files_give_the_size_and_are_watched(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.images, IMAGES)
     assert (first.schema.image_size, first.image_size_assumed) == (ImageSize(4, 9), False)
     assert first.table.extra["image_path"][5] == "5.png"
-    with mock.patch.object(room, "read_table", side_effect=AssertionError("parsed again")):
+    with mock.patch.object(room, "read_keypoints", side_effect=AssertionError("parsed again")):
         assert_same(read_dataset(path, cache_dir=tmp_path / "cache"), first)
     io.imsave(tmp_path / "5.png", 255 - IMAGES[5], check_contrast=False)
     os.utime(tmp_path / "5.png", ns=(0, 0))

@@ -100,10 +100,13 @@ def read_run_table(
     if begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
         size = size or ImageSize.parse(begun_with["image_size"])
         framed = run.framed
+    own = begun_with.get("path") == str(path.resolve())
+    recorded = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
     dataset = read_dataset(
         path,
         image_size=size,
         framed=framed,
+        images_beside=table.images_beside or recorded,
         models=run.path if to_fill and table.image_size is None else None,
         cache_dir=run.path / "cache",
         allow_outside=table.allow_outside,

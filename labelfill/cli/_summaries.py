@@ -108,6 +108,9 @@ def filling_text(
     if summary["left_blank_keypoints"]:
         each = (f"{name} ({_counted(n, 'cell')})" for name, n in summary["left_blank_keypoints"].items())
         lines.append(f"left blank, {_why_blank(summary)}: {', '.join(each)}")
+    if summary.get("kept_occluded"):
+        points = _counted(summary["kept_occluded"], "point")
+        lines.append(f"declared hidden, left blank: {points} (--fill-occluded fills them, too)")
     if summary["methods"]:
         each = (f"{_METHODS[name]} {count:,}" for name, count in summary["methods"].items())
         lines.append(f"filled points: {', '.join(each)}")

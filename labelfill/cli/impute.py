@@ -49,9 +49,9 @@ def add_parser(subparsers: Subparsers) -> None:
     add_data_option(parser)
     add_run_options(parser)
     add_device_option(parser)
-    add_settings(parser, TableSettings, "allow_outside", "distrust")
+    add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
-    add_settings(parser, ImputeSettings, "harmonise", "parquet")
+    add_settings(parser, ImputeSettings, "harmonise", "parquet", "fill_occluded")
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 
@@ -69,8 +69,11 @@ def exit_code(summary: Mapping[str, Any]) -> int:
     return EXIT_CELLS_LEFT_BLANK if summary["left_blank"] else EXIT_DONE
 
 
-def output_path(arguments: argparse.Namespace, run: RunDirectory) -> Path:
-    return arguments.out or run.path / "filled.csv"
+def output_path(arguments: argparse.Namespace, run: RunDirectory, table: Path) -> Path:
+    """Where the filled copy of `table` goes: in the same format."""
+    from labelfill.formats import suffix_of
+
+    return arguments.out or run.path / f"filled{suffix_of(table)}"
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
@@ -88,7 +91,7 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
     summary = impute(
         run,
         dataset,
-        output_path(arguments, run),
+        output_path(arguments, run, path),
         filling,
         corrections=None if told is None else read_corrections(told, dataset.table),
         device=run_settings.device,

@@ -45,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="TABLE",
         help=".csv, .csv.gz or a .zip that holds one (default: data/training.csv or data/training.zip)",
     )
-    add_settings(parser, TableSettings, "image_size", "source_column", "allow_outside")
+    add_settings(parser, TableSettings, "image_size", "source_column", "image_folder", "allow_outside")
     add_settings(parser, RunSettings, "seed")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures to this file")
     parser.add_argument(
@@ -75,6 +75,7 @@ def handle(arguments: argparse.Namespace) -> int:
         image_size=table_settings.image_size,
         require_keypoints=False,
         require_images=False,
+        images_beside=table_settings.images_beside,
         allow_outside=table_settings.allow_outside,
         show_progress=show_progress(arguments),
     )

@@ -29,6 +29,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "run",
+    "convert",
     "review",
 )
 

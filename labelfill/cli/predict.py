@@ -54,7 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite an existing output")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
     add_device_option(parser)
-    add_settings(parser, TableSettings, "image_size", "allow_outside")
+    add_settings(parser, TableSettings, "image_size", "image_folder", "allow_outside")
     add_settings(parser, PredictSettings, "source", "source_from", "batch_size", "coverage")
     add_output_options(parser)
     parser.set_defaults(handler=handle)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labelfill.cli import impute, train_final, train_keypoint_models
-from labelfill.cli._inputs import open_run
+from labelfill.cli._inputs import find_table, open_run
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -50,7 +50,9 @@ def add_parser(subparsers: Subparsers) -> None:
     add_data_option(parser)
     add_run_options(parser)
     add_device_option(parser)
-    add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(
+        parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
+    )
     add_settings(parser, TableSettings, "distrust")
     add_settings(parser, KeypointModelSettings, "method", "mirror_pairs")
     add_output_options(parser)
@@ -60,7 +62,8 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=False) as run:
-        filled = impute.output_path(arguments, run)
+        path = find_table(settings(TableSettings).data, run)
+        filled = impute.output_path(arguments, run, path)
         final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)

@@ -52,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_run_options(parser)
     add_device_option(parser)
-    add_settings(parser, TableSettings, "allow_outside", "distrust")
+    add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, FinalModelSettings, "epochs", "batch_size", "learning_rate")
     add_settings(
         parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "single_convention"
@@ -83,6 +83,7 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
         device=run_settings.device,
         seed=run_settings.seed,
         distrust=settings(TableSettings).distrust,
+        images_beside=settings(TableSettings).images_beside,
         allow_outside=settings(TableSettings).allow_outside,
         force=arguments.force,
         progress=show_progress(arguments),

@@ -41,7 +41,9 @@ def add_parser(subparsers: Subparsers) -> None:
     add_data_option(parser)
     add_run_options(parser)
     add_device_option(parser)
-    add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(
+        parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
+    )
     add_settings(parser, TableSettings, "distrust")
     add_settings(parser, KeypointModelSettings, "method", "mirror_pairs", "epochs", "batch_size")
     add_settings(parser, KeypointModelSettings, "learning_rate", "best_by")

@@ -16,9 +16,10 @@ from labelfill.dataset.folder import folder_table
 from labelfill.dataset.frame import check_frame, smallest_square
 from labelfill.dataset.image_files import read_image_files
 from labelfill.errors import DataError, StorageError
+from labelfill.formats import declared_occluded, read_keypoints
 from labelfill.images import FileStore, ImageFiles, Images, MemoryStore, PixelText, image_file
 from labelfill.schema import ImageSize, KeypointSchema, Placements
-from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed, read_table
+from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed
 
 __all__ = ["Dataset", "read_dataset"]
 
@@ -45,6 +46,8 @@ class Dataset:
         (n, K, 2), own px: where a person says that blank coordinates lie; NaN elsewhere. None if nowhere.
     placements
         Where each row's image lies in the frame, if they differ in size; None: the frame is the image.
+    images_beside
+        The file whose folder ``image_path`` is relative to, if that is not the table.
     """
 
     table: KeypointTable
@@ -54,6 +57,12 @@ class Dataset:
     distrusted: NDArray[np.bool_] | None = None
     confirmed: Array | None = None
     placements: Placements | None = None
+    images_beside: Path | None = None
+
+    @property
+    def occluded(self) -> NDArray[np.bool_] | None:
+        """(n, K): points that the table declares hidden, their place unknown; None if it declares none."""
+        return declared_occluded(self.table)
 
     @property
     def labels(self) -> Array:
@@ -208,7 +217,12 @@ def read_dataset(
         _log.info("%s: images of %s assumed; --image-size HxW states another size", path, cached.image_size)
     schema = KeypointSchema(cached.table.keypoints, cached.image_size)
     return Dataset(
-        cached.table, schema, cached.images, cached.image_size_assumed, placements=cached.placements
+        cached.table,
+        schema,
+        cached.images,
+        cached.image_size_assumed,
+        placements=cached.placements,
+        images_beside=images_beside,
     )
 
 
@@ -256,8 +270,9 @@ def _read(
         if path.is_dir():
             table = folder_table(path)
         else:
-            table = read_table(
+            table = read_keypoints(
                 path,
+                beside=None if options.images_beside is None else Path(options.images_beside),
                 image_sink=pixels if options.with_images else None,
                 require_keypoints=options.require_keypoints,
                 require_images=options.require_images,

@@ -32,7 +32,7 @@ IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
 
 _ARRAYS = ("labels", "field_spans", "lines")
 _BOXES, _CORNERS = "boxes", "corners"
-_TEXTS = ("content_sha256", "content_length", "delimiter", "image_column", "extra")
+_TEXTS = ("content_sha256", "content_length", "delimiter", "image_column", "extra", "format")
 _BLOCK_BYTES = 1 << 20
 
 

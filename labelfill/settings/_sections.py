@@ -39,7 +39,11 @@ class TableSettings(Settings):
 
     section: ClassVar[str] = "table"
 
-    data: Path | None = setting(None, "the table: .csv, .csv.gz or a .zip that holds one", metavar="TABLE")
+    data: Path | None = setting(
+        None,
+        "the table: .csv, .csv.gz or a .zip that holds one, or a file of another format (docs/formats.md)",
+        metavar="TABLE",
+    )
     image_size: ImageSize | None = setting(
         None,
         "height and width of the images in px (default: a square, by the number of pixels); for image files "
@@ -56,7 +60,16 @@ class TableSettings(Settings):
         "column of rows that stay on one side of the split, such as frames of one subject",
         metavar="NAME",
     )
+    image_folder: Path | None = setting(
+        None, "folder that names of image files start from (default: the table's own)", metavar="FOLDER"
+    )
     allow_outside: bool = setting(False, "let image_path leave the table's folder")
+
+    @property
+    def images_beside(self) -> Path | None:
+        """What a table in the image folder would be called, if there is one."""
+        return None if self.image_folder is None else self.image_folder / "table"
+
     distrust: Path | None = setting(
         None,
         "labels that are neither anchor nor target: a file of lines row,keypoint, as inspect writes",
@@ -117,6 +130,7 @@ class ImputeSettings(Settings):
         False, "also write a table in which every disputed keypoint stands in one convention"
     )
     parquet: bool = setting(False, "also write the provenance as Parquet (needs pyarrow)")
+    fill_occluded: bool = setting(False, "fill points that the table declares hidden, too")
 
 
 @dataclass(frozen=True)

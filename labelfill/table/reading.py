@@ -64,6 +64,8 @@ class KeypointTable:
     boxes
         (n, 4), px: left, top, right and bottom edge of what a row's keypoints are looked for in, NaN for all
         of its image; None if no row has a box.
+    format
+        What `path` holds: ``table``, or a format of `labelfill.formats`, which then has no field spans.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class KeypointTable:
     extra: dict[str, list[str]]
     image_column: str | None
     boxes: NDArray[np.float64] | None = None
+    format: str = "table"
 
     @property
     def rows(self) -> int:

@@ -1,0 +1,66 @@
+"""``labelfill convert``: keypoints from one format into another."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_output_options,
+    add_settings,
+    print_result,
+    show_progress,
+)
+from labelfill.errors import EXIT_DONE
+from labelfill.settings import TableSettings
+
+_FORMATS = ("table", "coco")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "convert",
+        "write keypoints in another tool's format",
+        description="Read keypoints in any format that labelfill knows, and write them in another one.\n"
+        "The format of IN is found from its content. docs/formats.md says what each format keeps.",
+        example="labelfill convert person_keypoints.json table.csv",
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="the file to read")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write")
+    parser.add_argument(
+        "--to", choices=_FORMATS, metavar="|".join(_FORMATS), help="its format (default: by the name of OUT)"
+    )
+    add_settings(parser, TableSettings, "image_size", "image_folder", "allow_outside")
+    parser.add_argument("--force", action="store_true", help="overwrite what exists")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    table = Resolver(arguments)(TableSettings)
+
+    from labelfill.formats import FORMATS
+    from labelfill.formats.conversion import convert
+
+    done = convert(
+        arguments.source,
+        arguments.out,
+        arguments.to,
+        images_beside=table.images_beside,
+        image_size=table.image_size,
+        allow_outside=table.allow_outside,
+        force=arguments.force,
+        show_progress=show_progress(arguments),
+    )
+    text = f"{done.rows:,} rows of {done.keypoints} keypoints, {done.observed:,} coordinates\n"
+    if done.images_written:
+        text += f"wrote {done.images_written:,} images beside it\n"
+    print_result(
+        asdict(done), as_json=arguments.json, text=f"{text}wrote {done.out} ({FORMATS[done.format]})"
+    )
+    return EXIT_DONE

@@ -1,0 +1,73 @@
+"""A table made into another format and back is the same table, for every format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from labelfill.errors import DataError, UsageError
+from labelfill.formats import read_keypoints
+from labelfill.formats.conversion import convert
+from labelfill.formats.visibility import visibilities
+from tests.drawn_points import points, write_images, write_points
+from tests.drawn_tables import fuzzing
+
+FORMATS = {"coco": "p.json"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("points"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@fuzzing
+@given(drawn=points())
+def test_there_and_back(images: Path, name: str, drawn: tuple[list[str], np.ndarray, np.ndarray]) -> None:
+    """Every observed value, visibility, image name and further column survives; nothing else appears."""
+    names, labels, seen = drawn
+    table = write_points(images / "t.csv", names, labels, seen)
+    convert(table, images / FORMATS[name], name, force=True)
+    there = read_keypoints(images / FORMATS[name])
+    convert(images / FORMATS[name], images / "back.csv", force=True)
+    back = read_keypoints(images / "back.csv")
+    for one in (there, back):
+        assert one.keypoints == tuple(names)
+        np.testing.assert_array_equal(one.labels, labels)
+        np.testing.assert_array_equal(visibilities(one), seen)
+        assert one.extra["image_path"] == [f"{row}.png" for row in range(len(labels))]
+        assert one.extra["subject"] == [f"s{row // 2}" for row in range(len(labels))]
+
+
+def test_image_names_lead_from_where_the_file_lies(images: Path, tmp_path: Path) -> None:
+    """A file written above the images names them from there; one that is read from there finds them."""
+    labels = np.full((2, 1, 2), 3.0)
+    table = write_points(images / "t.csv", ["nose"], labels, None)
+    above = images.parent / f"{images.name}.json"
+    convert(table, above, force=True)
+    assert read_keypoints(above).extra["image_path"] == [f"{images.name}/{row}.png" for row in range(2)]
+
+
+def test_what_exists_is_kept(images: Path) -> None:
+    """Neither the input nor an existing file is overwritten without being asked to."""
+    table = write_points(images / "kept.csv", ["nose"], np.full((1, 1, 2), 3.0), None)
+    with pytest.raises(UsageError, match="is the file that is read"):
+        convert(table, table)
+    (images / "there.json").write_text("mine")
+    with pytest.raises(UsageError, match="exists already"):
+        convert(table, images / "there.json")
+    assert (images / "there.json").read_text() == "mine"
+    with pytest.raises(UsageError, match="its name tells no format"):
+        convert(table, images / "t.xml")
+
+
+def test_half_a_point_is_no_point_elsewhere(images: Path) -> None:
+    """What a format cannot say is refused by name, not dropped."""
+    table = write_points(images / "half.csv", ["nose"], np.array([[[3.0, np.nan]]]), None)
+    with pytest.raises(
+        DataError, match=r"first of 'nose' in row 0 \(line 2\); COCO keypoints cannot say that"
+    ):
+        convert(table, images / "half.json")
