@@ -2,9 +2,10 @@
 
 Each member answers for each keypoint on its own, and all of them err together: a head that is turned
 further than the anchors show moves brows, nose and mouth at once. How far every answer departs from
-where the shape prior expected the keypoint is therefore evidence for all others. A ridge regression,
-fitted on cross-fitted residuals, turns these departures into corrections (stacked generalisation,
-Wolpert 1992; here across outputs as in Breiman & Friedman 1997, curds and whey).
+where the shape prior expected the keypoint is therefore evidence for all others. A kernel ridge regression
+(a linear and a radial kernel; Saunders et al. 1998), fitted on cross-fitted residuals, turns these departures
+into corrections (stacked generalisation, Wolpert 1992; here across outputs as in Breiman & Friedman 1997,
+curds and whey).
 
 Everything happens in the upright frame of the expected shape and in px of a mean shape, so that the
 regression need not learn how images are turned and scaled, and mirrored rows can teach it too.
@@ -22,8 +23,13 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# Ridge penalties to choose from, per row and unit of mean squared departure.
+# Penalties of the linear kernel to choose from, per row and unit of mean squared departure.
 _PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+# Shares of the radial kernel to choose from, in units of the residuals' variance; its squared length, in
+# units of the mean squared distance between rows.
+_RADIAL_SHARES = (0.0, 0.5, 1.0)
+_RADIAL_LENGTH = 2.5
+_ROWS_AT_ONCE = 1024
 # A correction that lowers the squared error of rows it was not fitted on by less than this share is not used.
 _LEAST_GAIN = 0.01
 # Where the shape is expected counts this much beside a departure of the same size.
@@ -55,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True)
 class JointCorrection:
-    """A linear map from departures to corrections.
+    """A map from departures to corrections, linear but for a radial part.
 
     Attributes
     ----------
@@ -67,6 +73,11 @@ class JointCorrection:
         (f,): mean of each input, and how far inputs were from it at most.
     weights, bias
         (f, 2m), (2m,): to the correction in the upright frame, px of a mean shape.
+    support, dual
+        (s, f), (s, 2m): inputs of the rows that the radial part was fitted on, and their weights; none
+        (s = 0) if it does not pay.
+    length
+        (): squared length of the radial kernel.
     """
 
     keypoints: Integers
@@ -75,13 +86,26 @@ class JointCorrection:
     reach: Array
     weights: Array
     bias: Array
+    support: Array
+    dual: Array
+    length: Array
+
+    def answer(self, inputs: Array) -> Array:
+        """(n, m, 2): corrections for inputs (n, f), upright, px of a mean shape."""
+        # A row unlike all that the map was fitted on is not extrapolated to.
+        departure = np.clip(inputs - self.centre, -self.reach, self.reach)
+        correction = departure @ self.weights + self.bias
+        if len(self.support):
+            for begin in range(0, len(inputs), _ROWS_AT_ONCE):  # a table is long, and so is the support
+                part = slice(begin, begin + _ROWS_AT_ONCE)
+                likeness = np.exp(-_squared_distances(departure[part], self.support) / self.length)
+                correction[part] += likeness @ self.dual
+        return correction.reshape(len(inputs), -1, 2)
 
     def apply(self, found: Found, blended: Array) -> Array:
         """(n, K, 2), px: blended answers corrected; NaN stays NaN."""
         inputs = _inputs(found, self.keypoints, self.pose)
-        # A row unlike all that the map was fitted on is not extrapolated to.
-        departure = np.clip(inputs.reshape(len(inputs), -1) - self.centre, -self.reach, self.reach)
-        correction = (departure @ self.weights + self.bias).reshape(len(blended), -1, 2)
+        correction = self.answer(inputs.reshape(len(inputs), -1))
         corrected = blended.copy()
         corrected[:, self.keypoints] += _turned(correction, found.angle) * found.scale[:, None, None]
         return corrected
@@ -121,15 +145,17 @@ def fit_joint_correction(
     if len(keypoints) < 2 or used.sum() < _LEAST_ROWS or len(np.unique(folds[used])) < 2:
         return None, blended
     sample = _sample(found, -missing, used, folds, keypoints, partners)
-    penalty, gain = _best_penalty(sample)
-    if gain < _LEAST_GAIN:
+    before = float(np.nansum(sample.wanted**2))
+    penalty = min(_PENALTIES, key=lambda one: _error_left(sample, one, 0.0))
+    radial = min(_RADIAL_SHARES, key=lambda one: _error_left(sample, penalty, one))
+    if _error_left(sample, penalty, radial) > (1 - _LEAST_GAIN) * before:
         return None, blended
     corrected = blended.copy()
     for fold in np.unique(folds[used]).tolist():
         rows = folds == fold
         part = Found(found.expected[rows], found.members[:, rows], found.scale[rows], found.angle[rows])
-        corrected[rows] = _fitted(sample, sample.fold != fold, penalty).apply(part, blended[rows])
-    return _fitted(sample, np.ones(len(sample.fold), bool), penalty), corrected
+        corrected[rows] = _fitted(sample, sample.fold != fold, penalty, radial).apply(part, blended[rows])
+    return _fitted(sample, np.ones(len(sample.fold), bool), penalty, radial), corrected
 
 
 @dataclass(frozen=True)
@@ -209,40 +235,53 @@ def _drawn_in(wanted: Array) -> Array:
     return np.asarray(wanted * share[..., None], np.float64)
 
 
-def _best_penalty(sample: _Sample) -> tuple[float, float]:
-    """The penalty with the smallest squared error on folds left out, and the share by which it lowers it."""
-    before = float(np.nansum(sample.wanted**2))
-    after = []
-    for penalty in _PENALTIES:
-        after.append(0.0)
-        for fold in np.unique(sample.fold).tolist():
-            out = sample.fold == fold
-            fitted = _fitted(sample, ~out, penalty)
-            answer = (sample.inputs[out] - fitted.centre) @ fitted.weights + fitted.bias
-            after[-1] += float(np.nansum((sample.wanted[out] - answer.reshape(-1, *fitted.pose.shape)) ** 2))
-    best = int(np.argmin(after))
-    return _PENALTIES[best], 1.0 - after[best] / max(before, 1e-12)
+def _error_left(sample: _Sample, penalty: float, radial: float) -> float:
+    """Sum of squared errors that remain on folds left out."""
+    left = 0.0
+    for fold in np.unique(sample.fold).tolist():
+        out = sample.fold == fold
+        answer = _fitted(sample, ~out, penalty, radial).answer(sample.inputs[out])
+        left += float(np.nansum((sample.wanted[out] - answer) ** 2))
+    return left
 
 
-def _fitted(sample: _Sample, rows: Mask, penalty: float) -> JointCorrection:
-    """Ridge regression; each keypoint on the rows that label it."""
+def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> JointCorrection:
+    """Kernel ridge regression; each keypoint on the rows that label it."""
     inputs, wanted = sample.inputs[rows], sample.wanted[rows]
     centre = inputs.mean(axis=0)
     departure = inputs - centre
     size, count = departure.shape[1], wanted.shape[1]
-    unit = float(np.mean(departure**2))
+    unit = max(float(np.mean(departure**2)), 1e-9)
     weights, bias = np.zeros((size, count, 2)), np.zeros((count, 2))
-    for number in range(count):
-        there = np.isfinite(wanted[:, number]).all(axis=1)
+    dual = np.zeros((len(departure) if radial else 0, count, 2))
+    length = np.array(_RADIAL_LENGTH * 2 * unit * size)
+    labelled: Mask = np.all(np.isfinite(wanted), axis=2)
+    # Keypoints that the same rows label share a system.
+    for pattern in np.unique(labelled.T, axis=0):
+        there, same = pattern, np.flatnonzero((labelled == pattern[:, None]).all(axis=0))
         if not there.any():
             continue
-        own, target = departure[there], wanted[there, number]
-        # Centred on the rows that label it, but for the bias, which few rows tell little of.
-        mean, shift = target.mean(axis=0), own.mean(axis=0)
-        system = (own - shift).T @ (own - shift) + max(penalty * unit * len(own), 1e-6) * np.eye(size)
-        weights[:, number] = np.linalg.solve(system, (own - shift).T @ (target - mean))
-        bias[number] = mean - shift @ weights[:, number]
-    reach = np.abs(departure).max(axis=0)
+        own, target = departure[there], wanted[there][:, same].reshape(int(there.sum()), -1)
+        mean, ridge = target.mean(axis=0), penalty * unit * len(own)
+        if radial:
+            kernel = own @ own.T / ridge + radial * np.exp(-_squared_distances(own, own) / length)
+            alpha = np.linalg.solve(kernel + np.eye(len(own)), target - mean)
+            slope, shift = own.T @ alpha / ridge, np.zeros(size)
+            dual[np.ix_(there, same)] = radial * alpha.reshape(len(own), -1, 2)
+        else:
+            shift = own.mean(axis=0)
+            system = (own - shift).T @ (own - shift) + ridge * np.eye(size)
+            slope = np.linalg.solve(system, (own - shift).T @ (target - mean))
+        weights[:, same] = slope.reshape(size, -1, 2)
+        bias[same] = (mean - shift @ slope).reshape(-1, 2)
     return JointCorrection(
-        sample.keypoints, sample.pose, centre, reach, weights.reshape(size, 2 * count), bias.reshape(-1)
-    )
+        sample.keypoints, sample.pose, centre, np.abs(departure).max(axis=0),
+        weights.reshape(size, -1), bias.reshape(-1),
+        departure if radial else departure[:0], dual.reshape(len(dual), 2 * count), length,
+    )  # fmt: skip
+
+
+def _squared_distances(rows: Array, others: Array) -> Array:
+    """(n, s) between rows (n, f) and (s, f)."""
+    both: Array = np.einsum("nf,nf->n", rows, rows)[:, None] + np.einsum("sf,sf->s", others, others)
+    return np.maximum(both - 2 * rows @ others.T, 0.0)

@@ -140,3 +140,22 @@ def test_few_rows_are_not_fitted(rows: int) -> None:
     correction, corrected = fit_joint_correction(found, blended, truth, np.arange(rows) % 3, KEYPOINTS, None)
     assert correction is None
     np.testing.assert_array_equal(corrected, blended)
+
+
+def test_what_is_not_linear_is_learnt_too() -> None:
+    """An error that goes with the size of a departure, whatever its sign, is corrected by the radial part."""
+    rng = np.random.default_rng(8)
+
+    def bent(rows: int) -> tuple[Found, Array, Array]:
+        found, blended, truth = drawn(rows, shared=0.0, seed=int(rng.integers(1000)))
+        turn = rng.standard_normal(rows)
+        found.members[0, :, 3, 0] += turn
+        truth[:, 0, 1] += 2.0 * (turn**2 - 1)
+        return found, blended, truth
+
+    found, blended, truth = bent(400)
+    correction, _ = fit_joint_correction(found, blended, truth, np.arange(400) % 3, KEYPOINTS, None)
+    assert correction is not None
+    assert len(correction.support) == 400
+    fresh, fresh_blended, fresh_truth = bent(300)
+    assert rmse(correction.apply(fresh, fresh_blended), fresh_truth) < 0.75 * rmse(fresh_blended, fresh_truth)
