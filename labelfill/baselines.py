@@ -9,17 +9,19 @@ import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelfill.errors import UsageError
 from labelfill.schema import Array
 
 SimpleMethod = Literal["mean", "forward-fill", "knn", "iterative"]
 SIMPLE_METHODS: tuple[SimpleMethod, ...] = get_args(SimpleMethod)
+Mask = NDArray[np.bool_]
 
 _NEIGHBOURS = 10
 
 
-def fill_simply(labels: Array, method: SimpleMethod) -> Array:
+def fill_simply(labels: Array, method: SimpleMethod, learn_from: Mask | None = None) -> Array:
     """Fill blank coordinates from the table's coordinates alone.
 
     Parameters
@@ -31,6 +33,8 @@ def fill_simply(labels: Array, method: SimpleMethod) -> Array:
         first rows); ``knn``, the mean of the ten rows nearest in what both observe, by nearness;
         ``iterative``, each column regressed on all others in turn (the last two are scikit-learn's
         KNNImputer and IterativeImputer).
+    learn_from
+        (n,): rows that others may be filled from; None for all.
 
     Returns
     -------
@@ -47,32 +51,37 @@ def fill_simply(labels: Array, method: SimpleMethod) -> Array:
         raise UsageError(f"no simple way of filling is called {method!r}; there are {known_methods}")
     columns = labels.reshape(len(labels), -1)
     blank = np.isnan(columns)
-    known = np.flatnonzero(~blank.all(axis=0))
+    givers = np.ones(len(columns), bool) if learn_from is None else learn_from
+    known = np.flatnonzero(~blank[givers].all(axis=0))
     filled = columns.copy()
     if len(known) and blank.any():
-        filled[:, known] = _fill(columns[:, known], method)
+        filled[:, known] = _fill(columns[:, known], method, givers)
     filled[~blank] = columns[~blank]  # whatever a method does, observed coordinates are kept
     return filled.reshape(labels.shape)
 
 
-def _fill(columns: Array, method: SimpleMethod) -> Array:
-    """Columns (n, C), each with at least one number, without NaN."""
+def _fill(columns: Array, method: SimpleMethod, givers: Mask) -> Array:
+    """Columns (n, C), each with a number in a row that gives, without NaN."""
     if method == "mean":
-        return np.where(np.isnan(columns), np.nanmean(columns, axis=0), columns)
+        return np.where(np.isnan(columns), np.nanmean(columns[givers], axis=0), columns)
     if method == "forward-fill":
-        return _forward_fill(columns)
+        return _forward_fill(columns, givers)
+    imputer = _imputer(method)
     with warnings.catch_warnings():
         # It warns if it has not settled after its rounds, which is no fault of a comparison.
         warnings.simplefilter("ignore")
-        filled: Array = _imputer(method).fit_transform(columns)
+        if givers.all():
+            filled: Array = imputer.fit_transform(columns)
+        else:
+            filled = imputer.fit(columns[givers]).transform(columns)
     return filled
 
 
-def _forward_fill(columns: Array) -> Array:
-    observed = ~np.isnan(columns)
+def _forward_fill(columns: Array, givers: Mask) -> Array:
+    gives = ~np.isnan(columns) & givers[:, None]
     rows = np.arange(len(columns))[:, None]
-    last = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
-    source = np.where(last >= 0, last, observed.argmax(axis=0))
+    last = np.maximum.accumulate(np.where(gives, rows, -1), axis=0)
+    source = np.where(last >= 0, last, gives.argmax(axis=0))
     return np.take_along_axis(columns, source, axis=0)
 
 

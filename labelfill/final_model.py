@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.torch import load
+from torch import Tensor, nn
 
 from labelfill.calibration import Calibration
 from labelfill.errors import ModelError
+from labelfill.final_networks import build_final_network
 from labelfill.final_targets import Heads
-from labelfill.networks import FinalNetwork
+from labelfill.images import equalize
 from labelfill.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.settings import FinalModelSettings
 from labelfill.training import answers
 
 Array = NDArray[np.float64]
@@ -28,6 +31,8 @@ STAGE = "train-final"
 FORMAT = 1
 WEIGHTS, ABOUT = "final/model.safetensors", "final/model.json"
 RADII = "final/radii.safetensors"
+# The best weights by the figure that did not choose, kept for the presets of the original work.
+OTHER_WEIGHTS = "final/model-by-{by}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,20 @@ class FinalModel:
         Mirror partners of all heads; None if mirrored images are not used.
     sources
         Names of the label sources, in the order of group numbers.
+    settings
+        By which it was trained, complete.
     calibration
         How large errors are, per head; None if no held-out row told.
     """
 
-    network: FinalNetwork
+    network: nn.Module
     schema: KeypointSchema
     heads: Heads
     size: tuple[int, int]
     spread: float
     partners: tuple[int, ...] | None
     sources: tuple[str, ...]
+    settings: FinalModelSettings
     calibration: Calibration | None = None
 
     def radius(self, sigma: Array, coverage: float) -> Array:
@@ -65,11 +73,23 @@ class FinalModel:
         radius: Array = calibrated * self.calibration.radius_factor(coverage)
         return radius
 
+    def pyramid(self, images: NDArray[np.uint8], device: torch.device) -> Pyramid:
+        """Images (n, H, W) ready to be sampled, their contrast as the network knows it."""
+        assert self.settings.equalize is not None
+        return Pyramid(equalize(images, self.settings.equalize), device)
+
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """Grey values in 0..1 as the network takes them; the original work took them as they are."""
+        return inputs if self.settings.original else standardise(inputs)
+
     def answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
-        """Positions (n, heads, 2) and stated sigma (n, heads), px; averaged with the mirrored image."""
-        pyramid = Pyramid(images, device)
+        """Positions (n, heads, 2) and stated sigma (n, heads), px.
+
+        The default network's answer is averaged with that for the mirrored image.
+        """
+        pyramid = self.pyramid(images, device)
         straight = self._one_way(pyramid, np.zeros(len(images), bool))
-        if self.partners is None:
+        if self.partners is None or self.settings.original:
             return straight
         xy, sigma = self._one_way(pyramid, np.ones(len(images), bool))
         xy, order = self.schema.mirror(xy, self.partners), np.asarray(self.partners)
@@ -80,7 +100,7 @@ class FinalModel:
     def _one_way(self, pyramid: Pyramid, mirrored: Mask) -> tuple[Array, Array]:
         rows = np.arange(len(mirrored))
         frames = whole_images(self.schema.image_size, len(rows))
-        inputs = standardise(pyramid.cut(rows, mirrored, frames, self.size, self.schema.image_size.unit))
+        inputs = self.scaled(pyramid.cut(rows, mirrored, frames, self.size, self.schema.image_size.unit))
         out = answers(self.network, inputs, inputs.new_zeros(len(rows), 0)).double().cpu().numpy()
         xy = frames.centre[:, None] + out[..., :2] * self.spread
         return xy, np.exp(np.clip(out[..., 2], -4, 4)) * self.spread
@@ -109,7 +129,9 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
         tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
     )
     heads = Heads(schema.count, tuple((int(k), int(g)) for k, g in about["further"]))
-    network = FinalNetwork(heads.count, *about["size"])
+    settings = _settings(about["settings"])
+    size = (int(about["size"][0]), int(about["size"][1]))
+    network = build_final_network(heads.outputs(settings.rows == "separate"), size, settings)
     try:
         network.load_state_dict(load(run.read_artefact(STAGE, WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:
@@ -119,6 +141,13 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     if RADII in run.stages[STAGE]["outputs"]:
         calibration = Calibration(**load_arrays(run.read_artefact(STAGE, RADII)))
     return FinalModel(
-        network.to(device).eval(), schema, heads, tuple(about["size"]), about["spread"], partners,
-        tuple(about["sources"]), calibration,
+        network.to(device).eval(), schema, heads, size, about["spread"], partners,
+        tuple(about["sources"]), settings, calibration,
     )  # fmt: skip
+
+
+def _settings(told: dict[str, object]) -> FinalModelSettings:
+    """Settings as ``model.json`` holds them; what it does not hold is as it was before there was a choice."""
+    known = {field.name for field in fields(FinalModelSettings)}
+    given = {name: value for name, value in told.items() if name in known}
+    return FinalModelSettings(**given).complete()  # type: ignore[arg-type]  # checked when made

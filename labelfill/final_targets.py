@@ -165,6 +165,13 @@ class Heads:
     def count(self) -> int:
         return self.keypoints + len(self.further)
 
+    def outputs(self, separate: bool) -> tuple[int, ...]:
+        """How many heads each network has: one network, or with `separate` one for each group's heads."""
+        if not separate:
+            return (self.count,)
+        groups = sorted({group for _, group in self.further})
+        return (self.keypoints, *(sum(own == group for _, own in self.further) for group in groups))
+
     def partners(self, partners: tuple[int, ...]) -> tuple[int, ...]:
         """Mirror partners of all heads."""
         index = {head: self.keypoints + number for number, head in enumerate(self.further)}
@@ -217,7 +224,7 @@ def make_targets(
         another; None takes every value as it stands.
     """
     schema: KeypointSchema = filled.dataset.schema
-    s0 = (HALF_WEIGHT * max(schema.image_size.height, schema.image_size.width)) ** 2
+    s0 = _half_variance(schema)
     values = filled.dataset.labels
     count, k_count = len(values), heads.keypoints
     xy = np.full((count, heads.count, 2), np.nan)
@@ -243,6 +250,32 @@ def make_targets(
         home = (groups == offset.reference) & np.isfinite(values[:, k]).all(axis=1)
         xy[home, head] = offset.in_group(values[home], values[home, k])
         variance[home, head] = offset.guess_variance.mean() + filled.sigma[home, k] ** 2
+    return _weighed(xy, variance, person, s0)
+
+
+def targets_by_source(filled: Filled, heads: Heads, groups: NDArray[np.int64], main: int) -> Targets:
+    """Targets of heads that each learn from the rows of one source alone: the keypoints' from group `main`.
+
+    Where a row's source has a head of its own for a keypoint, that head learns it, else none does.
+    """
+    values = filled.dataset.labels
+    s0 = _half_variance(filled.dataset.schema)
+    xy = np.full((len(values), heads.count, 2), np.nan)
+    variance = np.full((len(values), heads.count), np.inf)
+    person = np.zeros((len(values), heads.count), bool)
+    by_head = [(k, main) for k in range(heads.keypoints)] + list(heads.further)
+    for head, (k, group) in enumerate(by_head):
+        own = groups == group
+        xy[own, head], variance[own, head] = values[own, k], filled.sigma[own, k] ** 2
+        person[own, head] = filled.observed[own, k].all(axis=1)
+    return _weighed(xy, variance, person, s0)
+
+
+def _half_variance(schema: KeypointSchema) -> float:
+    return (HALF_WEIGHT * max(schema.image_size.height, schema.image_size.width)) ** 2
+
+
+def _weighed(xy: Array, variance: Array, person: Mask, s0: float) -> Targets:
     known = np.isfinite(xy).all(axis=2) & np.isfinite(variance)
     weight = np.where(known, s0 / (s0 + np.where(known, variance, 0.0)), 0.0)
     return Targets(np.nan_to_num(xy), weight, person & known)

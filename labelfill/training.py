@@ -53,23 +53,52 @@ class Examples:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to learn."""
+    """How long and how fast to learn.
+
+    Attributes
+    ----------
+    best_by
+        Validation figure that chooses the epoch: ``rmse`` or ``mae``.
+    also_by
+        A further figure by which to keep the best weights.
+    averaged
+        Decay of averaged weights; 0 for none.
+    shuffle
+        Whether every epoch has an order of its own.
+    constant
+        Whether the learning rate stays as it is; else it rises and falls once.
+    l1, l2
+        Penalties on the sizes and squares of weights, those of biases and normalisations left out.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float = 1e-2
     best_by: str = "rmse"
+    also_by: str | None = None
     averaged: float = 0.0
+    shuffle: bool = True
+    constant: bool = False
+    l1: float = 0.0
+    l2: float = 0.0
 
 
 @dataclass
 class Fitted:
-    """A trained network's best weights and how it came to them."""
+    """A trained network's best weights and how it came to them.
+
+    Attributes
+    ----------
+    other, other_epoch
+        The best by `Plan.also_by`; empty and -1 without.
+    """
 
     state: dict[str, Tensor]
     best_epoch: int
     history: list[dict[str, float]] = field(default_factory=list)
+    other: dict[str, Tensor] = field(default_factory=dict)
+    other_epoch: int = -1
 
 
 def random_key(seed: int, *place: int | str) -> int:
@@ -136,18 +165,18 @@ def fit(
         start, average = _resume(checkpoint, network, optimizer, fitted)
     for epoch in range(start, plan.epochs):
         examples = draw(epoch)
-        order = np.random.default_rng(random_key(int(seed), *place, epoch, "order")).permutation(
-            len(examples.inputs)
-        )
+        order = np.arange(len(examples.inputs))
+        if plan.shuffle:
+            order = np.random.default_rng(random_key(int(seed), *place, epoch, "order")).permutation(order)
         torch.manual_seed(random_key(int(seed), *place, epoch, "dropout"))  # dropout knows no other source
         loss = _train_epoch(network, optimizer, examples, order, plan, epoch, average)
         shown = _with_average(network, average)
         figures = {"epoch": float(epoch), "loss": loss, **_errors(network, shown, validation)}
         fitted.history.append(figures)
-        best = fitted.history[fitted.best_epoch] if fitted.best_epoch >= 0 else None
-        if validation is None or best is None or figures[plan.best_by] < best[plan.best_by]:
-            fitted.best_epoch = epoch
-            fitted.state = {name: tensor.detach().clone() for name, tensor in shown.items()}
+        if _is_better(figures, fitted.history, fitted.best_epoch, plan.best_by):
+            fitted.best_epoch, fitted.state = epoch, _copied(shown)
+        if plan.also_by and _is_better(figures, fitted.history, fitted.other_epoch, plan.also_by):
+            fitted.other_epoch, fitted.other = epoch, _copied(shown)
         if checkpoint is not None:
             write_bytes(checkpoint, _frozen(network, optimizer, fitted, average, epoch))
         if on_epoch is not None:
@@ -155,6 +184,15 @@ def fit(
     network.load_state_dict(fitted.state)
     network.eval()
     return fitted
+
+
+def _is_better(figures: dict[str, float], history: list[dict[str, float]], best: int, by: str) -> bool:
+    """Whether an epoch beats the best one so far; without validation the last is the best."""
+    return by not in figures or best < 0 or figures[by] < history[best][by]
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 def _train_epoch(
@@ -176,8 +214,9 @@ def _train_epoch(
         rows = shuffled[step * len(order) // steps : (step + 1) * len(order) // steps]
         if len(rows) < 2:
             continue
+        share = 1.0 if plan.constant else _one_cycle((epoch + (step + 0.5) / steps) / plan.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * _one_cycle((epoch + (step + 0.5) / steps) / plan.epochs)
+            group["lr"] = plan.learning_rate * share
         with _half_precision(device):
             answer = network(examples.inputs[rows], examples.evidence[rows])
         loss = keypoint_loss(
@@ -186,6 +225,8 @@ def _train_epoch(
             examples.weight[rows],
             likelihood=epoch < _LIKELIHOOD_SHARE * plan.epochs,
         )
+        if plan.l1 or plan.l2:
+            loss = loss + _penalty(network, plan)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
@@ -209,6 +250,13 @@ def _half_precision(device: torch.device) -> torch.autocast:
 @cache
 def _native_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _penalty(network: nn.Module, plan: Plan) -> Tensor:
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    sizes = torch.stack([weight.abs().sum() for weight in weights]).sum()
+    squares = torch.stack([weight.square().sum() for weight in weights]).sum()
+    return plan.l1 * sizes + plan.l2 * squares
 
 
 def keypoint_loss(answer: Tensor, target: Tensor, weight: Tensor, *, likelihood: bool) -> Tensor:
@@ -305,12 +353,14 @@ def _frozen(
 ) -> bytes:
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in fitted.state.items()}
+    tensors |= {f"other.{name}": tensor for name, tensor in fitted.other.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
     about = {
         "epoch": str(epoch),
         "best_epoch": str(fitted.best_epoch),
+        "other_epoch": str(fitted.other_epoch),
         "history": json.dumps(fitted.history),
     }
     return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, about)
@@ -327,7 +377,9 @@ def _resume(
     except (SafetensorError, ValueError, KeyError):
         return 0, {}  # a checkpoint is a convenience: a damaged one starts the unit over
     device = next(network.parameters()).device
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {
+        part: {} for part in ("network", "best", "other", "average", "optimizer")
+    }
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor.to(device)
@@ -341,5 +393,6 @@ def _resume(
         state.setdefault(int(number), {})[rest] = tensor.cpu() if rest == "step" else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     fitted.state, fitted.best_epoch = parts["best"], int(head["best_epoch"])
+    fitted.other, fitted.other_epoch = parts["other"], int(head.get("other_epoch", -1))
     fitted.history = json.loads(head["history"])
     return int(head["epoch"]) + 1, parts["average"]

@@ -53,10 +53,11 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_device_option(parser)
     add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
-    add_settings(parser, FinalModelSettings, "epochs", "batch_size", "learning_rate")
-    add_settings(
-        parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "single_convention"
-    )
+    add_settings(parser, FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
+    add_settings(parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
+    add_settings(parser, FinalModelSettings, "shuffle", "equalize", "flip", "rotate", "l1", "l2", "rows")
+    add_settings(parser, FinalModelSettings, "activation", "batch_norm", "dropout", "features")
+    add_settings(parser, FinalModelSettings, "single_convention")
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 

@@ -5,6 +5,7 @@ it as a flag by naming it.
 """
 
 from labelfill.settings._fields import FieldType, Settings, field_type, flag_name, setting
+from labelfill.settings._presets import PRESETS, Labels, Preset
 from labelfill.settings._resolution import read_toml, resolve, to_toml
 from labelfill.settings._sections import (
     SECTIONS,
@@ -20,14 +21,17 @@ from labelfill.settings._sections import (
 )
 
 __all__ = [
+    "PRESETS",
     "SECTIONS",
     "BestBy",
     "FieldType",
     "FinalModelSettings",
     "ImputeSettings",
     "KeypointModelSettings",
+    "Labels",
     "Method",
     "PredictSettings",
+    "Preset",
     "ReviewSettings",
     "RunSettings",
     "Settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,17 @@ from typing import ClassVar, Literal
 from labelfill.errors import UsageError
 from labelfill.schema import ImageSize
 from labelfill.settings._fields import Settings, setting
+from labelfill.settings._presets import (
+    PRESETS,
+    Activation,
+    Equalize,
+    Features,
+    Labels,
+    Preset,
+    Rotate,
+    RowsMode,
+    Switch,
+)
 
 Method = Literal["anchored", "image-only", "prior"]
 BestBy = Literal["rmse", "mae"]
@@ -135,32 +147,96 @@ class ImputeSettings(Settings):
 
 @dataclass(frozen=True)
 class FinalModelSettings(Settings):
-    """How the final network is trained."""
+    """How the final network is trained.
+
+    What is None is the preset's; `complete` fills it in.
+    """
 
     section: ClassVar[str] = "final"
 
-    epochs: int = setting(
-        40,
-        "passes over the training rows in the first session (more where rows are few)",
+    preset: Preset = setting(
+        "default", "network and training: labelfill's own, or a stage of the original work"
+    )
+    labels: Labels | None = setting(
+        None,
+        "what is learnt of blank cells: what the filled table says; nothing (observed); nothing, and from "
+        "complete rows alone (complete); or what a simple way of filling says (default: the preset's)",
+    )
+    rows: RowsMode = setting(
+        "together",
+        "rows of different label sources: together; parallel, by outputs of their own in one network; or "
+        "separate, by networks of their own",
+    )
+    epochs: int | None = setting(
+        None,
+        "passes over the training rows in the first session (default: the preset's; more where rows are few)",
         at_least=1,
         metavar="N",
     )
-    batch_size: int = setting(64, "rows per step in the first session", at_least=1, metavar="N")
-    learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
-    second_session_epochs: int = setting(
-        0,
-        "passes of a second session, from the best checkpoint with large batches (0: none)",
+    batch_size: int | None = setting(
+        None, "rows per step in the first session (default: the preset's)", at_least=1, metavar="N"
+    )
+    learning_rate: float | None = setting(
+        None, "largest learning rate (default: the preset's)", above=0, at_most=1, metavar="RATE"
+    )
+    second_session_epochs: int | None = setting(
+        None,
+        "passes of a second session, from the best checkpoint with large batches (0: none; "
+        "default: the preset's)",
         at_least=0,
         metavar="N",
     )
-    second_session_batch: int = setting(256, "rows per step in the second session", at_least=1, metavar="N")
+    second_session_batch: int | None = setting(
+        None, "rows per step in the second session (default: the preset's)", at_least=1, metavar="N"
+    )
     best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
+    shuffle: Switch | None = setting(None, "new order of rows in every epoch (default: the preset's)")
+    equalize: Equalize | None = setting(None, "contrast of every image (default: the preset's)")
+    flip: Switch | None = setting(None, "learn from mirrored rows too (default: the preset's)")
+    rotate: Rotate | None = setting(
+        None, "learn from copies turned by 1 to 16 degrees each way: of which rows (default: the preset's)"
+    )
+    activation: Activation | None = setting(None, "of the original work's networks (default: the preset's)")
+    batch_norm: Switch | None = setting(
+        None, "batch normalisation in the original work's networks (default: the preset's)"
+    )
+    dropout: float | None = setting(
+        None,
+        "dropout before the last layer of the original work's networks (default: the preset's)",
+        at_least=0,
+        below=1,
+        metavar="SHARE",
+    )
+    features: Features | None = setting(
+        None, "engineered features beside the pixels, in the original work's networks (default: none)"
+    )
+    l1: float | None = setting(
+        None, "penalty on the size of weights (default: the preset's)", at_least=0, metavar="WEIGHT"
+    )
+    l2: float | None = setting(
+        None, "penalty on the squares of weights (default: the preset's)", at_least=0, metavar="WEIGHT"
+    )
     single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
 
+    def complete(self) -> FinalModelSettings:
+        """The same with nothing left to the preset."""
+        own = {name: getattr(self, name) for name in PRESETS[self.preset]}
+        given = {name: value for name, value in own.items() if value is not None}
+        return dataclasses.replace(self, **{**PRESETS[self.preset], **given})
+
+    @property
+    def original(self) -> bool:
+        """Whether it is a stage of the original work: its networks, its loss, the table's outputs alone."""
+        return self.preset != "default"
+
     def idle(self) -> Mapping[str, str]:
-        if self.second_session_epochs == 0:
-            return {"second_session_batch": "there is no second session without --second-session-epochs"}
-        return {}
+        idle = {}
+        if not self.complete().second_session_epochs:
+            idle["second_session_batch"] = "there is no second session without --second-session-epochs"
+        if not self.original:
+            layers = ("activation", "batch_norm", "dropout", "features")
+            idle |= dict.fromkeys(layers, "the default network's layers are its own; choose another --preset")
+        return idle
 
 
 @dataclass(frozen=True)
