@@ -1,0 +1,257 @@
+"""Seven kinds of labels for the same final network, by paired seeds, on a test table of other people.
+
+Variants: complete rows only; all rows with a masked loss; blank cells filled forward, by the iterative
+imputer, by image-only regressors, by labelfill; true labels in the blank cells. Observed labels are treated
+alike in all, what differs is what is learnt of blank cells. Simple ways fill from training rows only.
+
+The folder of data holds training.zip, training_truth.csv, test.zip and test_truth.csv. The truth gives every
+row in source 1's convention, so what the sources mean differently stays blank in the true labels of rows of
+other sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from labelfill.comparison import Setting, check_one_split, fill_by_models, train_final_on, train_models
+from labelfill.dataset import read_dataset
+from labelfill.evaluation import coordinates_of
+from labelfill.joining import join_rows
+from labelfill.prediction import predict
+from labelfill.runs import RunDirectory, atomic_write
+from labelfill.settings import FinalModelSettings, KeypointModelSettings, PredictSettings, TableSettings
+from labelfill.table import read_table, write_filled
+
+MIX = {"1": 0.649, "2": 0.351}  # Kaggle's
+VARIANTS = ("complete", "observed", "forward-fill", "iterative", "image-only", "labelfill", "true")
+SAID = {
+    "complete": "complete rows only",
+    "observed": "all rows, masked loss",
+    "forward-fill": "filled forward",
+    "iterative": "filled by the iterative imputer",
+    "image-only": "filled by image-only regressors",
+    "labelfill": "filled by labelfill",
+    "true": "true labels in blank cells",
+}
+DRAWS = 2000
+
+
+def main() -> None:
+    arguments = parse()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    squares: dict[str, dict[int, np.ndarray]] = {}
+    for seed in arguments.seeds:  # whole seeds first: a stopped run has paired figures
+        for variant in arguments.variants:
+            say(f"== seed {seed}, {SAID[variant]}")
+            predicted = train_and_predict(arguments, variant, seed)
+            squares.setdefault(variant, {})[seed] = squared_errors(predicted, arguments)
+        report(squares, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  scripts/final_variants --data faces --out outputs/variants --seeds 0,1,2",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
+    parser.add_argument("--seeds", default="0,1,2", type=lambda text: [int(s) for s in text.split(",")])
+    parser.add_argument(
+        "--variants", default=list(VARIANTS), type=lambda text: text.split(","), help=",".join(VARIANTS)
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="of the final network (default: the preset's)"
+    )
+    parser.add_argument("--preset", default="default", help="of the final network")
+    parser.add_argument("--model-epochs", type=int, metavar="N", help="of the keypoint models")
+    parser.add_argument(
+        "--models-per-seed", action="store_true",
+        help="train keypoint models anew for each seed, with a split of its own (default: once, seed 0)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    for variant in arguments.variants:
+        if variant not in VARIANTS:
+            parser.error(f"there is no variant {variant!r}; there are {', '.join(VARIANTS)}")
+    return arguments
+
+
+def train_and_predict(arguments: argparse.Namespace, variant: str, seed: int) -> Path:
+    """The test table predicted by the network of a variant."""
+    folder: Path = arguments.out
+    basis_seed = seed if arguments.models_per_seed else 0
+    setting = Setting(
+        folder,
+        arguments.data / "training.zip",
+        TableSettings(),
+        seed=basis_seed,
+        device=arguments.device,
+        progress=True,
+    )
+    labelfill = filled_by(setting, "anchored", arguments)
+    filled: Path | None = None
+    original: Path | None = None
+    labels = "filled"
+    if variant == "labelfill":
+        filled = labelfill
+    elif variant == "image-only":
+        filled = filled_by(setting, "image-only", arguments)
+        check_one_split(setting, [name_of("anchored", basis_seed), name_of("image-only", basis_seed)])
+    elif variant == "true":
+        filled, original = true_table(arguments), setting.data
+    else:
+        labels = variant
+    settings = FinalModelSettings(preset=arguments.preset, labels=labels, epochs=arguments.epochs)
+    name = f"final-{variant}-{seed}"
+    train_final_on(
+        dataclasses.replace(setting, seed=seed), name, settings,
+        models=name_of("anchored", basis_seed), filled=filled, original=original,
+    )  # fmt: skip
+    out = folder / name / "predicted.csv"
+    with RunDirectory.open(folder / name) as run:
+        test = read_dataset(
+            arguments.data / "test.zip", require_keypoints=False, cache_dir=folder / "cache",
+            image_size=None, show_progress=True,
+        )  # fmt: skip
+        sources = None if settings.original else f"{arguments.data / 'test_truth.csv'}:source"
+        predict(run, test, out, PredictSettings(source_from=sources), device=arguments.device, force=True)
+    return out
+
+
+def name_of(method: str, seed: int) -> str:
+    return f"models-{method}-{seed}"
+
+
+def filled_by(setting: Setting, method: str, arguments: argparse.Namespace) -> Path:
+    name = name_of(method, setting.seed)
+    chosen = KeypointModelSettings(method=method)
+    if arguments.model_epochs:
+        chosen = dataclasses.replace(chosen, epochs=arguments.model_epochs)
+    train_models(setting, name, chosen)
+    return fill_by_models(setting, name)
+
+
+def true_table(arguments: argparse.Namespace) -> Path:
+    """The training table, its blank cells from the truth but for those that mean something else there."""
+    out: Path = arguments.out / "true.csv"
+    table = read_table(arguments.data / "training.zip", require_images=False)
+    truth = read_table(arguments.data / "training_truth.csv", require_images=False)
+    rows, _ = join_rows(truth, table)
+    values = coordinates_of(truth, table.keypoints)[rows]
+    other = np.array([truth.extra["source"][row].strip() != "1" for row in rows])
+    for keypoint in ("nose_tip", "mouth_center_bottom_lip"):
+        values[other, table.keypoints.index(keypoint)] = np.nan
+    if not out.is_file():
+        with atomic_write(out) as file:
+            write_filled(table, values, file)
+    return out
+
+
+def squared_errors(predicted: Path, arguments: argparse.Namespace) -> np.ndarray:
+    """(n, K, 2) px², each row in its own source's convention; NaN where the truth says nothing."""
+    truth = read_table(arguments.data / "test_truth.csv", require_images=False)
+    table = read_table(predicted, require_images=False)
+    rows, _ = join_rows(table, truth)
+    return (coordinates_of(table, truth.keypoints)[rows] - truth.labels) ** 2
+
+
+def report(squares: Mapping[str, Mapping[int, np.ndarray]], arguments: argparse.Namespace) -> None:
+    """Figures of the seeds that are done, as results.json and results.md; bootstrap intervals over images."""
+    truth = read_table(arguments.data / "test_truth.csv", require_images=False)
+    training = read_table(arguments.data / "training.zip", require_images=False)
+    sources = np.array([value.strip() for value in truth.extra["source"]])
+    labelled = training.observed.all(axis=2).mean(axis=0)
+    rare = np.array([labelled[training.keypoints.index(k)] < 0.5 for k in truth.keypoints])
+    draws = [drawn_rows(sources, np.random.default_rng([0, number])) for number in range(DRAWS)]
+    measures = {
+        "mix": lambda square, rows: mixed(square, rows, sources),
+        "source 1": lambda square, rows: root_mean(square[rows[sources[rows] == "1"]]),
+        "source 2": lambda square, rows: root_mean(square[rows[sources[rows] == "2"]]),
+        "rare points of source 1": lambda square, rows: root_mean(
+            square[rows[sources[rows] == "1"]][:, rare]
+        ),
+    }
+    everyone = np.arange(len(sources))
+    told: dict[str, dict[str, object]] = {}
+    drawn: dict[tuple[str, str], np.ndarray] = {}
+    for variant, by_seed in squares.items():
+        told[variant] = {"seeds": list(by_seed)}
+        for name, measure in measures.items():
+            each = [measure(square, everyone) for square in by_seed.values()]
+            samples = np.array(
+                [np.mean([measure(square, rows) for square in by_seed.values()]) for rows in draws]
+            )
+            drawn[variant, name] = samples
+            told[variant][name] = {
+                "rmse": float(np.mean(each)), "each seed": each, "interval": interval(samples),
+            }  # fmt: skip
+    for variant in squares:
+        for name in measures:
+            if "true" in squares and len(squares["true"]) == len(squares[variant]):
+                difference = drawn[variant, name] - drawn["true", name]
+                told[variant][name]["less true labels"] = interval(difference)  # type: ignore[index]  # a dict
+    about = {
+        "data": str(arguments.data), "epochs": arguments.epochs or "the preset's", "preset": arguments.preset,
+        "models per seed": arguments.models_per_seed, "images": len(sources), "mix": MIX, "draws": DRAWS,
+    }  # fmt: skip
+    with atomic_write(arguments.out / "results.json", "w") as file:
+        json.dump({"about": about, "variants": told}, file, indent=1)
+    text = as_markdown(told, list(measures))
+    with atomic_write(arguments.out / "results.md", "w") as file:
+        file.write(text)
+    print(text)
+
+
+def drawn_rows(sources: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Images drawn with replacement, as many of each source as there are."""
+    parts = [np.flatnonzero(sources == source) for source in MIX]
+    return np.concatenate([rng.choice(part, len(part)) for part in parts])
+
+
+def root_mean(square: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean(square)))
+
+
+def mixed(square: np.ndarray, rows: np.ndarray, sources: np.ndarray) -> float:
+    means = [weight * np.nanmean(square[rows[sources[rows] == source]]) for source, weight in MIX.items()]
+    return float(np.sqrt(sum(means)))
+
+
+def interval(samples: np.ndarray) -> list[float]:
+    return [float(value) for value in np.quantile(samples, [0.025, 0.975])]
+
+
+def as_markdown(told: Mapping[str, Mapping[str, object]], measures: Sequence[str]) -> str:
+    lines = [
+        "| labels | "
+        + " | ".join(f"{name}, RMSE" for name in measures)
+        + " | mix, each seed | mix less true labels |"
+    ]
+    lines.append("|" + "---|" * (len(measures) + 3))
+    for variant, figures in told.items():
+        cells = [SAID[variant]]
+        for name in measures:
+            one = figures[name]
+            cells.append(f"{one['rmse']:.3f} ({one['interval'][0]:.3f} to {one['interval'][1]:.3f})")  # type: ignore[index]
+        mix = figures["mix"]
+        cells.append(", ".join(f"{value:.3f}" for value in mix["each seed"]))  # type: ignore[index]
+        less = mix.get("less true labels")  # type: ignore[attr-defined]
+        cells.append("" if less is None else f"{less[0]:+.3f} to {less[1]:+.3f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
