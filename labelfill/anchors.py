@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.conventions import ConventionOffset
 from labelfill.schema import KeypointSchema
-from labelfill.sources import UNKNOWN, ConventionOffset
+from labelfill.sources import UNKNOWN
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

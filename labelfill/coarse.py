@@ -11,10 +11,10 @@ from labelfill.anchors import Anchors, PatternBank
 from labelfill.cross_fitting import MOST_RESIDUAL_ROWS
 from labelfill.ensemble import Ensemble
 from labelfill.patches import Pyramid
-from labelfill.regressors import image_view
 from labelfill.schema import KeypointSchema
 from labelfill.shape import ShapePrior
 from labelfill.units import Unit
+from labelfill.views import image_view
 from labelfill.work import Work
 
 Array = NDArray[np.float64]

@@ -14,9 +14,10 @@ from labelfill.calibration import Calibration
 from labelfill.joint import Found, JointCorrection
 from labelfill.patches import Pyramid, upright
 from labelfill.progress import bar
-from labelfill.regressors import View, answer
+from labelfill.regressors import answer
 from labelfill.schema import KeypointSchema
 from labelfill.shape import Expected, ShapePrior
+from labelfill.views import View
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors, guessed_anchors, refined_anchors
 from labelfill.coarse import needs_coarse
+from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
 from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
@@ -17,7 +18,7 @@ from labelfill.model_files import Sources
 from labelfill.patches import Pyramid
 from labelfill.preparation import LOW_DATA, declared_sources
 from labelfill.settings import ImputeSettings
-from labelfill.sources import UNKNOWN, ConventionOffset, least_offset
+from labelfill.sources import UNKNOWN, least_offset
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors
+from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
 from labelfill.images import exact_ids
 from labelfill.model_files import Sources
-from labelfill.sources import UNKNOWN, ConventionOffset
+from labelfill.sources import UNKNOWN
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

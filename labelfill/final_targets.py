@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset, read_dataset
 from labelfill.errors import DataError
 from labelfill.fills import HALF_WEIGHT
 from labelfill.formats import read_keypoints
 from labelfill.provenance import PROVENANCE_COLUMNS, provenance_path
 from labelfill.schema import ImageSize, KeypointSchema
-from labelfill.sources import ConventionOffset
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.agreement import Agreement
 from labelfill.anchors import Anchors, PatternBank, labels_as_anchors
 from labelfill.coarse import needs_coarse, with_coarse
+from labelfill.conventions import ConventionOffset
 from labelfill.cross_fitting import calibrate_on_hidden
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble
@@ -25,17 +27,13 @@ from labelfill.preparation import (
     distrust_inputs,
     prepare,
 )
-from labelfill.regressors import face_view, image_view, patch_view
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.shape import ShapePrior, fit_shape_prior
 from labelfill.source_audit import audit_sources
-from labelfill.sources import (
-    Agreement,
-    ConventionOffset,
-)
 from labelfill.training import choose_device
 from labelfill.units import Unit, UnitTrainer
+from labelfill.views import face_view, image_view, patch_view
 from labelfill.work import Work, pattern_bank
 
 Array = NDArray[np.float64]

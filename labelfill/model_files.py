@@ -28,7 +28,9 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load, save
 
+from labelfill.agreement import Agreement
 from labelfill.calibration import Calibration
+from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
 from labelfill.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.ensemble import Ensemble, Regressor
@@ -36,12 +38,12 @@ from labelfill.errors import ModelError
 from labelfill.joint import JointCorrection
 from labelfill.networks import parameter_count
 from labelfill.preparation import Preparation
-from labelfill.regressors import View, make_network
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape import ShapePrior
-from labelfill.sources import Agreement, ConventionOffset, SourceGroups
+from labelfill.sources import SourceGroups
 from labelfill.training import Fitted
+from labelfill.views import View, make_network
 
 FORMAT = 1
 STAGE = "train-keypoint-models"

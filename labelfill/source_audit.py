@@ -14,20 +14,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.agreement import Agreement, find_agreement
 from labelfill.anchors import Anchors, PatternBank, guessed_anchors, labels_as_anchors, refined_anchors
+from labelfill.conventions import ConventionOffset, constant_map, measure_offset
 from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
-from labelfill.regressors import Evidence, patch_view
+from labelfill.regressors import Evidence
 from labelfill.shape import ShapePrior
-from labelfill.sources import (
-    Agreement,
-    ConventionOffset,
-    constant_map,
-    find_agreement,
-    least_offset,
-    measure_offset,
-)
+from labelfill.sources import least_offset
 from labelfill.training import random_key
 from labelfill.units import Unit
+from labelfill.views import patch_view
 from labelfill.work import Work, pattern_bank
 
 Array = NDArray[np.float64]

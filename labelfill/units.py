@@ -18,10 +18,11 @@ from labelfill.anchors import PatternBank
 from labelfill.ensemble import Regressor
 from labelfill.model_files import STAGE, load_regressor, regressor_files
 from labelfill.progress import bar
-from labelfill.regressors import MOST_EXAMPLES, Evidence, View, sought_keypoints, train_folds
+from labelfill.regressors import MOST_EXAMPLES, Evidence, sought_keypoints, train_folds
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.settings import KeypointModelSettings
 from labelfill.training import Fitted, Plan
+from labelfill.views import View
 
 __all__ = ["STAGE", "Unit", "UnitTrainer"]
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelfill.anchors import Anchors, PatternBank, guessed_anchors, labels_as_anchors, refined_anchors
+from labelfill.conventions import ConventionOffset
 from labelfill.schema import ImageSize, KeypointSchema, mirror_partners
-from labelfill.sources import ConventionOffset
 from tests.drawn_shapes import FACE, NOSE, PARTNERS, faces
 
 seeds = st.integers(0, 2**32 - 1)

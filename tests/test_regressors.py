@@ -12,23 +12,11 @@ from torch import Tensor, nn
 
 from labelfill.anchors import Anchors, PatternBank, labels_as_anchors
 from labelfill.patches import Pyramid
-from labelfill.regressors import (
-    Evidence,
-    View,
-    _examples,
-    _sample,
-    answer,
-    face_view,
-    image_view,
-    look,
-    make_network,
-    patch_view,
-    sought_keypoints,
-    train_folds,
-)
+from labelfill.regressors import Evidence, _examples, _sample, answer, sought_keypoints, train_folds
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape import Expected, ShapePrior, fit_shape_prior, with_mirrored
 from labelfill.training import Fitted, Plan
+from labelfill.views import View, face_view, image_view, look, make_network, patch_view
 from tests.drawn_shapes import CHIN, FACE, LEFT_BROW, LEFT_EYE, PARTNERS, RIGHT_BROW, RIGHT_EYE, blobs, faces
 
 CPU = torch.device("cpu")

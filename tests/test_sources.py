@@ -11,18 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelfill.agreement import Agreement, find_agreement
+from labelfill.conventions import ConventionOffset, measure_offset
 from labelfill.errors import DataError
 from labelfill.shape import ShapePrior, fit_shape_prior
-from labelfill.sources import (
-    UNKNOWN,
-    Agreement,
-    ConventionOffset,
-    find_agreement,
-    find_groups,
-    least_offset,
-    measure_offset,
-    reference_groups,
-)
+from labelfill.sources import UNKNOWN, find_groups, least_offset, reference_groups
 from tests.drawn_shapes import CHIN, LEFT_EYE, LIP, NOSE, RIGHT_EYE, Array, faces
 
 KAGGLE = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[2] / "shared/data")) / "kaggle"
