@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors, PatternBank
-from labelfill.calibration import calibrate
+from labelfill.calibration import Calibration, calibrate
 from labelfill.ensemble import Ensemble, Members, answer_in_blocks
 from labelfill.joint import fit_joint_correction
+from labelfill.preparation import LEAST_LABELS
+from labelfill.radii import Radii, fit_radii
 from labelfill.training import random_key
 from labelfill.work import Work, pattern_bank
 
@@ -46,7 +48,8 @@ def calibrate_on_hidden(
             own.members.found, corrected, own.truth, prep.folds[own.rows], together, work.partners
         )
     calibration = calibration.rescaled(corrected - own.truth, stated)
-    ensemble = ensemble.with_calibration(calibration, joint)
+    radii = _radii(work, anchors, own, corrected, calibration)
+    ensemble = replace(ensemble, calibration=calibration, joint=joint, radii=radii)
     figures: dict[int, dict[str, float]] = {}
     _note(figures, "cross-fitted", own, corrected, kept)
     for name, rows in (("validation", prep.validation), ("evaluation", prep.evaluation)):
@@ -70,6 +73,18 @@ class _Hidden:
     rows: Integers
     members: Members
     truth: Array
+
+
+def _radii(work: Work, anchors: Anchors, hidden: _Hidden, answer: Array, calibration: Calibration) -> Radii:
+    """How far answers are off, by what is stated of them, by what the rows know, and by source."""
+    prep = work.preparation
+    known = anchors.known & np.isfinite(work.labels).all(axis=2) & prep.training[:, None]
+    of_source = np.arange(len(prep.groups.names))[:, None] == prep.group_of[None]
+    labelled: Mask = of_source.astype(np.int64) @ known.astype(np.int64) >= LEAST_LABELS
+    _, stated = calibration.blend(hidden.members.xy, hidden.members.sigma)
+    prior_sigma = hidden.members.sigma[0]
+    groups = prep.group_of[hidden.rows]
+    return fit_radii(answer - hidden.truth, stated, prior_sigma, groups, labelled, prep.reference)
 
 
 def _note(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from labelfill.calibration import Calibration
 from labelfill.joint import Found, JointCorrection
 from labelfill.patches import Pyramid, upright
 from labelfill.progress import bar
+from labelfill.radii import Radii
 from labelfill.regressors import answer
 from labelfill.schema import KeypointSchema
 from labelfill.shape import Expected, ShapePrior
@@ -93,10 +94,8 @@ class Ensemble:
     coarse_noise: Array | None = None
     calibration: Calibration | None = None
     joint: JointCorrection | None = None
+    radii: Radii | None = None
     fold_priors: tuple[ShapePrior, ...] = ()
-
-    def with_calibration(self, calibration: Calibration, joint: JointCorrection | None) -> Ensemble:
-        return replace(self, calibration=calibration, joint=joint)
 
     @property
     def image_only(self) -> bool:

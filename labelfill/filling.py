@@ -12,6 +12,7 @@ from labelfill.anchors import Anchors, guessed_anchors, refined_anchors
 from labelfill.coarse import needs_coarse
 from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
+from labelfill.doubts import weigh_down
 from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
 from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
 from labelfill.model_files import Sources
@@ -53,7 +54,8 @@ def fill(
     table = dataset.table
     assert dataset.images is not None, "impute reads tables with images only"
     groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
-    anchors = row_anchors(dataset, ensemble, sources, audit, groups, device, progress=progress)
+    known = _what_is_known(dataset, ensemble, sources, audit, groups, device, progress=progress)
+    anchors = known.anchors
     blank = ~table.labelled
     fillable = blank.copy()
     fillable[:, sources.skipped] = False
@@ -89,9 +91,10 @@ def fill(
             if len(sources.groups.names) > 1
             else 1.0
         )
-        factor = ensemble.calibration.radius_factor(settings.coverage)
+        assert ensemble.radii is not None
+        wide = wide * ensemble.radii.shift(groups[rows])
         xy[rows], sigma[rows] = found, stated * wide
-        radius[rows] = stated * wide * factor[None]
+        radius[rows] = stated * wide * ensemble.radii.factor(settings.coverage, members.sigma[0])
         method[rows] = np.where(fillable[rows], 1 if ensemble.patch else METHODS.index("prior"), 0)
     fills = Fills(xy, sigma, radius, method, conventions, flags)
     in_reference = copied(fills) if settings.harmonise else fills
@@ -101,7 +104,7 @@ def fill(
         withhold(fills, hidden)
     confirm(fills, dataset, groups, sources, settings.coverage)
     fills.xy[~np.isnan(table.labels)] = np.nan  # observed cells are sacred
-    _flag(fills, dataset, ensemble, sources, groups, anchors)
+    _flag(fills, dataset, ensemble, groups, known, settings)
     one = None
     if settings.harmonise:
         one = harmonise(
@@ -121,6 +124,27 @@ def row_anchors(
     progress: bool = False,
 ) -> Anchors:
     """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
+    return _what_is_known(dataset, ensemble, sources, audit, groups, device, progress=progress).anchors
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Anchors of all rows, and (n, K) which labels their rows' others make implausible."""
+
+    anchors: Anchors
+    doubtful: Mask
+
+
+def _what_is_known(
+    dataset: Dataset,
+    ensemble: Ensemble,
+    sources: Sources,
+    audit: dict[int, Regressor],
+    groups: NDArray[np.int64],
+    device: torch.device,
+    *,
+    progress: bool,
+) -> _Known:
     labels = dataset.labels
     assert dataset.images is not None
     anchors = guessed_anchors(
@@ -140,8 +164,10 @@ def row_anchors(
         for k in audit:
             answers[k][rows] = members.xy[2, :, k]
         anchors = refined_anchors(anchors, groups, sources.offsets, answers)
+    sure: Mask = np.any(np.isfinite(labels) & ~dataset.table.observed, axis=2)  # a person confirmed them
+    anchors, doubtful = weigh_down(ensemble.prior, anchors, sure)
     if ensemble.coarse is None:
-        return anchors
+        return _Known(anchors, doubtful)
     needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
     for begin in range(0, len(needy), 1024):
         part = needy[begin : begin + 1024]
@@ -149,7 +175,7 @@ def row_anchors(
             np.arange(len(part)), anchors.take(part), Pyramid(dataset.images[part], device)
         )
         anchors.xy[part], anchors.noise[part] = completed.xy, completed.noise
-    return anchors
+    return _Known(anchors, doubtful)
 
 
 def _condition_on_half(found: Array, labels: Array, correlation: Array) -> None:
@@ -182,35 +208,34 @@ def _flag(
     fills: Fills,
     dataset: Dataset,
     ensemble: Ensemble,
-    sources: Sources,
     groups: NDArray[np.int64],
-    anchors: Anchors,
+    known: _Known,
+    settings: ImputeSettings,
 ) -> None:
     """Write down, for each fill, the words that send a person to look at it."""
+    _add_word(fills, "doubtful-label", known.doubtful)
     filled = fills.filled
-    doubted = filled & (fills.method != METHODS.index("confirmed"))  # a person has seen the others
-    calibration = ensemble.calibration
-    if calibration is None or not filled.any():
+    if ensemble.radii is None or not filled.any():
         return
     labels = np.clip(np.nan_to_num(dataset.all_labels), -_FAR_OFF, _FAR_OFF)
     position = np.where(np.isnan(fills.xy), labels, fills.xy)
-    large = fills.radius > 2 * np.median(fills.radius[filled])
-    off_image = ~dataset.on_image(position)
-    low = np.broadcast_to(calibration.rows[None] < LOW_DATA, filled.shape)
-    labelled = dataset.table.labelled
-    shifted = np.zeros(filled.shape, bool)
-    for group in range(len(sources.groups.names)):
-        members = groups == group
-        never = ~labelled[members].any(axis=0) if members.any() else np.zeros(filled.shape[1], bool)
-        shifted[np.ix_(members, never)] = True
-    unknown = np.broadcast_to((groups == UNKNOWN)[:, None] & (len(sources.groups.names) > 1), filled.shape)
-    expected = ensemble.prior.condition(anchors.xy, anchors.noise)
+    expected = ensemble.prior.condition(known.anchors.xy, known.anchors.noise)
     away = np.linalg.norm(position - expected.xy, axis=2) / np.maximum(expected.sigma, 1e-6)
-    implausible = (away > _IMPLAUSIBLE) & (fills.method == 1)
+    unknown = (groups == UNKNOWN) & (len(ensemble.radii.labelled) > 1)
     words = (
-        ("large-radius", large), ("implausible-shape", implausible), ("off-image", off_image),
-        ("source-shift", shifted), ("low-data", low), ("unknown-source", unknown),
-    )  # fmt: skip
+        ("large-radius", fills.radius > 2 * ensemble.radii.typical_radius(settings.coverage)),
+        ("implausible-shape", (away > _IMPLAUSIBLE) & (fills.method == 1)),
+        ("off-image", ~dataset.on_image(position)),
+        ("doubtful-anchor", np.any(known.doubtful, axis=1, keepdims=True)),
+        ("source-shift", ensemble.radii.unverified(groups)),
+        ("low-data", ensemble.radii.learnt[None] < LOW_DATA),
+        ("unknown-source", unknown[:, None]),
+    )
+    doubted = filled & (fills.method != METHODS.index("confirmed"))  # a person has seen the others
     for word, where in words:
-        for row, k in zip(*np.nonzero(where & doubted), strict=True):
-            fills.flags[row, k] = f"{fills.flags[row, k]} {word}".strip()
+        _add_word(fills, word, where & doubted)
+
+
+def _add_word(fills: Fills, word: str, where: Mask) -> None:
+    for row, k in np.argwhere(where).tolist():
+        fills.flags[row, k] = f"{fills.flags[row, k]} {word}".strip()

@@ -16,6 +16,7 @@ from labelfill.coarse import needs_coarse, with_coarse
 from labelfill.conventions import ConventionOffset
 from labelfill.cross_fitting import calibrate_on_hidden
 from labelfill.dataset import Dataset
+from labelfill.doubts import weigh_down
 from labelfill.ensemble import Ensemble
 from labelfill.mirroring import mirror_shift
 from labelfill.model_files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
@@ -127,6 +128,7 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     audit = audit_sources(work)
     anchors, offsets, agreements = audit.anchors, audit.offsets, audit.agreements
     prior = work.fit_prior(anchors, work.preparation.training)
+    anchors, prior, doubtful = _without_slips(work, anchors, prior)
     incomplete = work.blank.any(axis=0)
     learnable = anchors.exact[work.preparation.training].sum(axis=0)
     divisible = _divisible(work, anchors)
@@ -147,7 +149,25 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     if len(kept):
         ensemble, figures = calibrate_on_hidden(work, ensemble, anchors, kept)
     save_ensemble_files(run, ensemble, work.preparation, agreements, offsets, skipped)
-    return _results(work, anchors, offsets, agreements, kept, skipped, figures)
+    results = _results(work, anchors, offsets, agreements, kept, skipped, figures)
+    return {**results, "doubtful labels": int(doubtful.sum())}
+
+
+def _without_slips(work: Work, anchors: Anchors, prior: ShapePrior) -> tuple[Anchors, ShapePrior, Mask]:
+    """Anchors and prior with implausible labels of training rows trusted less, and (n, K) which these are.
+
+    Scores of held-out rows count every label, so theirs are left alone.
+    """
+    training = work.preparation.training
+    doubtful, weighed = np.zeros((len(anchors), work.dataset.schema.count), bool), anchors
+    for _ in range(2):  # a prior that wrong labels have widened does not find them all
+        found, implausible = weigh_down(prior, anchors)
+        doubtful = implausible & training[:, None]
+        if not doubtful.any():
+            break
+        weighed = Anchors(anchors.xy, np.where(doubtful[..., None], found.noise, anchors.noise))
+        prior = work.fit_prior(weighed, training)
+    return weighed, prior, doubtful
 
 
 def _divisible(work: Work, anchors: Anchors) -> Mask:

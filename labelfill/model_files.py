@@ -38,6 +38,7 @@ from labelfill.errors import ModelError
 from labelfill.joint import JointCorrection
 from labelfill.networks import parameter_count
 from labelfill.preparation import Preparation
+from labelfill.radii import Radii
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape import ShapePrior
@@ -178,6 +179,8 @@ def save_ensemble_files(
         arrays |= {f"calibration.{name}": value for name, value in vars(ensemble.calibration).items()}
     if ensemble.joint is not None:
         arrays |= {f"joint.{name}": value for name, value in vars(ensemble.joint).items()}
+    if ensemble.radii is not None:
+        arrays |= {f"radii.{name}": value for name, value in vars(ensemble.radii).items()}
     for number, offset in enumerate(offset for offset in offsets if offset.claimed):
         arrays |= {
             f"offset{number}.{name}": value
@@ -291,6 +294,7 @@ def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, So
         arrays.get("coarse_noise"),
         calibration,
         JointCorrection(**_part(arrays, "joint.")) if "joint.weights" in arrays else None,
+        None if calibration is None else Radii(**_part(arrays, "radii.")),
     )
     offsets = [
         ConventionOffset(**entry, **_part(arrays, f"offset{number}."))
