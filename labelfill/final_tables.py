@@ -75,6 +75,9 @@ def read_training_table(
         path, original, ImageSize.parse(begun_with["image_size"]), models.path / "cache",
         framed=models.framed, images_beside=beside, allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
+    keypoints = load_schema(models).keypoints
+    if set(table.dataset.schema.keypoints) == set(keypoints):  # formats list them in orders of their own
+        table = table.in_order_of(keypoints)
     told_by = provenance_path(path) if original is None else original
     _check_same_table(models, run, table, told_by)
     return _with_distrusted(run, table, distrust), told_by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,17 @@ class Filled:
         known = self.observed if self.confirmed is None else self.observed | self.confirmed[..., None]
         return np.where(known, self.dataset.labels, np.nan)
 
+    def in_order_of(self, keypoints: tuple[str, ...]) -> Filled:
+        """The same with its keypoints in another order."""
+        order = [self.dataset.schema.index(keypoint) for keypoint in keypoints]
+        return replace(
+            self,
+            dataset=self.dataset.in_order_of(keypoints),
+            observed=self.observed[:, order],
+            sigma=self.sigma[:, order],
+            confirmed=None if self.confirmed is None else self.confirmed[:, order],
+        )
+
 
 def read_filled(
     path: Path,
@@ -79,6 +90,7 @@ def read_filled(
         path,
         image_size=size,
         framed=framed,
+        filled=True,
         cache_dir=cache,
         images_beside=images_beside or original,
         allow_outside=allow_outside,

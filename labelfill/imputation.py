@@ -280,7 +280,7 @@ def _write(
             write_parquet(files["provenance as Parquet"], dataset, found.fills, sources, model)
         write_review(files["what to look at first"], dataset, found.fills)
         write_provenance(files["provenance"], dataset, found.fills, sources, model)
-        points = FoundPoints(found.fills.xy, found.fills.score(dataset), model)
+        points = FoundPoints(found.fills.xy, found.fills.score(dataset), dataset.own_sizes, model)
         return write_found(dataset.table, points, files["table"], job.out.name)
 
 

@@ -245,10 +245,15 @@ class Placements:
         return Placements(self.frame, self.corners[rows])
 
     @property
+    def extents(self) -> Array:
+        """(n, 2), own px: height and width of each row's image or box."""
+        return self.corners[:, [3, 2]] - self.corners[:, [1, 0]]
+
+    @property
     def scale(self) -> Array:
         """(n,): how many px of the frame one own px is."""
-        extent = self.corners[:, 2:] - self.corners[:, :2]
-        scale: Array = np.min(np.array([self.frame.width, self.frame.height]) / extent, axis=1)
+        room = np.array([self.frame.height, self.frame.width], np.float64)
+        scale: Array = np.min(room / self.extents, axis=1)
         return scale
 
     @property

@@ -15,7 +15,13 @@ from labelfill.formats.visibility import visibilities
 from tests.drawn_points import points, write_images, write_points
 from tests.drawn_tables import fuzzing
 
-FORMATS = {"coco": "p.json"}
+# Where a table goes by way of each format, and whether that carries visibilities and further columns.
+FORMATS = {
+    "coco": ("p.json", True),
+    "deeplabcut": ("CollectedData_Ann.csv", False),
+    "parquet": ("p.parquet", True),
+    "label-studio": ("l.json", True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +34,29 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(drawn=points())
 def test_there_and_back(images: Path, name: str, drawn: tuple[list[str], np.ndarray, np.ndarray]) -> None:
     """Every observed value, visibility, image name and further column survives; nothing else appears."""
+    if name == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow: pip install '.[parquet]'")
     names, labels, seen = drawn
+    file, carries_all = images / FORMATS[name][0], FORMATS[name][1]
     table = write_points(images / "t.csv", names, labels, seen)
-    convert(table, images / FORMATS[name], name, force=True)
-    there = read_keypoints(images / FORMATS[name])
-    convert(images / FORMATS[name], images / "back.csv", force=True)
+    convert(table, file, name, force=True)
+    there = read_keypoints(file)
+    convert(file, images / "back.csv", "table", force=True)
     back = read_keypoints(images / "back.csv")
     for one in (there, back):
-        assert one.keypoints == tuple(names)
-        np.testing.assert_array_equal(one.labels, labels)
-        np.testing.assert_array_equal(visibilities(one), seen)
+        order = [one.keypoints.index(k) for k in names if k in one.keypoints]
+        if name != "label-studio":  # it names only keypoints that some task has
+            assert one.keypoints == tuple(names)
+        present = [k for k, keypoint in enumerate(names) if keypoint in one.keypoints]
+        assert np.isnan(np.delete(labels, present, axis=1)).all()
+        # Percents are rounded to a billionth of a px.
+        exact = 0 if name != "label-studio" else 1e-9
+        np.testing.assert_allclose(one.labels[:, order], labels[:, present], rtol=0, atol=exact)
         assert one.extra["image_path"] == [f"{row}.png" for row in range(len(labels))]
+        if not carries_all:
+            np.testing.assert_array_equal(visibilities(one)[:, order] > 0, np.isfinite(labels[:, present, 0]))
+            continue
+        np.testing.assert_array_equal(visibilities(one)[:, order], seen[:, present])
         assert one.extra["subject"] == [f"s{row // 2}" for row in range(len(labels))]
 
 

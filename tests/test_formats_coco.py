@@ -41,7 +41,12 @@ def written(folder: Path, content: str = CONTENT) -> Path:
 def filled(path: Path, xy: np.ndarray, score: float = 0.25) -> str:
     table = read_keypoints(path)
     out = io.BytesIO()
-    write_found(table, FoundPoints(xy, np.full(xy.shape[:2], score), "m"), out, "out.json")
+    write_found(
+        table,
+        FoundPoints(xy, np.full(xy.shape[:2], score), np.full((len(xy), 2), 40.0), "m"),
+        out,
+        "out.json",
+    )
     return out.getvalue().decode()
 
 
@@ -90,7 +95,12 @@ def test_a_filled_file_has_the_formats_name(tmp_path: Path) -> None:
         check_out(table, Path("filled.csv"))
     path.write_text(CONTENT + "\n")
     with pytest.raises(DataError, match="has changed since it was read"):
-        write_found(table, FoundPoints(table.labels, table.labels[..., 0], "m"), io.BytesIO(), "o.json")
+        write_found(
+            table,
+            FoundPoints(table.labels, table.labels[..., 0], table.labels[:, 0], "m"),
+            io.BytesIO(),
+            "o.json",
+        )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from labelfill.cli._options import (
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import TableSettings
 
-_FORMATS = ("table", "coco")
+_FORMATS = ("table", "coco", "deeplabcut", "parquet", "label-studio")
 
 
 def add_parser(subparsers: Subparsers) -> None:

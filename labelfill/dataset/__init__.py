@@ -108,6 +108,14 @@ class Dataset:
         """The other way round."""
         return lengths if self.placements is None else self.placements.lengths_to_frame(lengths)
 
+    @property
+    def own_sizes(self) -> Array:
+        """(n, 2), px: height and width of what is looked at of each row's image."""
+        size = self.schema.image_size
+        if self.placements is None:
+            return np.tile([float(size.height), float(size.width)], (self.table.rows, 1))
+        return self.placements.extents
+
     def on_image(self, xy: Array) -> NDArray[np.bool_]:
         """(n, K): whether points (n, K, 2) in px of the frame lie on their own image."""
         if self.placements is None:
@@ -145,6 +153,7 @@ class _Options:
     images_beside: str | None
     allow_outside: bool
     framed: bool | None
+    filled: bool
 
 
 def read_dataset(
@@ -160,6 +169,7 @@ def read_dataset(
     models: Path | None = None,
     allow_outside: bool = False,
     images_file: Path | None = None,
+    filled: bool = False,
     show_progress: bool = False,
 ) -> Dataset:
     """Read a table and its images, or take both from the cache.
@@ -186,6 +196,8 @@ def read_dataset(
         The run directory whose models ask for `image_size`, if it is not a person who states it.
     allow_outside
         Whether ``image_path`` may lead out of the table's folder.
+    filled
+        Whether the file is one that was filled, so that what stands beside its labels counts, too.
     images_file
         Where the images lie, memory-mapped, if nothing is kept; None: in memory.
 
@@ -200,7 +212,7 @@ def read_dataset(
     path = Path(path)
     beside = None if images_beside is None else str(images_beside.resolve())
     options = _Options(
-        image_size, require_keypoints, require_images, with_images, beside, allow_outside, framed
+        image_size, require_keypoints, require_images, with_images, beside, allow_outside, framed, filled
     )
     if not (path.is_dir() and not require_keypoints):
         open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
@@ -273,6 +285,7 @@ def _read(
             table = read_keypoints(
                 path,
                 beside=None if options.images_beside is None else Path(options.images_beside),
+                filled=options.filled,
                 image_sink=pixels if options.with_images else None,
                 require_keypoints=options.require_keypoints,
                 require_images=options.require_images,

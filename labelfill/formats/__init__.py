@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labelfill.errors import UsageError
+from labelfill.formats.coco import FORMAT as COCO
 from labelfill.formats.coco import read_coco
 from labelfill.formats.coco_writing import write_filled_coco
+from labelfill.formats.deeplabcut import FORMAT as DEEPLABCUT
+from labelfill.formats.deeplabcut import is_deeplabcut, read_deeplabcut
+from labelfill.formats.label_studio import FORMAT as LABEL_STUDIO
+from labelfill.formats.label_studio import read_label_studio
+from labelfill.formats.label_studio_writing import write_filled_label_studio
+from labelfill.formats.parquet import FORMAT as PARQUET
+from labelfill.formats.parquet import MAGIC, read_parquet, write_filled_parquet
 from labelfill.formats.points import FoundPoints
 from labelfill.formats.visibility import declared_occluded, with_boxes
 from labelfill.table import (
@@ -27,7 +35,12 @@ from labelfill.table import (
 )
 
 __all__ = [
+    "COCO",
+    "DEEPLABCUT",
     "FORMATS",
+    "LABEL_STUDIO",
+    "PARQUET",
+    "TABLE",
     "FoundPoints",
     "check_out",
     "declared_occluded",
@@ -37,9 +50,15 @@ __all__ = [
     "write_found",
 ]
 
-TABLE, COCO = "table", "coco"
-FORMATS = {TABLE: "a table", COCO: "COCO keypoints"}
-_SUFFIXES = {COCO: ".json"}
+TABLE = "table"
+FORMATS = {
+    TABLE: "a table",
+    COCO: "COCO keypoints",
+    DEEPLABCUT: "DeepLabCut's collected data",
+    PARQUET: "Parquet",
+    LABEL_STUDIO: "Label Studio's tasks",
+}
+_SUFFIXES = {COCO: ".json", DEEPLABCUT: ".csv", PARQUET: ".parquet", LABEL_STUDIO: ".json"}
 _TEXT_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".gz", ".zip"))
 _FIRST_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
@@ -56,9 +75,14 @@ def detect(path: Path) -> str:
         If it cannot be read.
     """
     with open_decompressed(path) as file:
-        begin = file.read(_FIRST_BYTES).removeprefix(_BOM).lstrip()
-    if begin.startswith(b"{") and path.suffix.lower() not in _TEXT_SUFFIXES:
-        return COCO
+        begin = file.read(_FIRST_BYTES)
+    if begin.startswith(MAGIC):
+        return PARQUET
+    if is_deeplabcut(begin):
+        return DEEPLABCUT
+    first = begin.removeprefix(_BOM).lstrip()[:1]
+    if first in (b"{", b"[") and path.suffix.lower() not in _TEXT_SUFFIXES:
+        return COCO if first == b"{" else LABEL_STUDIO
     return TABLE
 
 
@@ -66,6 +90,7 @@ def read_keypoints(
     path: Path,
     *,
     beside: Path | None = None,
+    filled: bool = False,
     image_sink: ImageSink | None = None,
     require_keypoints: bool = True,
     require_images: bool = True,
@@ -77,6 +102,8 @@ def read_keypoints(
     ----------
     beside
         Another file whose folder images are named from.
+    filled
+        Whether fills that stand beside the labels, as Label Studio's predictions do, count as well.
 
     Raises
     ------
@@ -86,8 +113,22 @@ def read_keypoints(
         If it cannot be read.
     """
     path = Path(path)
-    if detect(path) == COCO:
+    kind = detect(path)
+    if kind == COCO:
         return read_coco(path)
+    if kind == LABEL_STUDIO:
+        return read_label_studio(path, beside=beside, filled=filled)
+    if kind == DEEPLABCUT:
+        return read_deeplabcut(path, beside=beside, show_progress=show_progress)
+    if kind == PARQUET:
+        return with_boxes(
+            read_parquet(
+                path,
+                image_sink=image_sink,
+                require_keypoints=require_keypoints,
+                require_images=require_images,
+            )
+        )
     table = read_table(
         path,
         image_sink=image_sink,
@@ -139,5 +180,9 @@ def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: s
     """
     if table.format == COCO:
         return write_filled_coco(table, found, out)
+    if table.format == LABEL_STUDIO:
+        return write_filled_label_studio(table, found, out)
+    if table.format == PARQUET:
+        return write_filled_parquet(table, found, out)
     with compressed_writer(out, name) as plain:
         return write_filled(table, found.xy, plain)

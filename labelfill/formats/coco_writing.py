@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -72,7 +73,9 @@ def _row_edits(
         yield Edit(*places[k], f"{score[k]:.4g}")
 
 
-def write_coco(table: KeypointTable, names: Sequence[str], sizes: Array, out: BinaryIO) -> WrittenTable:
+def write_coco(
+    table: KeypointTable, names: Sequence[str], sizes: Array, out: BinaryIO, path: Path
+) -> WrittenTable:
     """A whole table as a new file.
 
     Parameters

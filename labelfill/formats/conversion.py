@@ -12,21 +12,45 @@ from typing import BinaryIO
 import numpy as np
 
 from labelfill.errors import DataError, UsageError
-from labelfill.formats import COCO, FORMATS, TABLE, read_keypoints
+from labelfill.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
 from labelfill.formats.coco_writing import write_coco
+from labelfill.formats.deeplabcut import write_deeplabcut
+from labelfill.formats.label_studio_writing import write_label_studio
+from labelfill.formats.parquet import require_pyarrow, write_parquet_table
 from labelfill.formats.points import Array
-from labelfill.formats.tables import write_table
+from labelfill.formats.tables import further_columns, write_table
 from labelfill.images import ImageFiles, Images, MemoryStore, PixelText
 from labelfill.runs import atomic_write, make_folder
 from labelfill.schema import ImageSize
 from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, WrittenTable, compressed_writer
+from labelfill.table.tokenizer import Positions
 
 _log = logging.getLogger("labelfill")
 
-_Writer = Callable[[KeypointTable, Sequence[str], Array, BinaryIO], WrittenTable]
-# Formats that know an image by its file's name and its size.
-_WITH_IMAGES: dict[str, _Writer] = {COCO: write_coco}
-_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO}
+_Writer = Callable[[KeypointTable, Sequence[str], Array, BinaryIO, Path], WrittenTable]
+# Formats that know an image by its file's name, and some its size.
+_WITH_IMAGES: dict[str, _Writer] = {
+    COCO: write_coco,
+    DEEPLABCUT: write_deeplabcut,
+    LABEL_STUDIO: write_label_studio,
+}
+_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET}
+# They have no word for half a point.
+_WHOLE_POINTS = (COCO, LABEL_STUDIO)
+
+
+class _Texts:
+    """Grey values as text, one per row, from the ``Image`` column."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def add(
+        self, buffer: bytes, starts: Positions, ends: Positions, rows: Positions, lines: Positions, *,
+        cut_short: bool,
+    ) -> None:  # fmt: skip
+        found = zip(starts.tolist(), ends.tolist(), strict=True)
+        self.rows += [buffer[start:end].decode("utf-8", "surrogateescape") for start, end in found]
 
 
 @dataclass(frozen=True)
@@ -50,6 +74,8 @@ def format_of_name(out: Path) -> str:
         If it tells none.
     """
     found = _BY_SUFFIX.get(out.suffix.lower())
+    if found == TABLE and out.name.startswith("CollectedData"):
+        found = DEEPLABCUT
     if found is None:
         raise UsageError(
             f"{out}: its name tells no format; end it in {', '.join(_BY_SUFFIX)}, or say --to "
@@ -92,20 +118,23 @@ def convert(
         raise UsageError(f"{out} is the file that is read; give another one, it is never changed")
     if out.exists() and not force:
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
-    store = MemoryStore()
-    pixels = PixelText(source, image_size, store)
-    sink = pixels if to in _WITH_IMAGES else None
+    pixels, texts = PixelText(source, image_size, MemoryStore()), _Texts()
     table = read_keypoints(
-        source, beside=images_beside, image_sink=sink, require_images=to in _WITH_IMAGES,
-        show_progress=show_progress,
+        source, beside=images_beside, image_sink=pixels if to in _WITH_IMAGES else texts,
+        require_images=to in _WITH_IMAGES, show_progress=show_progress,
     )  # fmt: skip
     _warn_of_losses(table, to)
     written = 0
-    if to == TABLE:
-        if table.image_column == IMAGE_COLUMN:
-            raise UsageError(f"{source} is a table already; copy it")
-        with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
-            write_table(_with_names(table, _names_from(table, images_beside, out)), plain)
+    if to not in _WITH_IMAGES:
+        table = _with_names(table, _names_from(table, images_beside, out))
+        grey = texts.rows if table.image_column == IMAGE_COLUMN else None
+        if to == PARQUET:
+            require_pyarrow(out)
+            with atomic_write(out) as file:
+                write_parquet_table(table, further_columns(table), grey, file)
+        else:
+            with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
+                write_table(table, grey, plain)
     else:
         if table.image_column == IMAGE_COLUMN:
             images = pixels.finish()
@@ -117,13 +146,13 @@ def convert(
             )
             names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
         with atomic_write(out) as file:
-            _WITH_IMAGES[to](table, names, sizes, file)
+            _WITH_IMAGES[to](table, names, sizes, file, out)
     return Converted(str(out), to, table.rows, len(table.keypoints), int(table.observed.sum()), written)
 
 
 def _warn_of_losses(table: KeypointTable, to: str) -> None:
     half = table.observed.any(axis=2) & ~table.labelled
-    if to == COCO and half.any():
+    if to in _WHOLE_POINTS and half.any():
         row, k = np.argwhere(half)[0]
         raise DataError(
             f"{table.path}: of {int(half.sum())} points only x or only y is known, first of "

@@ -26,12 +26,15 @@ class FoundPoints:
         (n, K, 2), px of each row's own image; NaN where a blank is to stay blank.
     score
         (n, K): 0..1, how surely each is known.
+    sizes
+        (n, 2): height and width of each row's image, px.
     model
         A short name of the models that found them.
     """
 
     xy: Array
     score: Array
+    sizes: Array
     model: str
 
     def new(self, table: KeypointTable) -> NDArray[np.bool_]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from labelfill.formats.points import send
 from labelfill.formats.visibility import BOX_COLUMN, box_of
 from labelfill.schema import x_column, y_column
-from labelfill.table import KeypointTable, WrittenTable
+from labelfill.table import IMAGE_COLUMN, KeypointTable, WrittenTable
 
 _ROWS_AT_ONCE = 1000
 
@@ -27,20 +27,27 @@ def further_columns(table: KeypointTable) -> dict[str, list[str]]:
     return columns
 
 
-def write_table(table: KeypointTable, out: BinaryIO) -> WrittenTable:
-    """A header, and a line for each row; coordinates keep every digit that they need."""
-    return send(_lines(table), int(table.observed.sum()), out)
+def write_table(table: KeypointTable, images: Sequence[str] | None, out: BinaryIO) -> WrittenTable:
+    """A header, and a line for each row; coordinates keep every digit that they need.
+
+    Parameters
+    ----------
+    images
+        Each row's grey values as text, if the table holds them.
+    """
+    return send(_lines(table, images), int(table.observed.sum()), out)
 
 
-def _lines(table: KeypointTable) -> Iterator[bytes]:
+def _lines(table: KeypointTable, images: Sequence[str] | None) -> Iterator[bytes]:
     further = further_columns(table)
     coordinates = [name(k) for k in table.keypoints for name in (x_column, y_column)]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*further, *coordinates])
+    writer.writerow([*further, *coordinates, *([] if images is None else [IMAGE_COLUMN])])
     for row in range(table.rows):
         values = ["" if math.isnan(v) else repr(v) for v in table.labels[row].reshape(-1).tolist()]
-        writer.writerow([*(texts[row] for texts in further.values()), *values])
+        grey = [] if images is None else [images[row]]
+        writer.writerow([*(texts[row] for texts in further.values()), *values, *grey])
         if row % _ROWS_AT_ONCE == 0:
             yield text.getvalue().encode("utf-8", "surrogateescape")
             text.seek(0)

@@ -19,9 +19,9 @@ blank ones; no other byte changes.
 from __future__ import annotations
 
 from labelfill.table.container import DecompressedReader, check_suffix, compressed_writer, open_decompressed
-from labelfill.table.header import DELIMITERS, IMAGE_COLUMN, IMAGE_PATH_COLUMN
+from labelfill.table.header import DELIMITERS, IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header
 from labelfill.table.reading import ImageSink, KeypointTable, read_table
-from labelfill.table.tokenizer import MAX_RECORD_BYTES
+from labelfill.table.tokenizer import MAX_RECORD_BYTES, Cursor
 from labelfill.table.writing import WrittenTable, coordinate_text, write_filled
 
 __all__ = [
@@ -29,7 +29,9 @@ __all__ = [
     "IMAGE_COLUMN",
     "IMAGE_PATH_COLUMN",
     "MAX_RECORD_BYTES",
+    "Cursor",
     "DecompressedReader",
+    "Header",
     "ImageSink",
     "KeypointTable",
     "WrittenTable",

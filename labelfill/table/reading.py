@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ from labelfill.schema import AXES
 from labelfill.table.container import open_decompressed
 from labelfill.table.coordinates import NotACoordinate, decode_coordinates
 from labelfill.table.header import IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header, read_header
-from labelfill.table.tokenizer import Positions, RecordBlock, record_blocks
+from labelfill.table.tokenizer import Cursor, Positions, RecordBlock, record_blocks
+
+HeaderReader = Callable[[Path, Callable[[int], bytes]], tuple[Header, Cursor]]
+"""From a table's path and a function that gives its next bytes: the header, and the cursor behind it."""
 
 
 class ImageSink(Protocol):
@@ -103,12 +106,18 @@ def read_table(
     image_sink: ImageSink | None = None,
     require_keypoints: bool = True,
     require_images: bool = True,
+    header: HeaderReader | None = None,
     show_progress: bool = False,
 ) -> KeypointTable:
     """Read a ``.csv``, ``.csv.gz`` or ``.zip`` table in one streaming pass.
 
     The text of ``Image`` goes to `image_sink`, or is skipped. `require_images` asks only that the
     table has a column of images.
+
+    Parameters
+    ----------
+    header
+        Reads a header of another kind than the format contract's, and gives back the cursor behind it.
 
     Raises
     ------
@@ -131,11 +140,14 @@ def read_table(
             progress.update(source.packed_position - progress.n)
             return data
 
-        header, cursor = read_header(
-            path, read, require_keypoints=require_keypoints, require_images=require_images
-        )
-        collected = _Collected(path, header, image_sink)
-        for block in record_blocks(path, read, header.delimiter, header.columns, cursor):
+        if header is None:
+            found, cursor = read_header(
+                path, read, require_keypoints=require_keypoints, require_images=require_images
+            )
+        else:
+            found, cursor = header(path, read)
+        collected = _Collected(path, found, image_sink)
+        for block in record_blocks(path, read, found.delimiter, found.columns, cursor):
             collected.add(block)
             source.refuse_bomb(collected.memory)
         if not collected.rows:
