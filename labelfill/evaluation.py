@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from labelfill.distrust import read_distrust
 from labelfill.errors import DataError, UsageError
+from labelfill.formats import read_keypoints
 from labelfill.joining import join_rows
 from labelfill.schema import AXES, Array
-from labelfill.table import KeypointTable, read_table
+from labelfill.table import KeypointTable
 
 _WEIGHT_TOLERANCE = 1e-6
 _SHOWN = 5  # names listed in a message before "..."
@@ -177,7 +178,8 @@ def without_distrusted(table: KeypointTable, distrust: Path) -> KeypointTable:
 
 
 def _read(path: Path, show_progress: bool) -> KeypointTable:
-    return read_table(path, require_images=False, show_progress=show_progress)
+    # Fills count wherever they stand: they are what is scored, and truths have none.
+    return read_keypoints(path, filled=True, require_images=False, show_progress=show_progress)
 
 
 def coordinates_of(table: KeypointTable, names: Sequence[str]) -> Array:

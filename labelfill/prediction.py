@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from labelfill.dataset import Dataset, read_dataset
 from labelfill.errors import DataError, ModelError, UsageError
 from labelfill.final_model import STAGE, FinalModel, load_final
+from labelfill.formats import read_keypoints
 from labelfill.joining import join_rows
 from labelfill.lookup import IMAGE_ID, read_lookup
 from labelfill.model_files import load_groups
@@ -25,7 +26,7 @@ from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import PredictSettings, TableSettings
 from labelfill.sources import UNKNOWN
-from labelfill.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix, read_table
+from labelfill.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
 from labelfill.training import choose_device
 
 Array = NDArray[np.float64]
@@ -224,7 +225,7 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
         raise UsageError(
             f"--source-from {settings.source_from!r} is not TABLE:COLUMN, for example truth.csv:source"
         )
-    table = read_table(Path(path), require_keypoints=False, require_images=False)
+    table = read_keypoints(Path(path), require_keypoints=False, require_images=False)
     if column not in table.extra:
         raise DataError(
             f"{path} has no column {column!r} for --source-from; "

@@ -13,8 +13,9 @@ import pytest
 
 from labelfill.errors import DataError, UsageError
 from labelfill.formats import FoundPoints, check_out, declared_occluded, read_keypoints, write_found
-from tests.drawn_points import write_faces
+from tests.drawn_points import write_faces, write_points
 from tests.driving import PRIOR, done, labelfill, read_provenance
+from tests.trained_runs import SMALL_KEYPOINTS
 
 CONTENT = """{"info": {"year": 2017, "x": 1.50e1},
  "images": [{"id": 7, "file_name": "a.png", "height": 40, "width": 30}],
@@ -170,6 +171,9 @@ def test_through_the_commands_and_the_judge(tmp_path: Path) -> None:
     assert filled_points == len(lines) == summary["filled"] / 2
     found = read_keypoints(out).labels
     assert np.sqrt(np.nanmean((found - truth) ** 2)) < 2.5
+    write_points(tmp_path / "truth.csv", list(SMALL_KEYPOINTS), truth, None)
+    scored = done("evaluate", out, tmp_path / "truth.csv", "--blank-in", coco)
+    assert (scored["joined_by"], scored["coordinates"]) == ("image_path", summary["filled"])
     done("train-final", "--run-dir", run)
     done("predict", "--run-dir", run, "--images", coco, "--out", tmp_path / "predicted.csv")
     everything = tmp_path / "everything.json"

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from labelfill.baselines import SIMPLE_METHODS, SimpleMethod, fill_simply
 from labelfill.errors import DataError, UsageError
 from labelfill.evaluation import Score, choose_keypoints, coordinates_of, score, without_distrusted
+from labelfill.formats import read_keypoints
 from labelfill.joining import join_rows
 from labelfill.place import place
 from labelfill.progress import bar
 from labelfill.schema import AXES, Array
-from labelfill.table import KeypointTable, read_table
+from labelfill.table import KeypointTable
 
 Mask = NDArray[np.bool_]
 
@@ -98,8 +99,8 @@ def compare(
     """
     if not filled and not ways:
         raise UsageError("there is nothing to compare: name a filled table by --filled, or ways by --ways")
-    original = read_table(table, require_images=False, show_progress=show_progress)
-    known = read_table(truth, require_images=False, show_progress=show_progress)
+    original = read_keypoints(table, require_images=False, show_progress=show_progress)
+    known = read_keypoints(truth, require_images=False, show_progress=show_progress)
     shared = [k for k in original.keypoints if k in known.keypoints]
     if not shared:
         raise DataError(f"{table} and {truth} have no keypoint in common, so there is nothing to compare")
@@ -110,7 +111,7 @@ def compare(
         raise DataError(f"nothing to compare: no coordinate is blank in {table} and known in {truth}")
     answers: dict[str, tuple[Array, float | None]] = {}
     for name, path in _named(filled).items():
-        done = read_table(path, require_images=False, show_progress=show_progress)
+        done = read_keypoints(path, filled=True, require_images=False, show_progress=show_progress)
         _check_filled_from(original, done)
         answers[name] = coordinates_of(done, names), None
     index = [original.keypoints.index(name) for name in names]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, ModelError
+from labelfill.errors import DataError, ModelError, UsageError
 from labelfill.final_targets import read_filled
 from labelfill.images import Images, fingerprint
 from labelfill.provenance import provenance_path
@@ -107,9 +107,17 @@ def read_filled_rows(
     ------
     DataError
         If the table or its sidecar is missing, or the two do not belong together.
+    UsageError
+        If the run's images differ in size.
     """
+    if run.framed:
+        raise UsageError(
+            f"the review page shows images of one size, and those of the run in {run.path} differ in size or "
+            "are cut out by boxes; look at the fills in another tool"
+        )
     stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
-    original = stage.get("results", {}).get("original")
+    results = stage.get("results", {})
+    original = results.get("images_beside", results.get("original"))
     size = run.manifest.get("input", {}).get("image_size")
     filled = read_filled(
         path, None, None if size is None else ImageSize.parse(size), run.path / "cache",
