@@ -85,15 +85,27 @@ def _forward_fill(columns: Array, givers: Mask) -> Array:
     return np.take_along_axis(columns, source, axis=0)
 
 
-def _imputer(method: SimpleMethod) -> Any:
+def require_imputers() -> Any:
+    """scikit-learn's module of imputers.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed; says how to get it.
+    """
     try:
+        import sklearn.impute
         from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
-        from sklearn.impute import IterativeImputer, KNNImputer
     except ImportError:
         raise UsageError(
-            f"filling by {method!r} needs scikit-learn, which is not installed: "
-            "pip install 'labelfill[compare]'"
+            "the ways 'knn' and 'iterative' need scikit-learn, which is not installed: "
+            "pip install 'labelfill[compare]', or leave them out by --ways"
         ) from None
+    return sklearn.impute
+
+
+def _imputer(method: SimpleMethod) -> Any:
+    imputers = require_imputers()
     if method == "knn":
-        return KNNImputer(n_neighbors=_NEIGHBOURS, weights="distance")
-    return IterativeImputer(random_state=0)
+        return imputers.KNNImputer(n_neighbors=_NEIGHBOURS, weights="distance")
+    return imputers.IterativeImputer(random_state=0)

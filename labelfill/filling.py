@@ -48,12 +48,20 @@ def fill(
     settings: ImputeSettings,
     device: torch.device,
     *,
+    groups: NDArray[np.int64] | None = None,
     progress: bool = False,
 ) -> Found:
-    """Find every blank coordinate of a table."""
+    """Find every blank coordinate of a table.
+
+    Parameters
+    ----------
+    groups
+        (n,) the number of each row's label source, where it is known; None: as its missing pattern tells.
+    """
     table = dataset.table
     assert dataset.images is not None, "impute reads tables with images only"
-    groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
+    if groups is None:
+        groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
     known = _what_is_known(dataset, ensemble, sources, audit, groups, device, progress=progress)
     anchors = known.anchors
     blank = ~table.labelled

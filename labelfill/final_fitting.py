@@ -82,6 +82,9 @@ def fit_sessions(
     if not len(training):
         rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
         raise DataError(f"there is no {rows}: nothing can be learnt from this table")
+    if settings.most_rows is not None:
+        training = _some(training, settings.most_rows, seed)
+        held_out = _some(held_out, settings.most_rows // 2, seed)
     pyramid = model.pyramid(images[training], device)
     validation = None
     if len(held_out):
@@ -120,6 +123,11 @@ def fit_sessions(
             model.network.load_state_dict(best.state)
     assert best is not None
     return best
+
+
+def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    generator = np.random.default_rng(random_key(seed, STAGE, "some rows"))
+    return np.sort(generator.permutation(rows)[:most])
 
 
 def _plans(settings: FinalModelSettings, rows: int) -> list[Plan]:

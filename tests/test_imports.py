@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "labelfill"
 
 # From left to right: a room imports rooms of earlier lines only, never one of its own line.
 ORDER = (
-    {"labelfill", "errors", "progress", "place"},
+    {"labelfill", "errors", "progress", "place", "resources"},
     {"schema"},
     {"settings"},
     {"table", "images", "shape", "networks", "plain_networks", "runs", "baselines", "mirroring", "reviewing"},

@@ -1,40 +1,69 @@
-"""``labelfill compare``: ways of filling side by side."""
+"""``labelfill compare``: ways of filling, and final networks, side by side."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelfill.cli._compared import (
+    comparison_json,
+    comparison_table,
+    comparison_text,
+    journey_json,
+    journey_table,
+    journey_text,
+)
+from labelfill.cli._inputs import find_table
 from labelfill.cli._options import (
+    Resolver,
     Subparsers,
     add_command,
+    add_device_option,
     add_output_options,
+    add_run_options,
+    add_settings,
     print_result,
     show_progress,
 )
-from labelfill.cli._summaries import aligned
 from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.settings import FinalModelSettings, KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.comparison import Comparison
+    from labelfill.comparison import TrainedWays
 
-_WAYS = "mean,forward-fill,knn,iterative"
+_SIMPLE = "mean,forward-fill,knn,iterative"
+_ALL = f"{_SIMPLE},prior,image-only,anchored"
+_FOLDER = "compare"
+# --quick proves the path: this is how little is learnt, and the output says so.
+_QUICK_MODELS: dict[str, Any] = {"epochs": 1}
+_QUICK_FINAL: dict[str, Any] = {"epochs": 2, "second_session_epochs": 1, "most_rows": 120}
 
 
 def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "compare",
-        "score ways of filling side by side on the same blank cells",
-        description="Fill the blank cells of a table in simple ways, by its columns alone, and score each\n"
-        "beside tables that were filled before: RMSE and MAE in px on cells that are blank in TABLE,\n"
-        "known in TRUTH, and filled in every way.",
+        "score ways of filling, and final networks, side by side",
+        description="Fill the blank cells of a table in several ways and score each: RMSE and MAE in px,\n"
+        "seconds, memory, parameters. With --truth on cells that are blank in TABLE, known in TRUTH, and\n"
+        "filled in every way; without, on labels of held-out rows, hidden as the table's own rows lack.\n"
+        "--final also trains the final network on each; --journey trains that of the original work, step by\n"
+        "step. All learn by one split; what is trained is kept in RUN-DIR/compare, and goes on where it was\n"
+        "stopped.",
         example="labelfill compare data/training.csv --truth data/truth.csv --filled filled.csv",
     )
-    parser.add_argument("table", type=Path, metavar="TABLE", help="the table with blanks")
     parser.add_argument(
-        "--truth", type=Path, required=True, metavar="TABLE", help="the table that knows what the blanks hide"
+        "table",
+        type=Path,
+        nargs="?",
+        metavar="TABLE",
+        help="the table with blanks (default: as --data elsewhere)",
+    )
+    parser.add_argument(
+        "--truth", type=Path, metavar="TABLE", help="the table that knows what the blanks hide"
     )
     parser.add_argument(
         "--filled",
@@ -46,9 +75,22 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--ways",
-        default=_WAYS,
         metavar="WAY,...",
-        help=f"simple ways to fill, or none; knn and iterative need scikit-learn (default: {_WAYS})",
+        help="ways to fill, or none; knn and iterative need scikit-learn; anchored is labelfill's own, prior "
+        f"its shape prior alone (default: {_ALL}; with --filled, those that need no training)",
+    )
+    parser.add_argument(
+        "--final", action="store_true", help="also train the final network on each way's fills"
+    )
+    parser.add_argument(
+        "--journey",
+        action="store_true",
+        help="train the original work's final network, step by step, instead",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="prove the path: 1 epoch of keypoint models, 2 epochs of final networks on 120 rows",
     )
     parser.add_argument(
         "--keypoints",
@@ -56,81 +98,134 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="all|rare|NAME,...",
         help="which keypoints to score; rare are those labelled in under half of TABLE's rows (default: all)",
     )
-    parser.add_argument(
-        "--distrust",
-        type=Path,
-        metavar="FILE",
-        help="labels of TABLE that the simple ways do not learn from: a file of lines row,keypoint",
-    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the scores as a table")
-    parser.add_argument("--force", action="store_true", help="overwrite the file of --csv")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw them: .png or .svg")
+    add_run_options(parser)
+    add_device_option(parser)
+    add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    add_settings(parser, TableSettings, "distrust")
+    add_settings(parser, FinalModelSettings, "preset")
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    csv: Path | None = arguments.csv
-    if csv is not None and csv.exists() and not arguments.force:
-        raise UsageError(f"{csv} exists already: use --force to overwrite it, or write to another file")
+    _check(arguments)
+    settings = Resolver(arguments)
+    if arguments.journey:
+        return _journey(arguments, settings)
+    ways = _ways(arguments)
+    table = find_table(arguments.table)
     asked = arguments.keypoints
 
-    from labelfill.comparison import compare
+    from labelfill.comparison import MODEL_WAYS, compare, draw_comparison
 
+    final = None
+    if arguments.final:
+        final = settings(FinalModelSettings)
+        final = _limited(final, _QUICK_FINAL) if arguments.quick else final
+    needs_runs = final is not None or arguments.truth is None or bool(set(ways) & set(MODEL_WAYS))
     result = compare(
-        arguments.table,
+        table,
         arguments.truth,
         filled=arguments.filled,
-        ways=[] if arguments.ways == "none" else _names(arguments.ways),  # checked where they are known
+        ways=ways,  # checked where they are known
         keypoints=asked if asked in ("all", "rare") else _names(asked),
-        distrust=arguments.distrust,
+        distrust=settings(TableSettings).distrust,
+        trained=_trained(arguments, settings, table) if needs_runs else None,
+        final=final,
         show_progress=show_progress(arguments),
     )
-    if csv is not None:
-        _write_csv(csv, result)
-    about = {"table": str(arguments.table), "truth": str(arguments.truth)}
-    print_result({**about, **_as_json(result)}, as_json=arguments.json, text=_as_text(about, result))
+    about = {"table": str(table), "truth": None if arguments.truth is None else str(arguments.truth)}
+    told = {**about, **_budget(arguments), **comparison_json(result)}
+    _write(arguments, comparison_table(result), lambda kind: draw_comparison(result, kind))
+    print_result(told, as_json=arguments.json, text=comparison_text(about, result))
     return EXIT_DONE
+
+
+def _journey(arguments: argparse.Namespace, settings: Resolver) -> int:
+    table = find_table(arguments.table)
+
+    from labelfill.comparison import draw_journey, journey
+
+    trained = _trained(arguments, settings, table)
+    limits = _QUICK_FINAL if arguments.quick else {}
+    steps = journey(trained, limits=limits, show_progress=show_progress(arguments))
+    _write(arguments, journey_table(steps), lambda kind: draw_journey(steps, kind))
+    budget = _budget(arguments)
+    told = {"table": str(table), **budget, "steps": journey_json(steps)}
+    print_result(told, as_json=arguments.json, text=journey_text(steps, budget["budget"]))
+    return EXIT_DONE
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse files that exist, and options that would do nothing, before anything is trained."""
+    for file in (arguments.csv, arguments.plot):
+        if file is not None and file.exists() and not arguments.force:
+            raise UsageError(f"{file} exists already: use --force to overwrite it, or write to another file")
+    if arguments.plot is not None and arguments.plot.suffix not in (".png", ".svg"):
+        raise UsageError(f"--plot {arguments.plot}: choose one of these suffixes: .png, .svg")
+    given = {"--truth": arguments.truth, "--filled": arguments.filled, "--ways": arguments.ways,
+             "--final": arguments.final, "--preset": arguments.preset}  # fmt: skip
+    if arguments.journey and any(given.values()):
+        names = ", ".join(name for name, value in given.items() if value)
+        raise UsageError(f"{names} would do nothing beside --journey, which has its own; leave it out")
+    if arguments.preset is not None and not arguments.final and not arguments.journey:
+        raise UsageError("--preset would do nothing without --final; leave it out")
+
+
+def _ways(arguments: argparse.Namespace) -> list[Any]:
+    if arguments.ways is None:
+        return _names(_SIMPLE if arguments.filled else _ALL)
+    return [] if arguments.ways == "none" else _names(arguments.ways)
 
 
 def _names(text: str) -> list[Any]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _as_json(result: Comparison) -> dict[str, Any]:
-    ways = {
-        name: {
-            **vars(way.overall),
-            "left_blank": way.left_blank,
-            "seconds": way.seconds,
-            "per_keypoint": {keypoint: vars(one) for keypoint, one in way.keypoints.items()},
-        }
-        for name, way in result.ways.items()
+def _trained(arguments: argparse.Namespace, settings: Resolver, table: Path) -> TrainedWays:
+    from labelfill.comparison import Setting, TrainedWays
+
+    run = settings(RunSettings)
+    folder = run.run_dir / _FOLDER / ("quick" if arguments.quick else "full")
+    models = settings(KeypointModelSettings)
+    setting = Setting(
+        folder,
+        table,
+        settings(TableSettings),
+        run.seed,
+        run.device,
+        arguments.force,
+        show_progress(arguments),
+    )
+    return TrainedWays(setting, _limited(models, _QUICK_MODELS) if arguments.quick else models)
+
+
+def _limited(settings: Any, limits: dict[str, Any]) -> Any:
+    own = dict(limits)
+    if isinstance(settings, FinalModelSettings) and not settings.complete().second_session_epochs:
+        own.pop("second_session_epochs")
+    return replace(settings, **own)
+
+
+def _budget(arguments: argparse.Namespace) -> dict[str, str]:
+    if not arguments.quick:
+        return {"budget": "whole budget of each preset"}
+    return {
+        "budget": f"--quick: {_QUICK_FINAL['epochs']} epochs on {_QUICK_FINAL['most_rows']} training rows, "
+        "which proves the path and no more"
     }
-    return {"rows": result.rows, "cells": result.cells, "not_compared": result.not_compared, "ways": ways}
 
 
-def _as_text(about: dict[str, str], result: Comparison) -> str:
-    where = f"blank in {about['table']} and known in {about['truth']}"
-    lines = [f"{result.cells:,} cells in {result.rows:,} rows, {where}"]
-    if result.not_compared:
-        lines.append(f"left blank by some way, not compared: {result.not_compared:,} cells")
-    overall = [["px", "RMSE", "MAE"]]
-    overall += [[n, f"{way.overall.rmse:.2f}", f"{way.overall.mae:.2f}"] for n, way in result.ways.items()]
-    lines += ["", *aligned(overall), ""]
-    each = [["RMSE, px", *result.ways]]
-    keypoints = next(iter(result.ways.values())).keypoints  # the same of every way
-    each += [[k, *(f"{way.keypoints[k].rmse:.2f}" for way in result.ways.values())] for k in keypoints]
-    return "\n".join([*lines, *aligned(each)])
-
-
-def _write_csv(path: Path, result: Comparison) -> None:
+def _write(arguments: argparse.Namespace, lines: Sequence[Sequence[str]], draw: Any) -> None:
+    """The files that were asked for."""
     import csv
 
-    from labelfill.runs import atomic_write
+    from labelfill.runs import atomic_write, write_bytes
 
-    with atomic_write(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["way", "keypoint", "cells", "rmse", "mae"])
-        for name, way in result.ways.items():
-            for keypoint, one in {"all": way.overall, **way.keypoints}.items():
-                writer.writerow([name, keypoint, one.coordinates, f"{one.rmse:.4f}", f"{one.mae:.4f}"])
+    if arguments.csv is not None:
+        with atomic_write(arguments.csv, "w") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines)
+    if arguments.plot is not None:
+        write_bytes(arguments.plot, draw(arguments.plot.suffix[1:]))

@@ -57,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_settings(parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
     add_settings(parser, FinalModelSettings, "shuffle", "equalize", "flip", "rotate", "l1", "l2", "rows")
     add_settings(parser, FinalModelSettings, "activation", "batch_norm", "dropout", "features")
-    add_settings(parser, FinalModelSettings, "single_convention")
+    add_settings(parser, FinalModelSettings, "most_rows", "single_convention")
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 

@@ -4,7 +4,10 @@
 labelfill's own stages, every way in a run directory of its own.
 """
 
-from labelfill.comparison._filled import Comparison, WayScore, compare
+from labelfill.comparison._drawing import draw_comparison, draw_journey
+from labelfill.comparison._filled import WAYS, Comparison, Way, WayScore, compare
+from labelfill.comparison._journey import STEPS, Step, StepScore, journey
+from labelfill.comparison._models import MODEL_WAYS, FinalScore, TrainedWays
 from labelfill.comparison._stages import (
     Setting,
     check_one_split,
@@ -14,12 +17,23 @@ from labelfill.comparison._stages import (
 )
 
 __all__ = [
+    "MODEL_WAYS",
+    "STEPS",
+    "WAYS",
     "Comparison",
+    "FinalScore",
     "Setting",
+    "Step",
+    "StepScore",
+    "TrainedWays",
+    "Way",
     "WayScore",
     "check_one_split",
     "compare",
+    "draw_comparison",
+    "draw_journey",
     "fill_by_models",
+    "journey",
     "train_final_on",
     "train_models",
 ]

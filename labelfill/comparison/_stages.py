@@ -34,6 +34,8 @@ class Setting:
     ----------
     folder
         Holds a run directory for each way.
+    force
+        Start over what was done with other settings.
     data
         The table with blanks.
     """
@@ -43,6 +45,7 @@ class Setting:
     table: TableSettings
     seed: int = 0
     device: str = "auto"
+    force: bool = False
     progress: bool = False
 
     def open(self, name: str) -> RunDirectory:
@@ -70,7 +73,7 @@ def train_models(setting: Setting, name: str, models: KeypointModelSettings) -> 
     with setting.open(name) as run:
         train_keypoint_models(
             run, setting.read(), models, table=setting.table,
-            device=setting.device, seed=setting.seed, progress=setting.progress,
+            device=setting.device, seed=setting.seed, force=setting.force, progress=setting.progress,
         )  # fmt: skip
 
 
@@ -79,7 +82,7 @@ def fill_by_models(setting: Setting, name: str) -> Path:
     with setting.open(name) as run:
         impute(
             run, setting.read(run), run.path / FILLED, ImputeSettings(),
-            device=setting.device, progress=setting.progress,
+            device=setting.device, force=setting.force, progress=setting.progress,
         )  # fmt: skip
     return setting.folder / name / FILLED
 
@@ -107,7 +110,8 @@ def _train_final(
 ) -> Mapping[str, Any]:  # fmt: skip
     return train_final(
         run, filled, original, settings, models=basis, device=setting.device, seed=setting.seed,
-        distrust=setting.table.distrust, allow_outside=setting.table.allow_outside, progress=setting.progress,
+        distrust=setting.table.distrust, allow_outside=setting.table.allow_outside,
+        force=setting.force, progress=setting.progress,
     )  # fmt: skip
 
 

@@ -216,6 +216,13 @@ class FinalModelSettings(Settings):
     l2: float | None = setting(
         None, "penalty on the squares of weights (default: the preset's)", at_least=0, metavar="WEIGHT"
     )
+    most_rows: int | None = setting(
+        None,
+        "learn from this many training rows at most, drawn at random, and choose the epoch by half as many "
+        "(default: all)",
+        at_least=2,
+        metavar="N",
+    )
     single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
 
     def complete(self) -> FinalModelSettings:

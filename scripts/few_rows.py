@@ -1,0 +1,186 @@
+"""Small tables: labelfill beside the iterative imputer, draw by draw, and offsets claimed where none are.
+
+Kinds of tables, each with its truth:
+
+* sixty    60 rows of source 1 of the real faces, of which two in three keep the four points that the second
+           source labels: 20 rows to learn the others from
+* gaps     300 such rows, of which each point of each row is missing with a chance of 30%
+* drawn    200 drawn faces of 80x64 px with 17 keypoints and 30% of random gaps
+* offsets  200 rows of source 1, three in five with four points: two patterns of missing labels, but one
+           source, so that no offset may be claimed
+
+Keypoint models are trained by as many processes as there are cores, one table after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from labelfill.comparison import Setting, TrainedWays, compare
+from labelfill.runs import RunDirectory, atomic_write
+from labelfill.schema import ImageSize, x_column, y_column
+from labelfill.settings import KeypointModelSettings, TableSettings
+from labelfill.synthetic import LANDMARKS, draw_table, write_table
+from labelfill.table import open_decompressed, read_table
+
+SECOND_SOURCE = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+KINDS = {"sixty": 5, "gaps": 5, "drawn": 5, "offsets": 20}  # and how many draws of each
+GAPS = 0.3
+WORST = 1.05  # what no draw may exceed, labelfill's error over the imputer's
+
+
+def main() -> None:
+    arguments = parse()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    told: dict[str, list[dict[str, object]]] = {}
+    for kind in arguments.kinds:
+        for draw in range(arguments.draws or KINDS[kind]):
+            folder = arguments.out / f"{kind}-{draw:02d}"
+            result = folder / "result.json"
+            if not result.is_file():
+                print(f"== {kind}, draw {draw}", file=sys.stderr)
+                measured = measure(kind, draw, folder, arguments)
+                with atomic_write(result, "w") as file:
+                    json.dump(measured, file, indent=1)
+            told.setdefault(kind, []).append(json.loads(result.read_text()))
+            report(told, arguments)
+    print((arguments.out / "results.md").read_text())
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  scripts/few_rows --data faces --out outputs/few-rows",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="training.zip and training_truth.csv")
+    parser.add_argument(
+        "--kinds", default=list(KINDS), type=lambda text: text.split(","), help=",".join(KINDS)
+    )
+    parser.add_argument("--draws", type=int, metavar="N", help="of each kind (default: 5; of offsets 20)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="of the keypoint models (default: theirs)")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    for kind in arguments.kinds:
+        if kind not in KINDS:
+            parser.error(f"there is no kind {kind!r}; there are {', '.join(KINDS)}")
+    if arguments.data is None and set(arguments.kinds) - {"drawn"}:
+        parser.error("tables of real faces need --data; without it there is --kinds drawn")
+    return arguments
+
+
+def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
+    """One table drawn, filled and scored; for `offsets` only the models are trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table, truth = folder / "table.csv", folder / "truth.csv"
+    if not truth.is_file():
+        write(kind, draw, table, truth, arguments)
+    models = KeypointModelSettings(epochs=arguments.epochs) if arguments.epochs else KeypointModelSettings()
+    size = ImageSize(80, 64) if kind == "drawn" else None
+    setting = Setting(folder, table, TableSettings(image_size=size), draw, arguments.device)
+    trained = TrainedWays(setting, models)
+    trained.train("anchored")
+    with RunDirectory.open(folder / "anchored") as run:
+        results = run.stages["train-keypoint-models"]["results"]
+    about = {"sources": results["sources"], "offsets": results["convention offsets"]}
+    if kind == "offsets":
+        return about
+    scores = compare(table, truth, ways=["iterative", "prior", "anchored"], trained=trained)
+    return {**about, "cells": scores.cells, **{name: way.overall.rmse for name, way in scores.ways.items()}}
+
+
+def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Namespace) -> None:
+    """A table with blanks and its truth; the truth comes last, so that it tells whether both are whole."""
+    generator = np.random.default_rng([draw, list(KINDS).index(kind)])
+    if kind == "drawn":
+        keypoints = LANDMARKS[:17]
+        drawn = draw_table(200, (draw, 17), keypoints=keypoints, image_size=ImageSize(80, 64), gaps=GAPS)
+        write_table(table, drawn)
+        write_table(truth, drawn, labels=drawn.truth, images="none")
+        return
+    known = read_table(arguments.data / "training_truth.csv", require_images=False)
+    original = read_table(arguments.data / "training.zip", require_images=False)
+    source = np.array([value.strip() == "1" for value in known.extra["source"]])
+    complete = np.flatnonzero(source & original.observed.all(axis=(1, 2)))
+    count = {"sixty": 60, "gaps": 300, "offsets": 200}[kind]
+    rows = np.sort(generator.choice(complete, count, replace=False))
+    hidden = np.zeros((count, len(original.keypoints)), bool)
+    if kind == "gaps":
+        hidden = generator.random(hidden.shape) < GAPS
+    else:
+        few = generator.permutation(count)[: round(count * (2 / 3 if kind == "sixty" else 3 / 5))]
+        rare = [k for k, name in enumerate(original.keypoints) if name not in SECOND_SOURCE]
+        hidden[np.ix_(few, rare)] = True
+    lines = raw_lines(arguments.data / "training.zip")
+    write_lines(table, lines[0], [lines[1 + row] for row in rows], original.keypoints, hidden)
+    no_images = [name for name in lines[0] if name != "Image"]
+    write_lines(
+        truth, no_images, [lines[1 + row][: len(no_images)] for row in rows], original.keypoints, None
+    )
+
+
+def raw_lines(path: Path) -> list[list[str]]:
+    csv.field_size_limit(2**30)
+    with open_decompressed(path) as file:
+        return list(csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
+
+
+def write_lines(
+    path: Path,
+    header: list[str],
+    lines: Sequence[list[str]],
+    keypoints: Sequence[str],
+    hidden: np.ndarray | None,
+) -> None:
+    with atomic_write(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for number, line in enumerate(lines):
+            fields = list(line)
+            if hidden is not None:
+                for k in np.flatnonzero(hidden[number]):
+                    for column in (x_column(keypoints[k]), y_column(keypoints[k])):
+                        fields[header.index(column)] = ""
+            writer.writerow(fields)
+
+
+def report(told: dict[str, list[dict[str, object]]], arguments: argparse.Namespace) -> None:
+    head = ["table", "draws", "labelfill, RMSE px", "iterative imputer", "mean ratio", "worst ratio"]
+    lines = [f"| {' | '.join([*head, 'offsets claimed'])} |", "|---|---|---|---|---|---|---|"]
+    summary: dict[str, dict[str, object]] = {}
+    for kind, results in told.items():
+        claimed = sum(bool(one["offsets"]) for one in results)
+        one: dict[str, object] = {"draws": len(results), "draws with an offset": claimed, "results": results}
+        cells = [kind, str(len(results)), "", "", "", ""]
+        if "anchored" in results[0]:
+            own, theirs = (np.array([float(r[name]) for r in results]) for name in ("anchored", "iterative"))  # type: ignore[arg-type]
+            ratio = own / theirs
+            one |= {
+                "mean ratio": ratio.mean(),
+                "worst ratio": ratio.max(),
+                "holds": bool(ratio.mean() <= 1 and ratio.max() <= WORST),
+            }
+            cells[2:] = [listed(own), listed(theirs), f"{ratio.mean():.3f}", f"{ratio.max():.3f}"]
+        lines.append("| " + " | ".join([*cells, f"{claimed} of {len(results)}"]) + " |")
+        summary[kind] = one
+    with atomic_write(arguments.out / "results.json", "w") as file:
+        json.dump({"epochs": arguments.epochs or "default", "kinds": summary}, file, indent=1)
+    with atomic_write(arguments.out / "results.md", "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def listed(values: np.ndarray) -> str:
+    return f"{values.mean():.2f} ({', '.join(f'{value:.2f}' for value in values)})"
+
+
+if __name__ == "__main__":
+    main()
