@@ -122,9 +122,7 @@ def train_and_predict(arguments: argparse.Namespace, variant: str, seed: int) ->
             image_size=None, show_progress=True,
         )  # fmt: skip
         sources = None if settings.original else f"{arguments.data / 'test_truth.csv'}:source"
-        predict(
-            run, test, PredictSettings(source_from=sources), out=out, device=arguments.device, force=True
-        )
+        predict(run, test, PredictSettings(source_from=sources), out=out, device=arguments.device, force=True)
     return out
 
 

@@ -81,7 +81,10 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _saved(figure: Any, kind: str) -> bytes:
+    from matplotlib import rc_context
+
     out = io.BytesIO()
-    # No date: the same plot is the same bytes.
-    figure.savefig(out, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    # No date and no random names: the same plot is the same bytes.
+    with rc_context({"svg.hashsalt": "labelfill"}):
+        figure.savefig(out, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
     return out.getvalue()
