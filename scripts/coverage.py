@@ -66,6 +66,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--epochs", type=int, metavar="N", help="train shorter than usual, to try the script")
+    parser.add_argument("--method", metavar="NAME", help="as of train-keypoint-models; prior is fast")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(arguments.data, cache_dir=arguments.folder / "cache")
@@ -80,7 +81,7 @@ def main() -> None:
         for fold in range(arguments.folds):
             kept = arguments.folder / f"fold-{seed}-{fold}.npz"
             if not kept.is_file():
-                measure(dataset, known, home, folds == fold, seed, kept, arguments.epochs)
+                measure(dataset, known, home, folds == fold, seed, kept, arguments)
             with np.load(kept) as arrays:  # plain arrays: nothing is unpickled
                 held.append(Cases(*(arrays[f"held_{name}"] for name in ("keypoint", "error", "radius"))))
                 other.append(Cases(*(arrays[f"other_{name}"] for name in ("keypoint", "error", "radius"))))
@@ -99,14 +100,17 @@ def folds_by_image(dataset: Dataset, home: NDArray[np.bool_], seed: int) -> Inte
 
 def measure(
     dataset: Dataset, truth: Array, home: NDArray[np.bool_], out: NDArray[np.bool_], seed: int, kept: Path,
-    epochs: int | None,
+    arguments: argparse.Namespace,
 ) -> None:  # fmt: skip
     """Train without the rows `out`, answer for them, fill the other source's, and keep errors and radii."""
     table, run_dir = kept.with_suffix(".csv"), kept.with_suffix("")
     without_rows(dataset, out, table)
     command = [sys.executable, "-m", "labelfill", "train-keypoint-models", "--data", str(table)]
     command += ["--run-dir", str(run_dir), "--seed", str(seed)]
-    subprocess.run(command + (["--epochs", str(epochs)] if epochs else []), check=True, stdout=sys.stderr)
+    for name in ("epochs", "method"):
+        if (value := getattr(arguments, name)) is not None:
+            command += [f"--{name}", str(value)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
     rest = np.flatnonzero(~out)
     arrays = {
         **cases_of("held", held_out(dataset, np.flatnonzero(out), table, run_dir, seed)),
