@@ -37,7 +37,7 @@ ORDER = (
     {"keypoint_models"},
     {"fills"},
     {"filling"},
-    {"provenance"},
+    {"provenance", "contradictions"},
     {"imputation"},
     {"final_targets"},
     {"final_model", "final_tables"},

@@ -53,6 +53,16 @@ def _sources(summary: Summary) -> list[str]:
     return [f"label sources: {named}", *map(offset_sentence, offsets)]
 
 
+def audit_text(offsets: Sequence[Summary]) -> str:
+    """What a run's source audit found, for `inspect`."""
+    if not offsets:
+        return "conventions  the run's source audit found no keypoint that sources mark differently"
+    lines = [
+        f"conventions  {_counted(len(offsets), 'keypoint')} marked differently, by the run's source audit"
+    ]
+    return "\n".join([*lines, *(f"  {offset_sentence(offset)}" for offset in offsets)])
+
+
 def offset_sentence(offset: Summary) -> str:
     """One convention offset as a sentence, with its 99% interval."""
     x, y = offset["offset"]

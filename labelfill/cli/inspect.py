@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import find_table
 from labelfill.cli._options import (
@@ -16,6 +16,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.cli._summaries import audit_text
 from labelfill.errors import EXIT_DONE, DataError, UsageError
 from labelfill.settings import RunSettings, TableSettings
 
@@ -47,6 +48,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_settings(parser, TableSettings, "image_size", "source_column", "image_folder", "allow_outside")
     add_settings(parser, RunSettings, "seed")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="also judge labels by the keypoint models of this run, and tell what its source audit found",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures to this file")
     parser.add_argument(
         "--write-distrust",
@@ -91,16 +98,41 @@ def handle(arguments: argparse.Namespace) -> int:
         seed=seed,
         show_progress=show_progress(arguments),
     )
+    audit: list[dict[str, Any]] = []
+    if arguments.run_dir is not None:
+        found, audit = _judged_by_models(arguments, dataset, found)
     written = _write_outputs(arguments, dataset, found)
     result = {"table": str(path), **as_json(found, dataset.all_labels, dataset.table.lines)}
     text = f"{path}: {as_text(found, dataset.all_labels, dataset.table.lines)}"
     if dataset.placements is not None:
         frame = dataset.schema.image_size
         text += f"\n\nimages differ in size: px are those of the frame of {frame} that each is scaled into"
+    if arguments.run_dir is not None:
+        result["convention_offsets"] = audit
+        text += f"\n\n{audit_text(audit)}"
     if written:
         text += "\n\n" + "\n".join(f"wrote {line}" for line in written)
     print_result(result, as_json=arguments.json, text=text)
     return EXIT_DONE
+
+
+def _judged_by_models(
+    arguments: argparse.Namespace, dataset: Dataset, found: Inspection
+) -> tuple[Inspection, list[dict[str, Any]]]:
+    """The findings with labels that a run's models contradict, and the convention offsets it measured."""
+    from dataclasses import replace
+
+    from labelfill.contradictions import find_contradictions
+    from labelfill.model_files import STAGE
+    from labelfill.report.suspects import with_contradicted
+    from labelfill.runs import RunDirectory
+    from labelfill.training import choose_device
+
+    run = RunDirectory.read_only(arguments.run_dir)
+    run.require_stage(STAGE)
+    against = find_contradictions(run, dataset, choose_device("auto"), progress=show_progress(arguments))
+    suspects = with_contradicted(found.suspects, against.severity, against.answer)
+    return replace(found, suspects=suspects), run.stages[STAGE]["results"]["convention offsets"]
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

@@ -32,6 +32,10 @@ def describe(suspect: Suspect, schema: KeypointSchema, labels: Array, *, by_imag
     if suspect.kind == "keypoint":
         witnesses = "the other labels and the image expect" if by_image else "the other labels expect"
         return f"{names}: not where {witnesses} {'it' if len(suspect.keypoints) == 1 else 'them'}"
+    if suspect.kind == "contradicted":
+        return (
+            f"{names}: not where the trained regressors see {'it' if len(suspect.keypoints) == 1 else 'them'}"
+        )
     if suspect.kind == "off-image":
         return f"beyond the image: {names}"
     return "an unlikely shape as a whole"

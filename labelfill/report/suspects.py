@@ -25,7 +25,7 @@ from labelfill.shape import ShapePrior
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image"]
+Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image", "contradicted"]
 
 LISTED = 20
 """So many suspects are listed even if fewer stand out."""
@@ -47,7 +47,8 @@ class Suspect:
     kind
         ``swapped``: likelier with left and right exchanged; ``shifted``: all labels off by the same;
         ``keypoint``: single labels that neither the others nor the image agree with; ``shape``: an
-        unlikely shape as a whole; ``off-image``: labels beyond the image.
+        unlikely shape as a whole; ``off-image``: labels beyond the image; ``contradicted``: labels far
+        from where trained regressors see the point.
     severity
         From 1 on the row stands out from the table, and is flagged.
     keypoints
@@ -103,6 +104,28 @@ def find_suspects(
     ordered = sorted(worst.values(), key=lambda suspect: (-suspect.severity, suspect.row))
     flagged = sum(suspect.flagged for suspect in ordered)
     return tuple(ordered[: max(flagged, LISTED)])
+
+
+def with_contradicted(suspects: Sequence[Suspect], severity: Array, answer: Array) -> tuple[Suspect, ...]:
+    """The suspects with labels added that trained regressors contradict; a row keeps its severest reason.
+
+    Parameters
+    ----------
+    severity, answer
+        (n, K) from 1 on contradicted, and (n, K, 2) px: where the regressors see the point.
+    """
+    worst = {suspect.row: suspect for suspect in suspects}
+    for row in np.flatnonzero((severity >= 1).any(axis=1)).tolist():
+        keypoints = np.flatnonzero(severity[row] >= 1)
+        suggested = np.full(answer.shape[1:], np.nan)
+        suggested[keypoints] = answer[row, keypoints]
+        severest = float(severity[row].max())
+        other = worst.get(row)
+        if other is None or not other.flagged:
+            worst[row] = Suspect(row, "contradicted", severest, tuple(keypoints.tolist()), suggested)
+        elif other.severity < severest:
+            worst[row] = replace(other, severity=severest)
+    return tuple(sorted(worst.values(), key=lambda suspect: (-suspect.severity, suspect.row)))
 
 
 def _off_image(labels: Array, schema: KeypointSchema) -> list[Suspect]:
