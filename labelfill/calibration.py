@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 _POOLED_ROWS = 60.0
 # With fewer residuals than this a keypoint's quantile is that of all keypoints together.
 _OWN_QUANTILE_ROWS = 100
-_LEAST_SIGMA = 0.05
+LEAST_SIGMA = 0.05
 _QUANTILES_KEPT = 200
 
 
@@ -61,7 +61,7 @@ class Calibration:
         weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
         xy = (weight[..., None] * np.where(there[..., None], members, 0.0)).sum(axis=0)
         variance = (weight * np.where(there, sigmas, 0.0) ** 2).sum(axis=0)
-        sigma = np.maximum(np.sqrt(variance) * self.sigma_scale, _LEAST_SIGMA)
+        sigma = np.maximum(np.sqrt(variance) * self.sigma_scale, LEAST_SIGMA)
         xy[total == 0], sigma[total == 0] = np.nan, np.nan
         return xy, sigma
 
@@ -78,7 +78,7 @@ class Calibration:
         usable: Mask = np.all(np.isfinite(error), axis=2) & np.isfinite(sigma)
         error = np.where(usable[..., None], error, np.nan)
         scale = _scales(error, sigma, usable)
-        ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, _LEAST_SIGMA)
+        ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, LEAST_SIGMA)
         pooled = np.sort(ratio[usable]) if usable.any() else np.array([math.sqrt(-2 * math.log(0.1))])
         own, rows, correlation = [], [], []
         for k in range(error.shape[1]):

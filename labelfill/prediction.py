@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,15 +24,44 @@ from labelfill.place import did_you_mean, listed
 from labelfill.prediction_files import AnswerWriter, Submission, prediction_table
 from labelfill.progress import bar
 from labelfill.runs import RunDirectory
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.schema import AXES, ImageSize, KeypointSchema
 from labelfill.settings import PredictSettings, TableSettings
 from labelfill.sources import UNKNOWN
 from labelfill.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
 from labelfill.training import choose_device
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the final network found.
+
+    Attributes
+    ----------
+    xy
+        (n, K, 2), px of the image, x first; may lie off the image.
+    radius
+        (n, K), px: the point lies within it in 90% of cases (or the coverage asked for); NaN where no
+        held-out row told.
+    """
+
+    keypoints: tuple[str, ...]
+    xy: Array
+    radius: Array
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per image: ``<keypoint>_x``, ``<keypoint>_y``, then ``<keypoint>_radius``."""
+        import pandas as pd
+
+        columns = [f"{keypoint}_{axis}" for keypoint in self.keypoints for axis in AXES]
+        columns += [f"{keypoint}_radius" for keypoint in self.keypoints]
+        return pd.DataFrame(np.hstack([self.xy.reshape(len(self.xy), -1), self.radius]), columns=columns)
 
 
 @contextmanager
@@ -95,14 +125,8 @@ def predict(
     outputs = [path for path in (out, submission) if path is not None]
     _refuse_outputs(dataset, outputs, force=force)
     chosen = choose_device(device)
-    model = load_final(run, chosen)
+    model = _model_for(run, dataset, chosen)
     schema = model.schema
-    if dataset.schema.image_size != schema.image_size:
-        raise ModelError(
-            f"{dataset.table.path} has images of {dataset.schema.image_size}, "
-            f"the final network in {run.path} "
-            f"is for {schema.image_size}; train one for it in another --run-dir"
-        )
     groups = _asked_sources(dataset, model, settings)
     wanted = None
     if lookup is not None:
@@ -130,6 +154,40 @@ def predict(
         "coverage": settings.coverage,
         **({} if wanted is None else {"submission": str(submission), **_told(wanted, cells)}),
     }
+
+
+def predicted(
+    run: RunDirectory, dataset: Dataset, settings: PredictSettings, *, device: str, progress: bool = False
+) -> Predictions:
+    """Apply the final network to images; errors as for `predict`."""
+    chosen = choose_device(device)
+    model = _model_for(run, dataset, chosen)
+    found = _Collected(model.schema.count)
+    groups = _asked_sources(dataset, model, settings)
+    _answer(model, dataset, groups, settings, chosen, [found], progress=progress)
+    return Predictions(model.schema.keypoints, np.concatenate(found.xy), np.concatenate(found.radius))
+
+
+class _Collected:
+    """Answers kept in memory."""
+
+    def __init__(self, keypoints: int) -> None:
+        self.xy, self.radius = [np.zeros((0, keypoints, 2))], [np.zeros((0, keypoints))]
+
+    def add(self, rows: slice, xy: Array, radius: Array) -> None:
+        self.xy.append(xy)
+        self.radius.append(radius)
+
+
+def _model_for(run: RunDirectory, dataset: Dataset, device: torch.device) -> FinalModel:
+    model = load_final(run, device)
+    size = model.schema.image_size
+    if dataset.schema.image_size != size:
+        raise ModelError(
+            f"{dataset.table.path} has images of {dataset.schema.image_size}, the final network in "
+            f"{run.path} is for {size}; train one for it in another --run-dir"
+        )
+    return model
 
 
 def _refuse_outputs(dataset: Dataset, outputs: list[Path], *, force: bool) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.cli._options import Resolver
 from labelfill.errors import DataError, UsageError
-from labelfill.schema import ImageSize
 from labelfill.settings import RunSettings, Settings, TableSettings
 
 if TYPE_CHECKING:
@@ -79,42 +77,6 @@ def open_run(settings: Resolver, *sections: type[Settings], begun: bool) -> Iter
         find_table(settings(TableSettings).data)  # before a folder is made for nothing
     with RunDirectory.open(run_settings.run_dir, [run_settings, *resolved]) as run:
         yield run
-
-
-def read_run_table(
-    run: RunDirectory, path: Path, table: TableSettings, *, to_fill: bool = False, show_progress: bool
-) -> Dataset:
-    """A table with keypoints and images, by the image size given, else the run's, else the one assumed.
-
-    Parameters
-    ----------
-    to_fill
-        Whether the run's models are to fill it: any table, then, has the run's image size; otherwise only
-        the one that the run was begun with.
-    """
-    from labelfill.dataset import read_dataset
-    from labelfill.distrust import read_distrust
-
-    begun_with = run.manifest.get("input", {})
-    size, framed = table.image_size, None
-    if begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
-        size = size or ImageSize.parse(begun_with["image_size"])
-        framed = run.framed
-    own = begun_with.get("path") == str(path.resolve())
-    recorded = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
-    dataset = read_dataset(
-        path,
-        image_size=size,
-        framed=framed,
-        images_beside=table.images_beside or recorded,
-        models=run.path if to_fill and table.image_size is None else None,
-        cache_dir=run.path / "cache",
-        allow_outside=table.allow_outside,
-        show_progress=show_progress,
-    )
-    if table.distrust is None:
-        return dataset
-    return replace(dataset, distrusted=read_distrust(table.distrust, dataset.table))
 
 
 def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:

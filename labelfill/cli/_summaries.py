@@ -229,6 +229,16 @@ def review_text(summary: Summary) -> str:
     return "\n".join(lines)
 
 
+def export_text(summary: Summary) -> str:
+    """What `export` wrote, and how true it is."""
+    found = _counted(len(summary["keypoints"]), "keypoint")
+    return (
+        f"{found} in images of {summary['image_size']}, in the convention: {summary['convention']}\n"
+        f"answers at most {summary['difference']:.4f} px beside the network it was made of\n"
+        f"wrote {summary['out']}\nwrote {summary['card']}"
+    )
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A table's lines: the first column flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table, open_run, read_run_table, refuse_changed_table
+from labelfill.cli._inputs import find_table, open_run, refuse_changed_table
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -23,6 +23,7 @@ from labelfill.cli._options import (
 )
 from labelfill.cli._summaries import filling_text
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
+from labelfill.run_tables import read_run_table
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:

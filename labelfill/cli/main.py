@@ -26,6 +26,7 @@ COMMANDS = (
     "impute",
     "train_final",
     "predict",
+    "export",
     "evaluate",
     "compare",
     "run",

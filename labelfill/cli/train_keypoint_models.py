@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table, open_run, read_run_table
+from labelfill.cli._inputs import find_table, open_run
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -21,6 +21,7 @@ from labelfill.cli._options import (
 )
 from labelfill.cli._summaries import training_text
 from labelfill.errors import EXIT_DONE
+from labelfill.run_tables import read_run_table
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:

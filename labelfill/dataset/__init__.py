@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.dataset import cache
+from labelfill.dataset.arrays import array_table, checked_images
 from labelfill.dataset.folder import folder_table
 from labelfill.dataset.frame import check_frame, smallest_square
 from labelfill.dataset.image_files import read_image_files
@@ -21,7 +23,7 @@ from labelfill.images import FileStore, ImageFiles, Images, MemoryStore, PixelTe
 from labelfill.schema import ImageSize, KeypointSchema, Placements
 from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed
 
-__all__ = ["Dataset", "read_dataset"]
+__all__ = ["Dataset", "dataset_of_arrays", "read_dataset"]
 
 Array = NDArray[np.float64]
 
@@ -236,6 +238,23 @@ def read_dataset(
         placements=cached.placements,
         images_beside=images_beside,
     )
+
+
+def dataset_of_arrays(
+    labels: NDArray[np.float64], keypoints: Sequence[str], images: NDArray[np.generic], name: str
+) -> Dataset:
+    """Labels (n, K, 2) in px, NaN where blank, with their images (n, H, W) of grey values 0..255.
+
+    Raises
+    ------
+    DataError
+        If the images are not grey images of one size, one for each row; `name` is what messages call them.
+    """
+    checked = checked_images(images, name)
+    if len(checked) != len(labels):
+        raise DataError(f"{name} holds {len(checked)} images for {len(labels)} rows; expected one per row")
+    table, schema = array_table(labels, keypoints, checked, name)
+    return Dataset(table, schema, checked, False)
 
 
 def _load_fresh(entry: Path, path: Path, options: _Options) -> cache.CachedTable | None:

@@ -1,0 +1,61 @@
+"""``labelfill export``: the final network as one file for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_output_options,
+    add_settings,
+    print_result,
+)
+from labelfill.cli._summaries import export_text
+from labelfill.errors import EXIT_DONE
+from labelfill.settings import PredictSettings, RunSettings
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "export",
+        "write the final network as one file for other programs",
+        description="Write the final network as one file: grey pixels in (uint8, any batch), coordinates\n"
+        "and error radii in px out, mirror averaging included. A model card beside it (OUT with .md) says\n"
+        "what it learnt from, how good it is and where it ends. ONNX needs the extra onnx; torch writes the\n"
+        ".pt2 of torch.export.",
+        example="labelfill export --format onnx --out keypoints.onnx",
+    )
+    parser.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="(default: onnx)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="where to write: .onnx, or .pt2 for torch"
+    )
+    add_settings(parser, RunSettings, "run_dir")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
+    add_settings(parser, PredictSettings, "source", "coverage")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    run_dir, prediction = settings(RunSettings).run_dir, settings(PredictSettings)
+
+    from labelfill.exporting import export
+    from labelfill.runs import RunDirectory
+
+    with RunDirectory.read_only(run_dir) as run:
+        summary = export(
+            run,
+            arguments.out,
+            arguments.format,
+            source=prediction.source,
+            coverage=prediction.coverage,
+            force=arguments.force,
+        )
+    print_result(summary, as_json=arguments.json, text=export_text(summary))
+    return EXIT_DONE
