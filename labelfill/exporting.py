@@ -178,8 +178,9 @@ def export(
     model = load_final(run, torch.device("cpu"))
     if model.settings.equalize not in ("none", "stretch"):
         raise UsageError(
-            f"the final network in {run.path} was trained on images equalised by {model.settings.equalize!r}, "
-            "which cannot be written into one file; train one with --equalize none or stretch"
+            f"the final network in {run.path} was trained on images equalised by "
+            f"{model.settings.equalize!r}, which cannot be written into one file; "
+            "train one with --equalize none or stretch"
         )
     group = UNKNOWN
     if source is not None:

@@ -287,7 +287,7 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
     if column not in table.extra:
         raise DataError(
             f"{path} has no column {column!r} for --source-from; "
-            f"it has {', '.join(sorted(table.extra)) or 'none'}"
+            f"it has {', '.join(sorted(table.extra)) or 'none'}{did_you_mean(column, table.extra)}"
         )
     of_row, _ = join_rows(table, dataset.table)
     values = [table.extra[column][row].strip() if row >= 0 else "" for row in of_row.tolist()]

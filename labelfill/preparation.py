@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labelfill.dataset import Dataset
 from labelfill.errors import DataError, UsageError
 from labelfill.images import Images, content_ids, fingerprint
-from labelfill.place import listed, place
+from labelfill.place import did_you_mean, listed, place
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
 from labelfill.schema import declared_mirror_partners, mirror_partners
 from labelfill.settings import TableSettings
@@ -149,6 +149,7 @@ def _column(dataset: Dataset, name: str, option: str) -> list[str]:
         have = listed(sorted(dataset.table.extra)) or "none"
         raise DataError(
             f"{dataset.table.path} has no column {name!r} for {option}; its other columns: {have}"
+            f"{did_you_mean(name, dataset.table.extra)}"
         )
     return dataset.table.extra[name]
 

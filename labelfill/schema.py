@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import DataError, UsageError
+from labelfill.place import did_you_mean
 
 Array = NDArray[np.float64]
 
@@ -141,7 +142,10 @@ def declared_mirror_partners(keypoints: Sequence[str], pairs: Sequence[tuple[str
     for pair in pairs:
         for name in pair:
             if name not in index:
-                raise DataError(f"mirror pair {pair[0]},{pair[1]}: the table has no keypoint {name!r}")
+                raise DataError(
+                    f"mirror pair {pair[0]},{pair[1]}: the table has no keypoint {name!r}"
+                    f"{did_you_mean(name, keypoints)}"
+                )
         if seen & set(pair):
             raise DataError(f"mirror pair {pair[0]},{pair[1]}: a keypoint may stand in one pair only")
         seen.update(pair)

@@ -1,6 +1,6 @@
 """Draws the pictures of docs/how-it-works.md on faces of the embedded sample; trains nothing.
 
-Usage: python scripts/explaining_pictures.py FOLDER docs/images   (FOLDER/data: what labelfill demo-data draws)
+Usage: python scripts/explaining_pictures.py FOLDER docs/images (FOLDER/data: drawn by labelfill demo-data)
 """
 
 from __future__ import annotations

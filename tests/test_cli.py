@@ -92,7 +92,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "sentence"),
     [
         (["fill"], "invalid choice: 'fill'"),
-        (["impute", "--outt", "x"], "unrecognized arguments: --outt x; see `labelfill --help`"),
+        (["imput"], "invalid choice: 'imput'; did you mean 'impute'?; see `labelfill --help`"),
+        (
+            ["impute", "--outt", "x"],
+            "unrecognized arguments: --outt x; did you mean '--out'?; see `labelfill impute --help`",
+        ),
+        (["impute", "x"], "unrecognized arguments: x; see `labelfill impute --help`"),
+        (["--versio"], "unrecognized arguments: --versio; did you mean '--version'?; see `labelfill --help`"),
         (["impute", "-v", "-q"], "not allowed with argument"),
         (["predict"], "there are no images at data/test.csv or data/test.zip: name yours by --images TABLE"),
         (["evaluate"], "the following arguments are required: TABLE, TRUTH; see `labelfill evaluate --help`"),
@@ -221,12 +227,13 @@ def test_logs_go_to_stderr_and_results_to_stdout(
         print_result({"cells_filled": 3, "rmse": 1.23456}, as_json=arguments.json)
         return 6
 
+    before = list(logging.getLogger("labelfill").handlers)
     probe(handler)
     assert program.main(["probe", *flag]) == 6
     printed = capsys.readouterr()
     assert printed.err == shown
     assert printed.out == "cells filled  3\nrmse          1.235\n"
-    assert not logging.getLogger("labelfill").handlers
+    assert logging.getLogger("labelfill").handlers == before
 
 
 def test_results_as_json(probe: Callable[[Handler], None], capsys: pytest.CaptureFixture[str]) -> None:

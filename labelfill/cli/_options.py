@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from labelfill.place import did_you_mean
 from labelfill.settings import (
     SECTIONS,
     RunSettings,
@@ -22,12 +24,43 @@ from labelfill.settings import (
 
 S = TypeVar("S", bound=Settings)
 
+SETTINGS_FILE = Path("labelfill.toml")
+
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
+_LONGEST_LIST = 60
+
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose usage errors are one sentence that names the command's help."""
+    """A parser whose usage errors are one sentence that names what was meant and the command's help."""
 
     def error(self, message: str) -> NoReturn:
+        choice = _INVALID_CHOICE.search(message)
+        if choice is not None and len(choice[2]) > _LONGEST_LIST:
+            known = [name.strip("' ") for name in choice[2].split(",")]
+            meant = did_you_mean(choice[1], known)
+            message = message[: choice.start()] + f"invalid choice: '{choice[1]}'" + (
+                meant or f" (choose from {choice[2]})"
+            )  # fmt: skip
         self.exit(2, f"labelfill: error: {message}; see `{self.prog} --help`\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but what is not understood is compared with the options of its command."""
+        known, rest = self.parse_known_args(args, namespace)
+        if rest:
+            own = self.commands().get(getattr(known, "command", None) or "", self)
+            option = next((word.partition("=")[0] for word in rest if word.startswith("--")), None)
+            meant = "" if option is None else did_you_mean(option, own._option_string_actions)
+            own.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+        return known
+
+    def commands(self) -> dict[str, CommandParser]:
+        """The parsers of the commands below this one, by name."""
+        return {
+            name: parser
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for name, parser in action.choices.items()
+        }
 
 
 if TYPE_CHECKING:
@@ -83,7 +116,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--settings",
         type=Path,
         metavar="FILE",
-        help="settings file (TOML); the environment and flags win over it",
+        help="settings file (TOML), below environment and flags (default: labelfill.toml, if there is one)",
     )
 
 
@@ -105,6 +138,8 @@ class Resolver:
 
     def __init__(self, arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> None:
         path = getattr(arguments, "settings", None)
+        if path is None and hasattr(arguments, "settings") and SETTINGS_FILE.is_file():
+            path = SETTINGS_FILE
         self._toml = read_toml(path, SECTIONS) if path is not None else {}
         self._environment = os.environ if environment is None else environment
         self._flags = vars(arguments)

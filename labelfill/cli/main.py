@@ -32,6 +32,8 @@ COMMANDS = (
     "run",
     "convert",
     "review",
+    "init",
+    "completion",
 )
 
 EXIT_UNEXPECTED = 1

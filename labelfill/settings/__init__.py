@@ -19,6 +19,7 @@ from labelfill.settings._sections import (
     RunSettings,
     TableSettings,
 )
+from labelfill.settings._template import template
 
 __all__ = [
     "PRESETS",
@@ -41,5 +42,6 @@ __all__ = [
     "read_toml",
     "resolve",
     "setting",
+    "template",
     "to_toml",
 ]
