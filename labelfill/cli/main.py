@@ -32,6 +32,7 @@ COMMANDS = (
     "run",
     "convert",
     "review",
+    "report",
     "init",
     "completion",
 )

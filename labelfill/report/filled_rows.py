@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,14 @@ from labelfill.final_targets import read_filled
 from labelfill.images import Images, fingerprint
 from labelfill.provenance import provenance_path
 from labelfill.runs import RunDirectory
-from labelfill.schema import Array, ImageSize, KeypointSchema
+from labelfill.schema import Array, ImageSize, KeypointSchema, Placements
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class FilledRows:
-    """The rows of a filled table.
+    """The rows of a filled table; px are those of each row's own image.
 
     Attributes
     ----------
@@ -46,6 +46,8 @@ class FilledRows:
         (n, H, W).
     coverage
         Share of cases in which a radius holds.
+    placements
+        Where each row's image lies in the frame `images` show, if they differ in size.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class FilledRows:
     flags: NDArray[np.object_]
     images: Images
     coverage: float
+    placements: Placements | None = None
 
     @property
     def filled(self) -> Mask:
@@ -71,6 +74,29 @@ class FilledRows:
 
     def place(self, row: int) -> str:
         return f"row {row} (line {self.lines[row]})"
+
+    def in_frame(self) -> FilledRows:
+        """The same in px of the frame that `images` show."""
+        where = self.placements
+        if where is None:
+            return self
+        return replace(
+            self,
+            labels=where.to_frame(self.labels),
+            places=where.to_frame(self.places),
+            radius=where.lengths_to_frame(self.radius),
+            sigma=where.lengths_to_frame(self.sigma),
+            placements=None,
+        )
+
+    def frame_box(self, row: int) -> list[float]:
+        """Left, top, width and height of a row's picture, in own px."""
+        size = self.schema.image_size
+        corners = np.array([[[-0.5, -0.5], [size.width - 0.5, size.height - 0.5]]])
+        if self.placements is not None:
+            corners = self.placements.take(slice(row, row + 1)).to_own(corners)
+        (left, top), (right, bottom) = corners[0].tolist()
+        return [left, top, right - left, bottom - top]
 
     def table_hash(self) -> str:
         """A SHA-256 over keypoints, observed labels and images: the same however the table is filled."""
@@ -120,7 +146,7 @@ def read_filled_rows(
     original = results.get("images_beside", results.get("original"))
     size = run.manifest.get("input", {}).get("image_size")
     filled = read_filled(
-        path, None, None if size is None else ImageSize.parse(size), run.path / "cache",
+        path, None, None if size is None else ImageSize.parse(size), run.path / "cache", framed=run.framed,
         images_beside=None if original is None else Path(original),
         allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
@@ -135,7 +161,7 @@ def read_filled_rows(
         path, dataset.schema, dataset.table.lines, dict(dataset.table.extra),
         np.where(filled.observed, dataset.table.labels, np.nan), dataset.table.labels,
         dataset.table.observed & ~filled.observed, radius, sigma, **words,
-        images=dataset.images, coverage=float(coverage),
+        images=dataset.images, coverage=float(coverage), placements=dataset.placements,
     )  # fmt: skip
 
 

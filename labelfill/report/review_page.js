@@ -280,7 +280,7 @@ window.addEventListener("beforeunload", (event) => {
 });
 window.addEventListener("resize", () => shownRow() && draw(shownRow(), chosen));
 
-picture.style.setProperty("--shape", WIDTH / HEIGHT);
+picture.style.setProperty("--shape", data.shape);
 for (const item of document.querySelectorAll("#legend [data-state]")) {
   item.prepend(shape("svg", { viewBox: "-10 -10 20 20", "aria-hidden": "true" }, marker(item.dataset.state, 0, 0, 1)));
 }

@@ -123,7 +123,7 @@ def _html(filled: FilledRows, rows: list[str], left: int) -> str:
     about = {
         "hash": filled.table_hash(),
         "count": len(filled.labels),
-        "size": [filled.schema.image_size.height, filled.schema.image_size.width],
+        "shape": filled.schema.image_size.width / filled.schema.image_size.height,
         "names": filled.schema.keypoints,
     }
     described = _script_json(about)[:-1] + ',"rows":[' + ",".join(rows) + "]}"
@@ -148,6 +148,7 @@ def _row(filled: FilledRows, row: int) -> dict[str, Any]:
         "line": int(filled.lines[row]),
         "why": _why(filled, row),
         "about": _about(filled, row),
+        "box": [round(value, 4) for value in filled.frame_box(row)],
         "picture": data_uri(np.asarray(filled.images[row]), _LARGEST_SIDE),
         "points": [point for point in points if point is not None],
     }

@@ -2,7 +2,6 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const picture = document.getElementById("picture");
-const [HEIGHT, WIDTH] = data.size;
 const REACH = 16; // screen px: how near to a point a press has to be
 const ZOOM = 3;
 const view = { zoomed: false, hidden: false };
@@ -49,11 +48,12 @@ function marker(state, x, y, u) {
 function draw(row, selected) {
   const chosen = row.points[selected];
   const at = chosen && placeOf(row, chosen);
-  const size = view.zoomed ? [WIDTH / ZOOM, HEIGHT / ZOOM] : [WIDTH, HEIGHT];
-  const corner = view.zoomed && at ? [at.x - size[0] / 2, at.y - size[1] / 2] : [-0.5, -0.5];
+  const [x, y, width, height] = row.box; // of the picture, in px of this row's table
+  const size = view.zoomed ? [width / ZOOM, height / ZOOM] : [width, height];
+  const corner = view.zoomed && at ? [at.x - size[0] / 2, at.y - size[1] / 2] : [x, y];
   picture.setAttribute("viewBox", [...corner, ...size].join(" "));
   const u = unit();
-  const image = { href: row.picture, x: -0.5, y: -0.5, width: WIDTH, height: HEIGHT, preserveAspectRatio: "none" };
+  const image = { href: row.picture, x, y, width, height, preserveAspectRatio: "none" };
   const drawn = [shape("image", image)];
   if (!view.hidden) {
     for (const point of row.points) if (point.radius) drawn.push(...circle(row, point, point === chosen));

@@ -1,0 +1,96 @@
+"""``labelfill report``: what came of a run, in one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelfill.cli._inputs import find_table, read_run_table, refuse_changed_table
+from labelfill.cli._options import (
+    Resolver,
+    Subparsers,
+    add_command,
+    add_data_option,
+    add_device_option,
+    add_output_options,
+    add_settings,
+    print_result,
+    show_progress,
+)
+from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.settings import RunSettings, TableSettings
+
+if TYPE_CHECKING:
+    from labelfill.runs import RunDirectory
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = add_command(
+        subparsers,
+        "report",
+        "write a page on what came of a run",
+        description="Write one HTML page on a run: counts before and after, errors of fills on held-out\n"
+        "rows beside simple ways of filling, whether the error radii hold, label sources with\n"
+        "both conventions, fills to look at, the final network's errors, and learning curves.",
+        example="labelfill report --run-dir outputs --out report.html",
+    )
+    parser.add_argument(
+        "--filled",
+        type=Path,
+        metavar="TABLE",
+        help="the filled table to show (default: the one that impute wrote last)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (default: report.html in the run directory)"
+    )
+    add_data_option(parser)
+    add_settings(parser, RunSettings, "run_dir")
+    add_device_option(parser)
+    add_settings(parser, TableSettings, "allow_outside")
+    parser.add_argument("--force", action="store_true", help="replace a page that exists")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
+    add_output_options(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    settings = Resolver(arguments)
+    run_dir = settings(RunSettings).run_dir
+    out: Path = arguments.out or run_dir / "report.html"
+    if arguments.out is not None and out.exists() and not arguments.force:
+        raise UsageError(f"{out} exists already: choose another file, or --force to replace it")
+
+    from labelfill.runs import RunDirectory
+
+    with RunDirectory.read_only(run_dir) as run:
+        write_report(arguments, settings, run, arguments.filled, out)
+    size = out.stat().st_size
+    text = f"wrote {out} ({size / 1e6:.1f} MB): open it in a browser"
+    print_result({"out": str(out), "bytes": size}, as_json=arguments.json, text=text)
+    return EXIT_DONE
+
+
+def write_report(
+    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory, filled: Path | None, out: Path
+) -> None:
+    """Write the report of a run with a filled table, or with the one filled last, if there is one."""
+    table = settings(TableSettings)
+
+    from labelfill.model_files import STAGE
+    from labelfill.report.filled_rows import filled_table, read_filled_rows
+    from labelfill.report.report_page import run_report
+    from labelfill.runs import atomic_write
+
+    run.require_stage(STAGE)
+    progress = show_progress(arguments)
+    dataset = read_run_table(run, find_table(table.data, run), table, to_fill=True, show_progress=progress)
+    refuse_changed_table(run, dataset)
+    rows = None
+    if filled is not None or run.last_finished("impute") is not None:
+        rows = read_filled_rows(
+            run, filled_table(run, filled), allow_outside=table.allow_outside, progress=progress
+        )
+    html = run_report(run, dataset, rows, device=settings(RunSettings).device, progress=progress)
+    with atomic_write(out, "w") as file:
+        file.write(html)
