@@ -99,7 +99,8 @@ def test_run_does_the_three_stages_in_order(
     """One JSON object of three results, exit code 6 for cells left blank, settings written down."""
     assert program.main(["run", "--data", "t.csv", "--json", "--seed", "7", "--method", "prior"]) == 6
     result = json.loads(capsys.readouterr().out)
-    assert list(result) == ["train-keypoint-models", "impute", "train-final"]
+    assert list(result) == ["train-keypoint-models", "impute", "train-final", "report"]
+    assert result["report"] == {"out": None}, "stages that leave nothing behind: nothing to report on"
     assert result["impute"] == {**FILLING, "left_blank": 1}
     assert result["train-keypoint-models"] == TRAINING
     assert [call[0] for call in stages] == ["keypoint_models", "imputation", "final_training"]

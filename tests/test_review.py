@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ import pytest
 
 from labelfill.corrections import HEADER, read_corrections
 from labelfill.distrust import read_distrust
+from labelfill.report.doubt import doubt_of_points, worst_rows
 from labelfill.report.filled_rows import FilledRows, read_filled_rows
-from labelfill.report.review_page import fill_doubt, review_page, worst_rows
+from labelfill.report.review_page import review_page
 from labelfill.runs import RunDirectory
 from labelfill.synthetic import write_table
 from labelfill.table import KeypointTable
@@ -129,10 +131,19 @@ def downloaded(browser: Any, reviewed: Reviewed, button: str, name: str) -> Path
     target = reviewed.downloads / name
     target.unlink(missing_ok=True)
     browser.find_element("id", button).click()
-    until = time.monotonic() + 10
-    while not target.is_file() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(target.is_file)
     return target
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """What the browser does in its own time: files that are read or written."""
+    until = time.monotonic() + 20
+    while not happened() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def order_of(rows: FilledRows) -> np.ndarray:
+    return worst_rows(doubt_of_points(rows))
 
 
 def filled_points(rows: FilledRows, row: int) -> list[int]:
@@ -141,7 +152,7 @@ def filled_points(rows: FilledRows, row: int) -> list[int]:
 
 
 def row_with(rows: FilledRows, wanted: Callable[[int], bool]) -> int:
-    return next(row for row in worst_rows(rows).tolist() if wanted(row))
+    return next(row for row in order_of(rows).tolist() if wanted(row))
 
 
 def go_to(browser: Any, row: int) -> None:
@@ -153,7 +164,7 @@ def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
     opened: Any, reviewed: Reviewed
 ) -> None:
     """Step by keys, accept, drag, reject, mark a label as wrong, download: the file says just that."""
-    rows, order = reviewed.rows, worst_rows(reviewed.rows).tolist()
+    rows, order = reviewed.rows, order_of(reviewed.rows).tolist()
     assert row_number(opened) == order[0]
     press(opened, "ARROW_RIGHT", "ARROW_RIGHT")
     assert row_number(opened) == order[2]
@@ -208,6 +219,7 @@ def test_work_is_not_lost_on_reload(opened: Any, reviewed: Reviewed) -> None:
     opened.get(reviewed.page.as_uri())
     assert "0 accepted" in shown(opened, "counts")
     opened.find_element("id", "open").send_keys(str(reviewed.downloads / "corrections.csv"))
+    wait_for(lambda: "taken over" in shown(opened, "status"))
     assert shown(opened, "counts") == counts
     assert downloaded(opened, reviewed, "corrections", "corrections.csv").read_bytes() == before
 
@@ -217,13 +229,14 @@ def test_a_file_of_another_table_is_not_taken_over(opened: Any, tmp_path: Path) 
     wrong = tmp_path / "corrections.csv"
     wrong.write_text("row,keypoint,action,x,y\n0,nose_tip,rejected,,\n0,no such point,rejected,,\n")
     opened.find_element("id", "open").send_keys(str(wrong))
+    wait_for(lambda: "Line 3" in shown(opened, "status"))
     assert "Line 3" in shown(opened, "status")
     assert "0 rejected" in shown(opened, "counts")
 
 
 def test_decisions_are_taken_back_and_all_of_a_row_accepted(opened: Any, reviewed: Reviewed) -> None:
     """u leaves no trace of a decision; Shift+a accepts what is left of a row and goes on."""
-    order = worst_rows(reviewed.rows).tolist()
+    order = order_of(reviewed.rows).tolist()
     press(opened, "r", "u")
     assert downloaded(opened, reviewed, "corrections", "corrections.csv").read_bytes().count(b"\n") == 1
     press(opened, "A")
@@ -325,7 +338,7 @@ def test_whatever_stands_in_the_table_shows_as_text(browser: Any, hostile: Revie
     assert {name for name in names if "\ufffd" not in name} >= {"<script>alert(1)</script>", EVIL[1]}
     assert "</script><script>alert(2)</script>" in shown(browser, "about")
     assert len(browser.find_elements("css selector", "img, script[src], iframe")) == 0
-    order = worst_rows(hostile.rows).tolist()
+    order = order_of(hostile.rows).tolist()
     for _ in order[:9]:
         press(browser, "A")
     found = read_corrections(downloaded(browser, hostile, "corrections", "corrections.csv"), hostile.original)
@@ -344,7 +357,7 @@ def page_data(html: str) -> dict[str, Any]:
 
 def test_the_page_is_bounded_in_rows_and_bytes(reviewed: Reviewed) -> None:
     """At most so many rows and bytes; the worst rows stay."""
-    order = worst_rows(reviewed.rows).tolist()
+    order = order_of(reviewed.rows).tolist()
     few = review_page(reviewed.rows, most_rows=3, most_bytes=10**7)
     assert [row["row"] for row in page_data(few.html)["rows"]] == order[:3]
     assert (few.rows, few.left_out) == (3, len(order) - 3)
@@ -357,11 +370,20 @@ def test_the_page_is_bounded_in_rows_and_bytes(reviewed: Reviewed) -> None:
 
 
 def test_worst_first(reviewed: Reviewed) -> None:
-    """Rows are in the order of their most doubtful fill, and only rows with fills are there."""
-    doubt = fill_doubt(reviewed.rows).max(axis=1)
-    order = worst_rows(reviewed.rows)
-    assert (np.diff(doubt[order]) <= 0).all()
-    assert set(order.tolist()) == set(np.flatnonzero(reviewed.rows.filled.any(axis=1)).tolist())
+    """Flagged rows come as the review list has them, then rows with fills by their largest radius."""
+    rows = reviewed.rows
+    with open(reviewed.rows.path.with_name("filled.review.csv"), newline="", encoding="utf-8") as file:
+        listed = list(dict.fromkeys(int(entry["row"]) for entry in csv.DictReader(file)))
+    order = order_of(rows).tolist()
+    assert order[: len(listed)] == listed
+    others = order[len(listed) :]
+    largest = np.nanmax(rows.radius[others], axis=1)
+    assert (np.diff(largest) <= 0).all()
+    assert {*others, *listed} >= set(np.flatnonzero(rows.filled.any(axis=1)).tolist())
+    flags = np.full(rows.flags.shape, "", dtype=object)
+    label = tuple(np.argwhere(np.isfinite(rows.labels).all(axis=2))[-1])
+    flags[label] = "doubtful-label"
+    assert order_of(replace(rows, flags=flags))[0] == label[0], "a label in doubt is looked at first"
 
 
 def test_the_same_key_however_a_table_is_filled(reviewed: Reviewed) -> None:

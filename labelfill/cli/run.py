@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labelfill.cli import impute, train_final, train_keypoint_models
+from labelfill.cli import impute, report, train_final, train_keypoint_models
 from labelfill.cli._inputs import find_table, open_run
 from labelfill.cli._options import (
     Resolver,
@@ -21,6 +22,7 @@ from labelfill.cli._options import (
     print_result,
 )
 from labelfill.cli._summaries import filling_text, final_text, training_text
+from labelfill.errors import LabelfillError
 from labelfill.settings import (
     FinalModelSettings,
     ImputeSettings,
@@ -28,6 +30,11 @@ from labelfill.settings import (
     RunSettings,
     TableSettings,
 )
+
+if TYPE_CHECKING:
+    from labelfill.runs import RunDirectory
+
+_log = logging.getLogger("labelfill")
 
 SECTIONS = (TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSettings)
 
@@ -37,8 +44,9 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers,
         "run",
         "do all three stages: train, fill, train the final network",
-        description="Train the keypoint models, fill the table and train the final network. Stages that are\n"
-        "finished are not done again. Settings of single stages come from --settings.",
+        description="Train the keypoint models, fill the table, train the final network and write a report\n"
+        "with pictures. Stages that are finished are not done again. Settings of single stages\n"
+        "come from --settings.",
         example="labelfill run --data data/training.zip --out filled.csv",
     )
     parser.add_argument(
@@ -68,8 +76,28 @@ def handle(arguments: argparse.Namespace) -> int:
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)
         results["train-final"] = train_final.perform(final, settings, run)
+        results["report"] = _report(arguments, settings, run, filled, results)
     print_result(results, as_json=arguments.json, text=_text(results, settings))
     return impute.exit_code(results["impute"])
+
+
+def _report(
+    arguments: argparse.Namespace,
+    settings: Resolver,
+    run: RunDirectory,
+    filled: Path,
+    results: Mapping[str, Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    """Write the report, unless it is there and nothing was done since. A run is no worse for lacking it."""
+    out = run.path / "report.html"
+    if out.exists() and all(result["state"] == "done before" for result in results.values()):
+        return {"out": str(out)}
+    try:
+        report.write_report(arguments, settings, run, filled, out)
+    except LabelfillError as error:
+        _log.warning("no report is written: %s", error)
+        return {"out": None}
+    return {"out": str(out)}
 
 
 def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
@@ -80,4 +108,7 @@ def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
         final_text(results["train-final"], run_dir),
     )
     titled = zip(("keypoint models", "fill", "final network"), texts, strict=True)
-    return "\n\n".join(f"== {title}\n{text}" for title, text in titled)
+    parts = [f"== {title}\n{text}" for title, text in titled]
+    if results["report"]["out"] is not None:
+        parts.insert(0, f"all of this with pictures: {results['report']['out']}")
+    return "\n\n".join(parts)

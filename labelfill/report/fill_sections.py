@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.report.doubt import doubt_of_points, worst_rows
 from labelfill.report.faces import Points, box_around, face, key
 from labelfill.report.filled_rows import FilledRows
 from labelfill.report.pages import Child, Markup, element, paragraph, section, table
-from labelfill.report.review_page import fill_doubt, worst_rows
 from labelfill.report.summary import plural
 from labelfill.training import random_key
 
@@ -48,7 +48,7 @@ def counts_section(filled: FilledRows) -> Markup:
 
 def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
     """Random rows with fills, and the worst ones."""
-    order = worst_rows(filled)
+    order = worst_rows(np.where(filled.filled, doubt_of_points(filled), -np.inf))
     if not len(order):
         return
     shown = filled.in_frame()
@@ -63,7 +63,7 @@ def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
 
 
 def _sheet(filled: FilledRows, rows: Integers) -> Markup:
-    return element("div", *(_card(filled, row) for row in rows.tolist()), class_="faces")
+    return element("div", *(_card(filled, row) for row in rows.tolist()), class_="faces large")
 
 
 def _card(filled: FilledRows, row: int) -> Markup:
@@ -90,20 +90,23 @@ def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
     if not keypoints:
         return None
     shown = filled.in_frame()
-    doubt = fill_doubt(filled)
+    doubt = doubt_of_points(filled)
     each = int(np.clip(_CROPS // (2 * len(keypoints)), _FEWEST_CROPS, _MOST_CROPS))
     parts: list[Markup] = []
     for k in keypoints:
         rows = np.flatnonzero(there[:, k])
         random = np.random.default_rng(random_key(seed, "report", "fills", k))
-        some = np.sort(random.choice(rows, min(each, len(rows)), replace=False))
         worst = rows[np.argsort(-doubt[rows, k], kind="stable")][:each]
-        crops = [_crop(shown, row, k, "random") for row in some.tolist()]
-        crops += [_crop(shown, row, k, "doubtful") for row in worst.tolist()]
+        others = np.setdiff1d(rows, worst)
+        some = np.sort(random.choice(others, min(each, len(others)), replace=False))
+        crops = [_crop(shown, row, k, "doubtful") for row in worst.tolist()]
+        crops += [_crop(shown, row, k, "random") for row in some.tolist()]
         name = filled.schema.keypoints[k]
         title = f"{name}: {len(rows):,} filled, median radius {np.median(filled.radius[rows, k]):.1f} px"
         parts += [element("h3", title), element("div", *crops, class_="crops")]
-    about = f"Close up, for each keypoint: up to {each} random fills, then the {each} most doubtful ones."
+    about = (
+        f"Close up, for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
+    )
     return section("Every keypoint's fills", paragraph(about, class_="note"), *parts)
 
 

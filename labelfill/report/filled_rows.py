@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,8 @@ from numpy.typing import NDArray
 from labelfill.errors import DataError, ModelError, UsageError
 from labelfill.final_targets import read_filled
 from labelfill.images import Images, fingerprint
-from labelfill.provenance import provenance_path
-from labelfill.runs import RunDirectory
+from labelfill.provenance import beside, provenance_path
+from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import Array, ImageSize, KeypointSchema, Placements
 
 Mask = NDArray[np.bool_]
@@ -41,7 +43,8 @@ class FilledRows:
     radius, sigma
         (n, K) px; NaN where nothing was filled.
     method, convention, flags
-        (n, K) text; empty where nothing was filled. Flags are words joined by spaces.
+        (n, K) text; empty where nothing was filled. Flags are words joined by spaces; labels have some too,
+        if the review list beside the table names them.
     images
         (n, H, W).
     coverage
@@ -143,11 +146,11 @@ def read_filled_rows(
         )
     stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
     results = stage.get("results", {})
-    original = results.get("images_beside", results.get("original"))
+    beside_images = results.get("images_beside", results.get("original"))
     size = run.manifest.get("input", {}).get("image_size")
     filled = read_filled(
         path, None, None if size is None else ImageSize.parse(size), run.path / "cache", framed=run.framed,
-        images_beside=None if original is None else Path(original),
+        images_beside=None if beside_images is None else Path(beside_images),
         allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
     dataset = filled.dataset
@@ -156,6 +159,7 @@ def read_filled_rows(
     radius, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
     words = {name: np.full(shape, "", dtype=object) for name in ("method", "convention", "flags")}
     _read_sidecar(provenance_path(path), dataset.schema, radius, sigma, words)
+    _read_review_list(beside(path, "review.csv"), run, stage, dataset.schema, words["flags"])
     coverage = stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)
     return FilledRows(
         path, dataset.schema, dataset.table.lines, dict(dataset.table.extra),
@@ -176,6 +180,24 @@ def _read_sidecar(
             radius[at], sigma[at] = (_number(entry, name, sidecar, number) for name in ("radius", "sigma"))
             for name, values in words.items():
                 values[at] = entry[name]
+
+
+def _read_review_list(
+    path: Path,
+    run: RunDirectory,
+    stage: Mapping[str, Any],
+    schema: KeypointSchema,
+    flags: NDArray[np.object_],
+) -> None:
+    """Flags of labels, which have no line in the sidecar; from the list that was written with the table."""
+    recorded = stage.get("outputs", {}).get(run.recorded_path(path))
+    if recorded is None or not path.is_file() or sha256_file(path) != recorded:
+        return  # none, or one that another filling left: the sidecar tells enough
+    index = {name: k for k, name in enumerate(schema.keypoints)}
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        for entry in csv.DictReader(file):
+            at = (int(entry["row"]), index[entry["keypoint"]])
+            flags[at] = flags[at] or entry["reasons"]
 
 
 def _number(entry: dict[str, str], column: str, sidecar: Path, line: int) -> float:

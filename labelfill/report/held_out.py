@@ -193,11 +193,13 @@ def _fill_pass(
     ways: Sequence[SimpleMethod],
 ) -> _Pass:  # fmt: skip
     """The points `wanted` (m, K) of rows that know no more than `borrowed`."""
+    # Points without a label are asked for too, as they are when a table is filled: answers help each other.
+    asked: Mask = np.all(borrowed.noise > 0, axis=2) & wanted.any(axis=0)
     some = np.flatnonzero(wanted.any(axis=1))
-    rows, borrowed, wanted = rows[some], borrowed.take(some), wanted[some]
+    rows, borrowed, wanted, asked = rows[some], borrowed.take(some), wanted[some], asked[some]
     assert models.dataset.images is not None
-    members = answer_in_blocks(models.ensemble, rows, borrowed, wanted, models.dataset.images, models.device)
-    found, sigma = calibration.blend(members.xy, members.sigma)
+    members = answer_in_blocks(models.ensemble, rows, borrowed, asked, models.dataset.images, models.device)
+    found, sigma = models.ensemble.best(members)
     factors = np.stack([calibration.radius_factor(coverage) for coverage in COVERAGES], axis=1)
     at = np.nonzero(wanted)
     answers = {OURS: found[at], PRIOR: members.xy[0][at]}

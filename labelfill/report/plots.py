@@ -32,6 +32,7 @@ _DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1,
 _SMALL_COLUMNS = 4
 
 _WIDTH, _HEIGHT = 7.0, 2.6  # inches
+_REM_PER_INCH = 6.3  # on the page: letters of plots are then as large as those of the text
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
@@ -109,17 +110,19 @@ def curves(
         Whether both axes are shares.
     """
     with _drawing(size=(4.6, 4.2) if square else (_WIDTH, _HEIGHT + 0.6)) as (figure, axes):
-        if diagonal:
-            axes.axline((0, 0), slope=1, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
         for number, line in enumerate(lines):
             style = {"color": _SERIES[number % len(_SERIES)], "linestyle": _DASHES[number % len(_DASHES)]}
             axes.plot(line.x, line.y, label=plain(line.name), linewidth=1.8, **style)
             if line.low is not None and line.high is not None:
                 spread = [np.subtract(line.y, line.low), np.subtract(line.high, line.y)]
                 axes.errorbar(line.x, line.y, spread, fmt="o", color=style["color"], markersize=4, capsize=3)
+        if diagonal:
+            ends = axes.get_xlim()
+            axes.plot(ends, ends, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
         if percent:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter("{x:.0%}")
+            axes.set_ylim(top=1.02)
         axes.grid(visible=True, axis="both")
         if any(line.name for line in lines):
             axes.legend(frameon=False)
@@ -194,4 +197,5 @@ def _as_svg(figure: Any, about: str) -> Markup:
     for drawn, wanted in _OF_PAGE.items():
         svg = svg.replace(drawn, wanted)
     labelled = svg.replace("<svg", f'<svg role="img" aria-label="{text(about)}"', 1)
-    return element("figure", Markup(labelled), class_="plot")
+    width = f"max-width: {figure.get_figwidth() * _REM_PER_INCH:.1f}rem"
+    return element("figure", Markup(labelled), class_="plot", style=width)

@@ -131,10 +131,7 @@ function forward() {
 function go(to) {
   if (to < 0 || to >= listed.length) return say(to < 0 ? "This is the first row." : "This is the last row.");
   at = to;
-  const { points } = shownRow();
-  const open = points.map((point, i) => [point, i]).filter(([point]) => !point.label);
-  const worst = open.sort((a, b) => b[0].radius - a[0].radius)[0];
-  chosen = worst ? worst[1] : 0;
+  chosen = shownRow().start;
   store();
   show();
   say(`Row ${currentRow()}, ${at + 1} of ${listed.length}. ${shownRow().why}`);
@@ -187,6 +184,7 @@ function showPoints(row) {
     name.textContent = point.shown;
     const told = document.createElement("small");
     told.textContent = state === "fill" ? `radius ${point.radius.toFixed(1)} px` : WORDS[state];
+    if (state === "label" && point.flags) told.textContent = point.flags.replaceAll(" ", ", ");
     option.append(sign, name, told);
     option.addEventListener("click", () => select(i));
     return option;

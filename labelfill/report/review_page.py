@@ -12,12 +12,13 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.report.doubt import doubt_of_points, worst_rows
 from labelfill.report.faces import data_uri
 from labelfill.report.filled_rows import FilledRows
 from labelfill.report.pages import Markup, element, page, paragraph, plain
 from labelfill.report.summary import plural, printable
+from labelfill.schema import Array
 
 _SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
 _LARGEST_SIDE = 512  # px of an embedded picture: a screen shows no more of a face
@@ -71,30 +72,12 @@ class Review:
     rows
         How many rows it shows.
     left_out
-        Rows with fills that are not on it.
+        Rows with fills or flags that are not on it.
     """
 
     html: str
     rows: int
     left_out: int
-
-
-def worst_rows(filled: FilledRows) -> NDArray[np.int64]:
-    """Rows with fills, those first that most deserve a look: by their most doubtful fill."""
-    doubt = fill_doubt(filled).max(axis=1, initial=-np.inf)
-    rows = np.flatnonzero(filled.filled.any(axis=1))
-    return rows[np.argsort(-doubt[rows], kind="stable")].astype(np.int64)
-
-
-def fill_doubt(filled: FilledRows) -> NDArray[np.float64]:
-    """(n, K): radii in typical ones, more for points that can hardly be right; -inf where none is filled."""
-    there = filled.filled
-    if not there.any():
-        return np.full(there.shape, -np.inf)
-    doubt = filled.radius / np.median(filled.radius[there])
-    for word in ("implausible-shape", "off-image"):
-        doubt *= np.where([[word in flags.split() for flags in row] for row in filled.flags], 1.5, 1.0)
-    return np.where(there, doubt, -np.inf)
 
 
 def review_page(filled: FilledRows, *, most_rows: int, most_bytes: int) -> Review:
@@ -105,12 +88,13 @@ def review_page(filled: FilledRows, *, most_rows: int, most_bytes: int) -> Revie
     most_bytes
         Of the whole file; one row is shown however large it is.
     """
-    order = worst_rows(filled)
+    doubt = doubt_of_points(filled)
+    order = worst_rows(doubt)
     rows: list[str] = []
     frame = _html(filled, [], 0)
     room = most_bytes - len(frame.encode()) - 1000
     for row in order[:most_rows].tolist():
-        described = _script_json(_row(filled, row))
+        described = _script_json(_row(filled, row, doubt[row]))
         room -= len(described) + 1
         if rows and room < 0:
             break
@@ -129,8 +113,8 @@ def _html(filled: FilledRows, rows: list[str], left: int) -> str:
     described = _script_json(about)[:-1] + ',"rows":[' + ",".join(rows) + "]}"
     data = element("script", Markup(described), type="application/json", id="data")
     summary = (
-        f"The {plural(len(rows), 'row')} whose fills deserve a look most, worst first"
-        f"{f' ({left:,} more rows with fills are not on this page)' if left else ''}. "
+        f"The {plural(len(rows), 'row')} that deserve a look most, worst first"
+        f"{f' ({left:,} more are not on this page)' if left else ''}. "
         "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
         "labelfill impute --corrections."
     )
@@ -141,8 +125,9 @@ def _html(filled: FilledRows, rows: list[str], left: int) -> str:
     )  # fmt: skip
 
 
-def _row(filled: FilledRows, row: int) -> dict[str, Any]:
-    points = [_point(filled, row, k) for k in range(filled.schema.count)]
+def _row(filled: FilledRows, row: int, doubt: Array) -> dict[str, Any]:
+    """What the script needs to know of a row whose points (K,) are in so much doubt."""
+    known = np.flatnonzero(np.isfinite(filled.places[row]).all(axis=1))  # the others were left blank
     return {
         "row": row,
         "line": int(filled.lines[row]),
@@ -150,14 +135,13 @@ def _row(filled: FilledRows, row: int) -> dict[str, Any]:
         "about": _about(filled, row),
         "box": [round(value, 4) for value in filled.frame_box(row)],
         "picture": data_uri(np.asarray(filled.images[row]), _LARGEST_SIDE),
-        "points": [point for point in points if point is not None],
+        "points": [_point(filled, row, k) for k in known.tolist()],
+        "start": int(np.argmax(doubt[known])),
     }
 
 
-def _point(filled: FilledRows, row: int, k: int) -> dict[str, Any] | None:
+def _point(filled: FilledRows, row: int, k: int) -> dict[str, Any]:
     x, y = filled.places[row, k].tolist()
-    if x != x or y != y:
-        return None  # left blank
     new, observed = filled.new[row, k], np.isfinite(filled.labels[row, k])
     is_label = not new.any()
     return {
@@ -176,11 +160,14 @@ def _point(filled: FilledRows, row: int, k: int) -> dict[str, Any] | None:
 
 def _why(filled: FilledRows, row: int) -> str:
     """A sentence on why the row stands where it does."""
-    k = int(np.nanargmax(np.where(filled.filled[row], filled.radius[row], -np.inf)))
-    words = list(dict.fromkeys(" ".join(filled.flags[row]).split()))
+    words = list(dict.fromkeys(" ".join(map(str, filled.flags[row])).split()))
     flagged = f" Flags: {', '.join(map(plain, words))}." if words else ""
+    there = filled.filled[row]
+    if not there.any():
+        return f"No fill, but a label in doubt.{flagged}"
+    k = int(np.argmax(np.where(there, filled.radius[row], -np.inf)))
     return (
-        f"{plural(int(filled.filled[row].sum()), 'fill')}; the largest radius is "
+        f"{plural(int(there.sum()), 'fill')}; the largest radius is "
         f"{filled.radius[row, k]:.1f} px, of {plain(filled.schema.keypoints[k])}.{flagged}"
     )
 
@@ -199,7 +186,7 @@ def _about(filled: FilledRows, row: int) -> str:
 
 
 def _top(filled: FilledRows) -> Markup:
-    words = sorted({word for flags in filled.flags[filled.filled] for word in flags.split()})
+    words = sorted({word for flags in filled.flags.reshape(-1) for word in str(flags).split()})
     options = [
         ("all", "all rows"),
         ("open", "rows not finished"),
