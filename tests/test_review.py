@@ -22,7 +22,8 @@ from labelfill.runs import RunDirectory
 from labelfill.synthetic import write_table
 from labelfill.table import KeypointTable
 from tests.browser import chromium, complaints
-from tests.driving import PRIOR, bare_table, done, labelfill
+from tests.drawn_tables import restored
+from tests.driving import PRIOR, bare_table, content, done, labelfill, read_provenance
 from tests.trained_runs import Trained, draw_small_table
 
 EVIL = (
@@ -161,9 +162,10 @@ def go_to(browser: Any, row: int) -> None:
 
 
 def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
-    opened: Any, reviewed: Reviewed
+    opened: Any, reviewed: Reviewed, small_prior: Trained, tmp_path: Path
 ) -> None:
-    """Step by keys, accept, drag, reject, mark a label as wrong, download: the file says just that."""
+    """Step by keys, accept, drag, reject, mark a label as wrong, download: the file says just that, and the
+    next filling changes just that."""
     rows, order = reviewed.rows, order_of(reviewed.rows).tolist()
     assert row_number(opened) == order[0]
     press(opened, "ARROW_RIGHT", "ARROW_RIGHT")
@@ -205,6 +207,22 @@ def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
     distrusted = read_distrust(downloaded(opened, reviewed, "distrust", "distrust.csv"), reviewed.original)
     assert np.argwhere(distrusted).tolist() == [[order[2], label]]
     assert complaints(opened) == []
+
+    out = tmp_path / "corrected.csv"
+    ended = labelfill("impute", "--run-dir", small_prior.run, "--out", out, "--corrections", path)
+    assert ended.code == 6, "a rejected point stays blank"
+    before, after = bare_table(rows.path), bare_table(out)
+    same = np.isclose(before.labels, after.labels, rtol=0, atol=1e-9, equal_nan=True).all(axis=(1, 2))
+    assert set(np.flatnonzero(~same).tolist()) <= set(order[:3])
+    assert restored(content(small_prior.table), reviewed.original, content(out), after) == content(
+        small_prior.table
+    )
+    np.testing.assert_array_equal(after.labels[order[0], first], before.labels[order[0], first])
+    np.testing.assert_array_equal(after.labels[order[1], second], found.confirmed[order[1], second])
+    assert np.argwhere(np.isnan(after.labels).any(axis=2)).tolist() == [[order[2], third]]
+    told = {(int(line["row"]), line["keypoint"]): line["method"] for line in read_provenance(out)}
+    confirmed_points = {(order[0], rows.schema.keypoints[first]), (order[1], rows.schema.keypoints[second])}
+    assert {at for at, method in told.items() if method == "confirmed"} == confirmed_points
 
 
 def test_work_is_not_lost_on_reload(opened: Any, reviewed: Reviewed) -> None:
