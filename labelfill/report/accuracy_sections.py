@@ -20,24 +20,28 @@ from labelfill.schema import KeypointSchema
 def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
     """RMSE of every way per keypoint, the best of each line marked."""
     ways = list(held.answers)
+    inside = held.errors() <= held.radius[:, COVERAGES.index(0.9)]
     rows: list[list[Child]] = []
     for k in np.unique(held.keypoint).tolist():
-        count = f"{int((held.keypoint == k).sum()):,}"
-        rows.append([schema.keypoints[k], count, *_marked([held.rmse(way, k) for way in ways])])
-    rows.append(["all", f"{len(held):,}", *_marked([held.rmse(way) for way in ways])])
+        own = held.keypoint == k
+        errors = _marked([held.rmse(way, k) for way in ways])
+        rows.append([schema.keypoints[k], f"{int(own.sum()):,}", *errors, f"{inside[own].mean():.0%}"])
+    errors = _marked([held.rmse(way) for way in ways])
+    rows.append(["all", f"{len(held):,}", *errors, f"{inside.mean():.0%}"])
     about = (
         f"RMSE per coordinate in px, on {plural(len(np.unique(held.row)), 'row')} kept out of training "
         "(validation and evaluation rows), whose labels were hidden by the patterns of the rows that are "
         "filled. All ways fill the same points; the simple ones see the labels of the whole table, without "
-        "the images. The best of each line is bold."
+        "the images. The best of each line is bold; the last column is the share of fills within their 90% "
+        "radius."
     )
     missing = "KNN and iterative imputer were left out: they need scikit-learn, and not too many columns."
     left_out = None if {"knn", "iterative"} <= set(ways) else paragraph(missing, class_="note")
-    numbers = tuple(range(1, len(ways) + 2))
+    numbers = tuple(range(1, len(ways) + 3))
     return section(
         "How far fills are off, beside simple ways of filling",
         paragraph(about, class_="note"),
-        table(("keypoint", "points", *ways), rows, numbers=numbers),
+        table(("keypoint", "points", *ways, "within radius"), rows, numbers=numbers),
         left_out,
     )
 
@@ -74,8 +78,9 @@ def calibration_section(held: HeldOut) -> Markup:
     return section(
         "Do the error radii hold?",
         paragraph(about),
-        plot,
-        table(("promised", "held", "95% interval"), told, numbers=(0, 1, 2)),
+        element(
+            "div", plot, table(("promised", "held", "95% interval"), told, numbers=(0, 1, 2)), class_="beside"
+        ),
     )
 
 

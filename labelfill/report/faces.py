@@ -28,6 +28,7 @@ COLOURS: dict[Marker, str] = {
 _OUTLINE = "#000000"
 _LARGEST_SIDE = 192  # px: pictures are shrunk to this, so that pages stay small
 _MARKER = 0.021  # radius of a marker, in image sides
+_CLOSE_UP = 1.7  # how much larger it is in a part of an image, which is shown smaller
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def face(
     else:
         part = image[top : top + height, left : left + width]
         picture = element("image", href=data_uri(part), preserveAspectRatio="none", **at)
-    unit = _MARKER * max(width, height)
+    unit = _MARKER * max(width, height) * (1.0 if box is None else _CLOSE_UP)
     circles, drawn = [], []
     for layer in layers:
         for k, ((x, y), name) in enumerate(zip(layer.xy.tolist(), layer.names, strict=True)):

@@ -14,9 +14,9 @@ from labelfill.report.pages import Child, Markup, element, paragraph, section, t
 from labelfill.report.summary import plural
 from labelfill.training import random_key
 
-_SHEET = 12  # faces of each contact sheet
-_CROPS = 200  # pictures of single fills, over all keypoints
-_MOST_CROPS, _FEWEST_CROPS = 6, 2  # of each kind and keypoint
+_SHEET = 16  # faces of each contact sheet
+_CROPS = 300  # pictures of single fills, over all keypoints
+_MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
 _RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
 

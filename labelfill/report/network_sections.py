@@ -22,7 +22,7 @@ from labelfill.runs import EVALUATION, VALIDATION, RunDirectory
 from labelfill.schema import Array
 
 _PANELS = 40
-_WORST = 12
+_WORST = 16
 
 History = Sequence[Mapping[str, float]]
 
@@ -157,5 +157,5 @@ def _worst_cases(found: FinalAnswers, of: RunModels) -> Markup:
     return section(
         "The final network's worst cases",
         key([("label", "label of the table"), ("found", "the network's answer")]),
-        element("div", *cards, class_="faces"),
+        element("div", *cards, class_="faces large"),
     )
