@@ -5,6 +5,7 @@ const picture = document.getElementById("picture");
 const REACH = 16; // screen px: how near to a point a press has to be
 const ZOOM = 3;
 const view = { zoomed: false, hidden: false };
+let seen = []; // what of the table's px is shown; it stays while a point is dragged
 
 function shape(tag, attributes, ...children) {
   const made = document.createElementNS(SVG, tag);
@@ -15,9 +16,7 @@ function shape(tag, attributes, ...children) {
 
 /** Table px per screen px. */
 function unit() {
-  const box = picture.viewBox.baseVal;
-  const width = picture.getBoundingClientRect().width;
-  return width ? box.width / width : 1;
+  return 1 / (picture.getScreenCTM()?.a || 1);
 }
 
 const cross = (x, y, r) => `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}`;
@@ -49,9 +48,7 @@ function draw(row, selected) {
   const chosen = row.points[selected];
   const at = chosen && placeOf(row, chosen);
   const [x, y, width, height] = row.box; // of the picture, in px of this row's table
-  const size = view.zoomed ? [width / ZOOM, height / ZOOM] : [width, height];
-  const corner = view.zoomed && at ? [at.x - size[0] / 2, at.y - size[1] / 2] : [x, y];
-  picture.setAttribute("viewBox", [...corner, ...size].join(" "));
+  picture.setAttribute("viewBox", (view.zoomed && at ? closeUp(row, at) : whole(row)).join(" "));
   const u = unit();
   const image = { href: row.picture, x, y, width, height, preserveAspectRatio: "none" };
   const drawn = [shape("image", image)];
@@ -61,6 +58,27 @@ function draw(row, selected) {
     if (at) drawn.push(shape("circle", { cx: at.x, cy: at.y, r: 11 * u, class: "ring" }), tag(chosen, at, u));
   }
   picture.replaceChildren(...drawn);
+}
+
+function closeUp({ box: [, , width, height] }, { x, y }) {
+  return [x - width / ZOOM / 2, y - height / ZOOM / 2, width / ZOOM, height / ZOOM];
+}
+
+/** The picture, and a little beyond it where points lie off the image; never more than half as much again. */
+function whole(row) {
+  if (dragged) return seen;
+  const [x, y, width, height] = row.box;
+  const reach = (low, size, places) => {
+    const off = places.filter((at) => at < low || at > low + size);
+    const margin = off.length ? size / 20 : 0;
+    const from = Math.max(Math.min(low, ...off) - margin, low - size / 2);
+    return [from, Math.min(Math.max(low + size, ...off) + margin, low + 1.5 * size) - from];
+  };
+  const places = row.points.map((point) => placeOf(row, point));
+  const [left, across] = reach(x, width, places.map((at) => at.x));
+  const [top, along] = reach(y, height, places.map((at) => at.y));
+  seen = [left, top, across, along];
+  return seen;
 }
 
 function circle(row, point, chosen) {
