@@ -116,14 +116,11 @@ def drag(browser: Any, rows: FilledRows, row: int, k: int, dx: float, dy: float)
     from selenium.webdriver.common.action_chains import ActionChains
 
     picture = browser.find_element("id", "picture")
-    box = browser.execute_script(
-        "const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", picture
-    )
-    scale = box[0] / rows.schema.image_size.width
-    from_centre = (rows.places[row, k] - rows.schema.image_size.centre) * scale
-    chain = ActionChains(browser, duration=10).move_to_element_with_offset(
-        picture, *map(round, from_centre.tolist())
-    )
+    script = """const [m, b] = [arguments[0].getScreenCTM(), arguments[0].getBoundingClientRect()];
+                return [m.a, m.e - b.left - b.width / 2, m.f - b.top - b.height / 2]"""
+    scale, *origin = browser.execute_script(script, picture)
+    at = np.rint(rows.places[row, k] * scale + origin).astype(int).tolist()  # from the picture's middle
+    chain = ActionChains(browser, duration=10).move_to_element_with_offset(picture, *at)
     chain.click_and_hold().move_by_offset(round(dx * scale), round(dy * scale)).release().perform()
 
 
