@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from labelfill.conventions import ConventionOffset
 from labelfill.report.faces import Points, box_around, face, key
 from labelfill.report.held_out import RunModels
 from labelfill.report.pages import Markup, element, paragraph, section, table
-from labelfill.sources import ConventionOffset
 from labelfill.training import random_key
 
 _SHOWN = 6

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors
 from labelfill.baselines import SIMPLE_METHODS, SimpleMethod, fill_simply
-from labelfill.calibration import Calibration
 from labelfill.cross_fitting import hidden_passes
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, answer_in_blocks
@@ -26,6 +25,7 @@ from labelfill.filling import row_anchors
 from labelfill.model_files import STAGE, Sources, load_distrusted, load_ensemble
 from labelfill.preparation import declared_sources
 from labelfill.progress import bar
+from labelfill.radii import Radii
 from labelfill.runs import TRAINING, RunDirectory, load_split
 from labelfill.schema import Array, KeypointSchema
 from labelfill.training import random_key
@@ -138,17 +138,17 @@ def load_run_models(
 def fill_held_out(models: RunModels, *, progress: bool = False) -> HeldOut | None:
     """Fill held-out rows by every way; None if no held-out row labels a keypoint that is filled."""
     anchors, blank = models.anchors, ~models.dataset.table.labelled
-    calibration = models.ensemble.calibration
+    radii = models.ensemble.radii
     kept = np.setdiff1d(np.flatnonzero(blank.any(axis=0)), models.sources.skipped).astype(np.int64)
     rows = np.flatnonzero((models.parts != TRAINING) & anchors.exact[:, kept].any(axis=1)).astype(np.int64)
-    if calibration is None or not len(rows):
+    if radii is None or not len(rows):
         return None
     ways = simple_ways(models.schema.count)
     pieces: list[_Pass] = []
     passes = hidden_passes(anchors, blank, kept, rows, models.seed, "report")
     for borrowed, wanted in bar(passes, desc="held-out rows", unit="pass", show=progress):
         if wanted.any():
-            pieces.append(_fill_pass(models, calibration, rows, borrowed, wanted, ways))
+            pieces.append(_fill_pass(models, radii, rows, borrowed, wanted, ways))
     if not pieces:
         return None
     answered = np.isfinite(np.concatenate([piece.sigma for piece in pieces]))
@@ -189,7 +189,7 @@ class _Pass:
 
 
 def _fill_pass(
-    models: RunModels, calibration: Calibration, rows: Integers, borrowed: Anchors, wanted: Mask,
+    models: RunModels, radii: Radii, rows: Integers, borrowed: Anchors, wanted: Mask,
     ways: Sequence[SimpleMethod],
 ) -> _Pass:  # fmt: skip
     """The points `wanted` (m, K) of rows that know no more than `borrowed`."""
@@ -200,7 +200,7 @@ def _fill_pass(
     assert models.dataset.images is not None
     members = answer_in_blocks(models.ensemble, rows, borrowed, asked, models.dataset.images, models.device)
     found, sigma = models.ensemble.best(members)
-    factors = np.stack([calibration.radius_factor(coverage) for coverage in COVERAGES], axis=1)
+    factors = np.stack([radii.factor(coverage, members.sigma[0]) for coverage in COVERAGES], axis=2)
     at = np.nonzero(wanted)
     answers = {OURS: found[at], PRIOR: members.xy[0][at]}
     hidden = _with_hidden(models.dataset.labels, rows, borrowed, wanted)
@@ -208,7 +208,7 @@ def _fill_pass(
         answers[way] = _fill_rows(hidden, rows, way, models.seed)[at]
     return _Pass(
         rows[at[0]], at[1].astype(np.int64), models.anchors.xy[rows][at], sigma[at],
-        sigma[at][:, None] * factors[at[1]], answers,
+        sigma[at][:, None] * factors[at], answers,
     )  # fmt: skip
 
 
