@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelfill.cli._inputs import read_run_table
 from labelfill.report.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.report.held_out import (
     COVERAGES,
@@ -26,6 +25,7 @@ from labelfill.report.held_out import (
     found_by_radius,
     load_run_models,
 )
+from labelfill.run_tables import read_run_table
 from labelfill.runs import TRAINING, RunDirectory, load_split
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import TableSettings

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfill.cli._inputs import find_table, read_run_table, refuse_changed_table
+from labelfill.cli._inputs import find_table, refuse_changed_table
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -19,6 +19,7 @@ from labelfill.cli._options import (
     show_progress,
 )
 from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.run_tables import read_run_table
 from labelfill.settings import RunSettings, TableSettings
 
 if TYPE_CHECKING:
