@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import nn
 
 from labelfill.anchors import Anchors
 from labelfill.calibration import Calibration
+from labelfill.chunks import RowsAtOnce, in_chunks
+from labelfill.images import let_go
 from labelfill.joint import Found, JointCorrection
 from labelfill.patches import Pyramid, upright
 from labelfill.progress import bar
@@ -28,7 +31,7 @@ MEMBERS = ("prior", "face", "patch")
 # The folds' networks cut their patches in different places around the expected position, px of a
 # mean shape per px of the view's half.
 _CUT_SHIFT = 0.03
-_ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = RowsAtOnce("the regressors", 1024)
 
 
 @dataclass(frozen=True)
@@ -256,23 +259,15 @@ def answer_in_blocks(
     desc: str = "",
     progress: bool = False,
 ) -> Members:
-    """`Ensemble.members` over any number of rows in bounded memory; only these rows' images are moved."""
-    pieces = []
-    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
-        for begin in range(0, max(len(rows), 1), _ROWS_AT_ONCE):
-            part = slice(begin, begin + _ROWS_AT_ONCE)
-            pyramid = Pyramid(images[rows[part]], device)
-            local = np.arange(len(rows[part]))
-            pieces.append(
-                ensemble.members(
-                    local,
-                    anchors.take(np.arange(len(rows))[part]),
-                    wanted[part],
-                    pyramid,
-                    _at_slice(folds, part),
-                )
-            )
-            shown.update(len(local))
+    """`Ensemble.members` over any number of rows; only these rows' images are moved."""
+    pieces = [
+        piece
+        for _, piece in answers_by_block(
+            ensemble, rows, anchors, wanted, images, device, folds=folds, desc=desc, progress=progress
+        )
+    ]
+    if not pieces:
+        pieces.append(ensemble.members(rows, anchors, wanted, Pyramid(images[:0], device), folds))
     return Members(
         np.concatenate([piece.xy for piece in pieces], axis=1),
         np.concatenate([piece.sigma for piece in pieces], axis=1),
@@ -283,5 +278,29 @@ def answer_in_blocks(
     )
 
 
-def _at_slice(folds: Integers | None, part: slice) -> Integers | None:
-    return None if folds is None else folds[part]
+def answers_by_block(
+    ensemble: Ensemble,
+    rows: Integers,
+    anchors: Anchors,
+    wanted: Mask,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    folds: Integers | None = None,
+    desc: str = "",
+    progress: bool = False,
+) -> Iterator[tuple[slice, Members]]:
+    """The same block by block, each with the part of `rows` that it is of: memory does not grow with them."""
+
+    def members(part: slice, _: int) -> tuple[slice, Members]:
+        here = np.arange(len(rows))[part]
+        pyramid = Pyramid(images[rows[part]], device)
+        let_go(images)
+        local = np.arange(len(here))
+        found = ensemble.members(local, anchors.take(here), wanted[part], pyramid, _at(folds, here))
+        return part, found
+
+    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
+        for part, piece in in_chunks(len(rows), ROWS_AT_ONCE, members):
+            yield part, piece
+            shown.update(part.stop - part.start)

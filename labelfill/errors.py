@@ -38,6 +38,10 @@ class DeviceError(LabelfillError):
     exit_code = 4
 
 
+class OutOfMemory(DeviceError):
+    """The memory does not suffice, even for one row at a time."""
+
+
 class StorageError(LabelfillError):
     """A file or folder cannot be read, written or locked."""
 

@@ -13,12 +13,13 @@ from labelfill.coarse import needs_coarse
 from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
 from labelfill.doubts import weigh_down
-from labelfill.ensemble import Ensemble, Regressor, answer_in_blocks
+from labelfill.ensemble import Ensemble, Regressor, answers_by_block
 from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
 from labelfill.model_files import Sources
 from labelfill.patches import Pyramid
 from labelfill.preparation import LOW_DATA, declared_sources
 from labelfill.settings import ImputeSettings
+from labelfill.shape import ShapePrior
 from labelfill.sources import UNKNOWN, least_offset
 
 Array = NDArray[np.float64]
@@ -29,6 +30,7 @@ _UNKNOWN_SOURCE = 1.5
 _IMPLAUSIBLE = 4.0
 # The other half of a half-labelled point may be any number; beyond this, px, it makes no difference how far.
 _FAR_OFF = 1e6
+_ROWS_AT_ONCE, _NEEDY_AT_ONCE = 4096, 1024
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,10 @@ def fill(
     if hidden is not None:
         fillable &= ~hidden
     rows = np.flatnonzero(fillable.any(axis=1))
-    own = anchors.take(rows)
     # A half-labelled point is found as if it were not labelled, then conditioned on its known half.
     partly: Mask = np.any(np.isfinite(table.labels[rows]), axis=2)
     half: Mask = partly & ~np.isfinite(dataset.labels[rows]).all(axis=2)
-    own = Anchors(own.xy, np.where(half[..., None], np.inf, own.noise))
+    own = Anchors(anchors.xy[rows], np.where(half[..., None], np.inf, anchors.noise[rows]))
     shape = blank.shape
     xy, sigma, radius = np.full((*shape, 2), np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
     method = np.zeros(shape, np.int8)
@@ -85,14 +86,14 @@ def fill(
     conventions = np.broadcast_to(sources.reference[None], shape).copy()
     if len(rows):
         assert ensemble.calibration is not None
-        members = answer_in_blocks(
+        found, stated = np.full((len(rows), *shape[1:], 2), np.nan), np.full((len(rows), *shape[1:]), np.nan)
+        for part, members in answers_by_block(
             ensemble, rows, own, fillable[rows], dataset.images, device, desc="fill", progress=progress
-        )
-        found, stated = ensemble.best(members)
-        found, stated = (
-            np.where(fillable[rows][..., None], found, np.nan),
-            np.where(fillable[rows], stated, np.nan),
-        )
+        ):
+            asked = fillable[rows[part]]
+            blended = ensemble.best(members)
+            found[part] = np.where(asked[..., None], blended[0], np.nan)
+            stated[part] = np.where(asked, blended[1], np.nan)
         _condition_on_half(found, dataset.labels[rows], ensemble.calibration.correlation)
         wide = (
             np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None]
@@ -164,26 +165,37 @@ def _what_is_known(
         for offset in sources.offsets:
             wanted[:, offset.keypoint] |= (groups == offset.group) & anchors.known[:, offset.keypoint]
         rows = np.flatnonzero(wanted.any(axis=1))
-        members = answer_in_blocks(
+        answers = {k: np.full((len(labels), 2), np.nan) for k in audit}
+        for block, members in answers_by_block(
             lookers, rows, anchors.take(rows), wanted[rows], dataset.images, device,
             desc="disputed anchors", progress=progress,
-        )  # fmt: skip
-        answers = {k: np.full((len(labels), 2), np.nan) for k in audit}
-        for k in audit:
-            answers[k][rows] = members.xy[2, :, k]
+        ):  # fmt: skip
+            for k in audit:
+                answers[k][rows[block]] = members.xy[2, :, k]
         anchors = refined_anchors(anchors, groups, sources.offsets, answers)
     sure: Mask = np.any(np.isfinite(labels) & ~dataset.table.observed, axis=2)  # a person confirmed them
     anchors, doubtful = weigh_down(ensemble.prior, anchors, sure)
     if ensemble.coarse is None:
         return _Known(anchors, doubtful)
     needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
-    for begin in range(0, len(needy), 1024):
-        part = needy[begin : begin + 1024]
+    for begin in range(0, len(needy), _NEEDY_AT_ONCE):
+        part = needy[begin : begin + _NEEDY_AT_ONCE]
         completed = ensemble.coarse_anchors(
             np.arange(len(part)), anchors.take(part), Pyramid(dataset.images[part], device)
         )
         anchors.xy[part], anchors.noise[part] = completed.xy, completed.noise
     return _Known(anchors, doubtful)
+
+
+def _away(position: Array, prior: ShapePrior, anchors: Anchors) -> Array:
+    """(n, K): how far positions lie from where a row's anchors lead to expect them, in sigma."""
+    away = np.empty(position.shape[:2])
+    for begin in range(0, len(away), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        expected = prior.condition(anchors.xy[part], anchors.noise[part])
+        off = np.linalg.norm(position[part] - expected.xy, axis=2)
+        away[part] = off / np.maximum(expected.sigma, 1e-6)
+    return away
 
 
 def _condition_on_half(found: Array, labels: Array, correlation: Array) -> None:
@@ -227,8 +239,7 @@ def _flag(
         return
     labels = np.clip(np.nan_to_num(dataset.all_labels), -_FAR_OFF, _FAR_OFF)
     position = np.where(np.isnan(fills.xy), labels, fills.xy)
-    expected = ensemble.prior.condition(known.anchors.xy, known.anchors.noise)
-    away = np.linalg.norm(position - expected.xy, axis=2) / np.maximum(expected.sigma, 1e-6)
+    away = _away(position, ensemble.prior, known.anchors)
     unknown = (groups == UNKNOWN) & (len(ensemble.radii.labelled) > 1)
     words = (
         ("large-radius", fills.radius > 2 * ensemble.radii.typical_radius(settings.coverage)),

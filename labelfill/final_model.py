@@ -14,6 +14,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from labelfill.calibration import Calibration
+from labelfill.chunks import RowsAtOnce, in_chunks
 from labelfill.errors import ModelError
 from labelfill.final_networks import build_final_network
 from labelfill.final_targets import Heads
@@ -29,6 +30,7 @@ Mask = NDArray[np.bool_]
 
 STAGE = "train-final"
 FORMAT = 1
+ROWS_AT_ONCE = RowsAtOnce("the final network", 1024)
 WEIGHTS, ABOUT = "final/model.safetensors", "final/model.json"
 RADII = "final/radii.safetensors"
 # The best weights by the figure that did not choose, kept for the presets of the original work.
@@ -87,6 +89,14 @@ class FinalModel:
 
         The default network's answer is averaged with that for the mirrored image.
         """
+
+        def some(part: slice, _: int) -> tuple[Array, Array]:
+            return self._answer(images[part], device)
+
+        pieces = list(in_chunks(len(images), ROWS_AT_ONCE, some)) or [some(slice(0, 0), 0)]
+        return np.concatenate([xy for xy, _ in pieces]), np.concatenate([sigma for _, sigma in pieces])
+
+    def _answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
         pyramid = self.pyramid(images, device)
         straight = self._one_way(pyramid, np.zeros(len(images), bool))
         if self.partners is None or self.settings.original:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from labelfill.chunks import RowsAtOnce, in_chunks
 from labelfill.errors import DeviceError
 from labelfill.runs import write_bytes
 
@@ -24,6 +25,8 @@ from labelfill.runs import write_bytes
 _LOG_SIGMA_RANGE = 4.0
 # The last part of training minimises the squared error alone: the likelihood neglects hard rows.
 _LIKELIHOOD_SHARE = 0.8
+ANSWERED_AT_ONCE = RowsAtOnce("the networks' answers", 128)
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ def fit(
         if plan.also_by and _is_better(figures, fitted.history, fitted.other_epoch, plan.also_by):
             fitted.other_epoch, fitted.other = epoch, _copied(shown)
         if checkpoint is not None:
-            write_bytes(checkpoint, _frozen(network, optimizer, fitted, average, epoch))
+            state = _frozen(network, optimizer, fitted, average, epoch)
+            write_bytes(checkpoint, state + hashlib.sha256(state).digest())
         if on_epoch is not None:
             on_epoch(figures)
     network.load_state_dict(fitted.state)
@@ -321,21 +325,24 @@ def _errors(network: nn.Module, state: dict[str, Tensor], validation: Examples |
 
 
 @torch.inference_mode()
-def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, chunk: int = 128) -> Tensor:
+def answers(network: nn.Module, inputs: Tensor, evidence: Tensor) -> Tensor:
     """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size.
 
     The last chunk is padded, so that a row's answer does not depend on how many rows come with it.
     """
     network.eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
-    pieces = []
-    for begin in range(0, len(inputs), chunk):
-        piece, facts = inputs[begin : begin + chunk], evidence[begin : begin + chunk]
+
+    def answer(rows: slice, chunk: int) -> Tensor:
+        piece, facts = inputs[rows], evidence[rows]
         missing = chunk - len(piece)
         if missing:
             piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
             facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
-        pieces.append(network(piece, facts)[: chunk - missing])
+        answered: Tensor = network(piece, facts)[: chunk - missing]
+        return answered
+
+    pieces = list(in_chunks(len(inputs), ANSWERED_AT_ONCE, answer))
     if not pieces:
         nothing: Tensor = network(
             inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
@@ -370,12 +377,15 @@ def _resume(
     checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted
 ) -> tuple[int, dict[str, Tensor]]:
     """Put the state of a checkpoint back; (first epoch to do, averaged weights)."""
-    data = checkpoint.read_bytes()
+    stored = checkpoint.read_bytes()
+    data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != digest:
+        return 0, {}  # a checkpoint is a convenience: a damaged one starts the unit over
     try:
         tensors = load(data)
         head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     except (SafetensorError, ValueError, KeyError):
-        return 0, {}  # a checkpoint is a convenience: a damaged one starts the unit over
+        return 0, {}  # left by another version, which wrote it otherwise
     device = next(network.parameters()).device
     parts: dict[str, dict[str, Tensor]] = {
         part: {} for part in ("network", "best", "other", "average", "optimizer")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,8 @@ from labelfill.training import Fitted, Plan
 from labelfill.views import View
 
 __all__ = ["STAGE", "Unit", "UnitTrainer"]
+
+_log = logging.getLogger("labelfill")
 
 # Regressors of few rows get more epochs, so that each still takes about this many steps.
 _LEAST_STEPS = 150
@@ -133,10 +137,7 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
         for job in jobs:
             yield job, _train(job)
         return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    largest_first = sorted(
+    todo = sorted(
         range(len(jobs)),
         key=lambda i: (
             -_example_count(jobs[i].unit, jobs[i].evidence)
@@ -144,12 +145,31 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
             * (3 if jobs[i].unit.view.keypoint is None else 1)
         ),
     )
+    try:
+        for number, fitted in _in_workers([(i, jobs[i]) for i in todo], workers):
+            todo.remove(number)
+            yield jobs[number], fitted
+    except BrokenProcessPool:
+        _log.warning(
+            "a worker process was killed, most likely because the memory does not suffice for several: "
+            "going on with one model at a time"
+        )
+    for i in todo:  # none, unless a worker was killed
+        yield jobs[i], _train(jobs[i])
+
+
+def _in_workers(numbered: list[tuple[int, _Job]], workers: int) -> Iterator[tuple[int, list[Fitted]]]:
+    """What came of each job, by its number, in worker processes; `BrokenProcessPool` if one was killed."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
     parallel = Parallel(
         n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
     )
-    for number, fitted in parallel(delayed(_numbered)(i, jobs[i], os.getpid()) for i in largest_first):
-        yield jobs[number], fitted
-    get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
+    try:
+        yield from parallel(delayed(_numbered)(i, job, os.getpid()) for i, job in numbered)
+    finally:
+        get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
 
 
 def _numbered(number: int, job: _Job, parent: int) -> tuple[int, list[Fitted]]:

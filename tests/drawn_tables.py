@@ -10,13 +10,24 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from labelfill.table import KeypointTable, header, tokenizer, write_filled, writing
+from labelfill.errors import LabelfillError
+from labelfill.images import MemoryStore, PixelText
+from labelfill.table import (
+    KeypointTable,
+    header,
+    open_decompressed,
+    read_table,
+    tokenizer,
+    write_filled,
+    writing,
+)
 
 NUMBERS = ["65.", "6.5e1", "065.0", " 65", "65 ", "-3.25", "1E-3", "+7", ".5", "66.0335639098", "0"]
 BLANKS = ["", "", "", " ", "nan", "NaN", "NA", "n/a", "N/A", "null", "NULL"]
@@ -125,3 +136,26 @@ fuzzing = settings(
     max_examples=int(os.environ.get("LABELFILL_EXAMPLES", "200")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+def check_refused_or_intact(path: Path, *, block: int = tokenizer.BLOCK_BYTES) -> str:
+    """Whatever bytes lie at `path`: one of our own errors, or a table whose observed bytes survive a fill.
+
+    The error's sentence, or nothing if the table was accepted.
+    """
+    try:
+        with blocks_of(block):
+            sink = PixelText(path, None, MemoryStore())
+            table = read_table(path, image_sink=sink, require_images=False)
+    except LabelfillError as error:
+        assert str(error).isprintable(), str(error)
+        return str(error)
+    with open_decompressed(path) as text:
+        raw = text.read()
+    output = filled(table, np.full(table.labels.shape, 1.5))
+    written = path.with_name("filled.csv")
+    written.write_bytes(output)
+    again = read_table(written, require_images=False)
+    assert again.observed.all()
+    assert restored(raw, table, output, again) == raw
+    return ""

@@ -20,7 +20,7 @@ ORDER = (
     {"table", "images", "shape", "networks", "plain_networks", "runs", "baselines", "mirroring", "reviewing"},
     {"formats", "joining", "lookup", "distrust", "final_networks"},
     {"dataset"},
-    {"patches", "prediction_files", "corrections", "radii", "run_tables"},
+    {"patches", "chunks", "prediction_files", "corrections", "radii", "run_tables"},
     {"training"},
     {"calibration", "joint", "sources"},
     {"agreement"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -11,13 +12,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from drawn_tables import blocks_of, filled, fuzzing, restored, tables
+from drawn_tables import check_refused_or_intact, fuzzing, tables
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelfill.errors import DataError, LabelfillError
-from labelfill.images import MemoryStore, PixelText
+from labelfill.errors import DataError
 from labelfill.table import container, read_table, tokenizer
+
+FINDINGS = Path(__file__).parent / "fuzz_findings"
 
 HEADER = b"a_x,a_y,Image\n"
 
@@ -142,18 +144,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 def test_a_damaged_table_is_refused_or_kept_intact(tmp_path: Path, raw: bytes, block: int) -> None:
     """Whatever the bytes: one of our own errors, or a table whose observed bytes survive the fill."""
     (tmp_path / "t.csv").write_bytes(raw)
-    try:
-        with blocks_of(block):
-            sink = PixelText(tmp_path / "t.csv", None, MemoryStore())
-            table = read_table(tmp_path / "t.csv", image_sink=sink, require_images=False)
-    except LabelfillError as error:
-        assert str(error).isprintable()
-        return
-    output = filled(table, np.full(table.labels.shape, 1.5))
-    (tmp_path / "filled.csv").write_bytes(output)
-    again = read_table(tmp_path / "filled.csv", require_images=False)
-    assert again.observed.all()
-    assert restored(raw, table, output, again) == raw
+    check_refused_or_intact(tmp_path / "t.csv", block=block)
 
 
 @fuzzing
@@ -175,3 +166,19 @@ def test_both_tokenizers_agree(raw: bytes) -> None:
                 except DataError as error:
                     results.append(str(error))
         assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("finding", sorted(FINDINGS.iterdir()), ids=lambda finding: finding.name)
+def test_what_a_fuzzer_once_found_stays_mended(tmp_path: Path, finding: Path) -> None:
+    """Files that once ended in a traceback are refused in a sentence, or kept intact."""
+    shutil.copy(finding, tmp_path / "t.csv")
+    check_refused_or_intact(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("byte", [0x00, 0xFF])
+def test_a_zip_with_a_wrong_byte_is_refused_or_kept_intact(tmp_path: Path, byte: int) -> None:
+    """Whatever byte of a small archive is wrong, headers and directory included."""
+    raw = zipped(HEADER + b"1,2,0 1 2 3\n,,255 255 0 0\n")
+    for position in range(len(raw)):
+        (tmp_path / "t.zip").write_bytes(raw[:position] + bytes([byte]) + raw[position + 1 :])
+        check_refused_or_intact(tmp_path / "t.zip")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from labelfill import training
+from labelfill.chunks import RowsAtOnce
 from labelfill.errors import DeviceError
 from labelfill.networks import FaceRegressor, PatchRegressor
 from labelfill.schema import ImageSize
@@ -297,10 +299,11 @@ class Count(nn.Module):
         return torch.zeros(len(inputs), 1, 3)
 
 
-def test_the_last_chunk_is_padded() -> None:
+def test_the_last_chunk_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every forward pass has the same number of rows."""
     network = Count()
-    assert answers(network, torch.zeros(10, 1, 8, 8), torch.zeros(10, 0), chunk=4).shape == (10, 1, 3)
+    monkeypatch.setattr(training, "ANSWERED_AT_ONCE", RowsAtOnce("answers", 4))
+    assert answers(network, torch.zeros(10, 1, 8, 8), torch.zeros(10, 0)).shape == (10, 1, 3)
     assert network.seen == [4, 4, 4]
 
 

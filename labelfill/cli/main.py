@@ -112,10 +112,9 @@ def _report_failure(error: Exception, arguments: argparse.Namespace | None) -> i
             DeviceError("the memory does not suffice; close other programs or use a smaller batch size")
         )
     what = f"{type(error).__name__}: {error}".splitlines()[0]
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
-        return _report(
-            DeviceError(f"the device's memory does not suffice ({what}); use a smaller batch size")
-        )
+    # Torch's errors, which is not imported for this.
+    if type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in what:
+        return _report(DeviceError(f"the memory does not suffice ({what}); use a smaller batch size"))
     if isinstance(error, OSError):
         return _report(
             StorageError(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}")

@@ -13,7 +13,7 @@ from labelfill.images.files import (
 from labelfill.images.identity import content_ids, exact_ids, fingerprint
 from labelfill.images.pixel_text import PixelText, likely_sizes
 from labelfill.images.placing import load_placed, placed, sampling
-from labelfill.images.storage import FileStore, Images, ImageStore, MemoryStore
+from labelfill.images.storage import FileStore, Images, ImageStore, MemoryStore, let_go
 
 __all__ = [
     "MAX_IMAGE_PIXELS",
@@ -30,6 +30,7 @@ __all__ = [
     "exact_ids",
     "fingerprint",
     "image_file",
+    "let_go",
     "likely_sizes",
     "load_image_files",
     "load_placed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,18 @@ class FileStore:
             yield
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def let_go(images: Images) -> None:
+    """Give back the memory of what was read of memory-mapped images; it is read again when it is needed.
+
+    The pages would be reclaimed anyway, but until then they count as this process's.
+    """
+    base: object = images
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def _header(count: int, size: ImageSize) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,6 +23,11 @@ from labelfill.place import listed, shown
 BOMB_BYTES = 1 << 30
 BOMB_RATIO = 250
 
+# What the standard library says of archives that are damaged, or made to break it.
+_DAMAGE = (
+    EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, struct.error,
+    ValueError, OverflowError, NotImplementedError, RuntimeError, IndexError,
+)  # fmt: skip
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _GZIP_MAGIC = b"\x1f\x8b"
 _PLAIN_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -46,10 +53,10 @@ class DecompressedReader(io.RawIOBase):
             return self.readall()
         try:
             data = self._text.read(size)
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise self._damaged(error) from error
         except OSError as error:
-            if error.errno is None:  # how the decompressors of other zip methods speak
+            if _is_damage(error):
                 raise self._damaged(error) from error
             raise StorageError(f"{self._path} cannot be read: {error.strerror}") from error
         self._length += len(data)
@@ -82,7 +89,8 @@ class DecompressedReader(io.RawIOBase):
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
-            f"{self._path} is a damaged or truncated {self._kind} file ({error}); copy or download it again"
+            f"{self._path} is a damaged or truncated {self._kind} file ({_printable(error)}); "
+            "copy or download it again"
         )
 
 
@@ -171,10 +179,22 @@ def _open_only_csv(path: Path, packed: BinaryIO) -> tuple[IO[bytes], int]:
                 f"{path}: {shown(tables[0].filename)} in it is encrypted; unpack it and give the file"
             )
         return archive.open(tables[0]), tables[0].compress_size
-    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError) as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and not _is_damage(error):
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
         raise DataError(
-            f"{path} is a damaged or unsupported zip file ({error}); download it again"
+            f"{path} is a damaged or unsupported zip file ({_printable(error)}); download it again"
         ) from error
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether it comes of what stands in the file: a decompressor's, or of a position that cannot be."""
+    return error.errno in (None, errno.EINVAL)
+
+
+def _printable(error: Exception) -> str:
+    text = str(error)
+    return text if text.isprintable() else ascii(text)
 
 
 def check_suffix(name: str) -> None:
