@@ -87,6 +87,7 @@ def fill(
     if len(rows):
         assert ensemble.calibration is not None
         found, stated = np.full((len(rows), *shape[1:], 2), np.nan), np.full((len(rows), *shape[1:]), np.nan)
+        prior_sigma = stated.copy()
         for part, members in answers_by_block(
             ensemble, rows, own, fillable[rows], dataset.images, device, desc="fill", progress=progress
         ):
@@ -94,6 +95,7 @@ def fill(
             blended = ensemble.best(members)
             found[part] = np.where(asked[..., None], blended[0], np.nan)
             stated[part] = np.where(asked, blended[1], np.nan)
+            prior_sigma[part] = members.sigma[0]
         _condition_on_half(found, dataset.labels[rows], ensemble.calibration.correlation)
         wide = (
             np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None]
@@ -103,7 +105,7 @@ def fill(
         assert ensemble.radii is not None
         wide = wide * ensemble.radii.shift(groups[rows])
         xy[rows], sigma[rows] = found, stated * wide
-        radius[rows] = stated * wide * ensemble.radii.factor(settings.coverage, members.sigma[0])
+        radius[rows] = stated * wide * ensemble.radii.factor(settings.coverage, prior_sigma)
         method[rows] = np.where(fillable[rows], 1 if ensemble.patch else METHODS.index("prior"), 0)
     fills = Fills(xy, sigma, radius, method, conventions, flags)
     in_reference = copied(fills) if settings.harmonise else fills

@@ -19,6 +19,7 @@ from labelfill.errors import ModelError
 from labelfill.final_networks import build_final_network
 from labelfill.final_targets import Heads
 from labelfill.images import equalize
+from labelfill.model_files import holding_what_it_should
 from labelfill.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize, KeypointSchema
@@ -128,6 +129,11 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     ModelError
         If it was not trained, or its files are damaged or of a newer format.
     """
+    with holding_what_it_should(run.path, STAGE):
+        return _read_final(run, device)
+
+
+def _read_final(run: RunDirectory, device: torch.device) -> FinalModel:
     run.require_stage(STAGE)
     about = json.loads(run.read_artefact(STAGE, ABOUT))
     if about["format"] > FORMAT:

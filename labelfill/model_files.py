@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
 from labelfill.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.ensemble import Ensemble, Regressor
-from labelfill.errors import ModelError
+from labelfill.errors import ModelError, UsageError
 from labelfill.joint import JointCorrection
 from labelfill.networks import parameter_count
 from labelfill.preparation import Preparation
@@ -240,8 +242,9 @@ def load_schema(run: RunDirectory) -> KeypointSchema:
     ModelError
         If the stage is not finished, or its files are not as they should be.
     """
-    about = _read_about(run)
-    return KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
+    with holding_what_it_should(run.path, STAGE):
+        about = _read_about(run)
+        return KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
 
 
 def load_groups(run: RunDirectory) -> SourceGroups:
@@ -276,6 +279,31 @@ def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, So
     ModelError
         If the stage is not finished, or a file is not as it should be.
     """
+    with holding_what_it_should(run.path, STAGE):
+        return _read_ensemble(run, device)
+
+
+@contextmanager
+def holding_what_it_should(folder: Path, stage: str) -> Iterator[None]:
+    """Files whose hashes are right but that another program wrote are refused, not loaded by halves."""
+    try:
+        yield
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        SafetensorError,
+        UsageError,
+    ) as error:
+        raise ModelError(
+            f"the models in {folder} do not hold what this labelfill writes "
+            f"({type(error).__name__}: {error}): run `labelfill {stage}` again in another --run-dir"
+        ) from error
+
+
+def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, Sources, dict[int, Regressor]]:
     about = _read_about(run)
     arrays = load_arrays(run.read_artefact(STAGE, _PRIOR))
     schema = KeypointSchema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from labelfill.chunks import RowsAtOnce, in_chunks
 from labelfill.errors import DeviceError
 from labelfill.runs import write_bytes
+
+_log = logging.getLogger("labelfill")
 
 # Log sigma is held to a range in which the likelihood's gradients stay sane.
 _LOG_SIGMA_RANGE = 4.0
@@ -119,7 +122,7 @@ def choose_device(name: str) -> torch.device:
         If it is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _automatic_device()
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():
@@ -131,6 +134,14 @@ def choose_device(name: str) -> torch.device:
             raise DeviceError(
                 f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
             )
+    return device
+
+
+@cache
+def _automatic_device() -> torch.device:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    named = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    _log.info("computing on %s%s, as --device auto chose", device, named)  # once: the choice is kept
     return device
 
 

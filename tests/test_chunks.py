@@ -91,7 +91,7 @@ torch.zeros(1)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), -1))
 rows = RowsAtOnce("the work", 1024)
-pieces = in_chunks(1024, rows, lambda part, n: torch.ones(n, 1 << 20)[:, :1])
+pieces = in_chunks(1024, rows, lambda part, n: torch.ones(n, 1 << 20)[:, :1].clone())
 print(sum(float(piece.sum()) for piece in pieces), rows.rows)
 """
 

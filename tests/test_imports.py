@@ -45,7 +45,7 @@ ORDER = (
     {"final_fitting"},
     {"final_training"},
     {"evaluation", "report", "synthetic", "exporting"},
-    {"comparison"},
+    {"comparison", "doctor"},
     {"api", "imputer"},
     {"cli"},
     {"__main__"},

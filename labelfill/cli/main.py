@@ -35,6 +35,7 @@ COMMANDS = (
     "report",
     "init",
     "completion",
+    "doctor",
 )
 
 EXIT_UNEXPECTED = 1
