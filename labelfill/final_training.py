@@ -35,7 +35,7 @@ from labelfill.runs import (
     sha256_file,
 )
 from labelfill.settings import FinalModelSettings
-from labelfill.training import Fitted, choose_device
+from labelfill.training import Fitted, choose_device, keep_threads
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -102,6 +102,7 @@ def train_final(
     state = run.begin_stage(STAGE, inputs, force)
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
+    keep_threads(run, STAGE)
     results = _train(run, models, table, settings, chosen, seed, progress=progress)
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}

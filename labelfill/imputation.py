@@ -38,7 +38,7 @@ from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources import UNKNOWN
 from labelfill.table import WrittenTable, compressed_writer, write_filled
-from labelfill.training import choose_device
+from labelfill.training import choose_device, keep_threads
 
 Mask = NDArray[np.bool_]
 
@@ -166,6 +166,7 @@ def impute(
         told = {one.name: before[one.name] for one in fields(ImputeSummary) if one.name in before}
         now = {"out": str(out), "provenance": str(provenance_path(out)), "state": "done before"}
         return ImputeSummary(**{**told, "further": _further(job), **now})
+    keep_threads(run, stage)
     ensemble, sources, audit = load_ensemble(run, chosen)
     found = fill(job.dataset, ensemble, sources, audit, settings, chosen, progress=progress)
     own = None if found.harmonised is None else found.harmonised.in_own_px(job.dataset)

@@ -32,7 +32,7 @@ from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.shape import ShapePrior, fit_shape_prior
 from labelfill.source_audit import audit_sources
-from labelfill.training import choose_device
+from labelfill.training import choose_device, keep_threads
 from labelfill.units import Unit, UnitTrainer
 from labelfill.views import face_view, image_view, patch_view
 from labelfill.work import Work, pattern_bank
@@ -78,6 +78,7 @@ def train_keypoint_models(
     state = run.begin_stage(STAGE, inputs, force)
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
+    keep_threads(run, STAGE)
     run.note(
         input={
             "path": str(dataset.table.path.resolve()),

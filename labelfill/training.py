@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from labelfill.chunks import RowsAtOnce, in_chunks
 from labelfill.errors import DeviceError
-from labelfill.runs import write_bytes
+from labelfill.runs import RunDirectory, write_bytes
 
 _log = logging.getLogger("labelfill")
 
@@ -135,6 +135,11 @@ def choose_device(name: str) -> torch.device:
                 f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
             )
     return device
+
+
+def keep_threads(run: RunDirectory, stage: str) -> None:
+    """Compute with as many threads as when the stage was begun: sums are rounded by how they are divided."""
+    torch.set_num_threads(run.settled(stage, "threads", torch.get_num_threads()))
 
 
 @cache

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import math
 import os
 import random
 import re
@@ -52,8 +53,8 @@ COMPARED = ("keypoint-models", "shared-models", "final", "split.csv", "filled.cs
 class Torture:
     """A sample, what an undisturbed run makes of it, and what the killed ones did."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, until: float) -> None:
+        self.folder, self.random, self.until = folder, random.Random(seed), until
         self.table = folder / "t.csv"
         drawn = draw_table(100, 5, keypoints=KEYPOINTS, image_size=ImageSize(16, 16), gaps=0.1)
         write_table(self.table, drawn)
@@ -139,7 +140,7 @@ class Torture:
     def at_random(self, kills: int) -> None:
         """Kill at random moments, within half of the processor time that a whole run takes."""
         for run in self.runs("random") if kills else ():
-            while self.count["kills"] < kills:
+            while self.count["kills"] < kills and time.monotonic() < self.until:
                 process = self.start(run)
                 kill_after(process, self.random.uniform(0, self.seconds / 2))
                 if self.ended(process, self.wait(process), run):
@@ -147,7 +148,7 @@ class Torture:
             else:
                 assert self.ended(0, self.wait(self.start(run)), run)
             self.compare(run)
-            if self.count["kills"] >= kills:
+            if self.count["kills"] >= kills or time.monotonic() >= self.until:
                 return
 
     def workers(self, kills: int) -> None:
@@ -296,12 +297,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=8, help="of them with worker processes (default: 8)")
     parser.add_argument("--no-steps", action="store_true", help="leave out the kills at each write step")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="fewer random kills after so long")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     training.ANSWERED_AT_ONCE = RowsAtOnce("answers", 16)  # padding to 128 rows would take most of the time
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="labelfill-torture-"))
-    torture = Torture(folder, arguments.seed)
+    torture = Torture(folder, arguments.seed, begun + arguments.seconds)
     torture.at_random(arguments.kills - arguments.workers)
     torture.workers(arguments.workers)
     at_random = torture.count["kills"]

@@ -305,3 +305,13 @@ def test_values_become_json() -> None:
     assert json_value(value) == {"a": [0, 1], "b": ["x", None, True], "3": [None, False]}
     with pytest.raises(TypeError, match="no place in JSON"):
         json_value(object())
+
+
+def test_what_is_settled_when_a_stage_begins_stays_so(run: RunDirectory) -> None:
+    """A stage goes on with what it was begun with; a new attempt chooses anew."""
+    run.begin_stage("train", {"seed": 0})
+    assert run.settled("train", "threads", 2) == 2
+    assert run.settled("train", "threads", 5) == 2
+    assert RunDirectory.read_only(run.path).stages["train"]["settled"] == {"threads": 2}
+    run.begin_stage("train", {"seed": 0}, force=True)
+    assert run.settled("train", "threads", 5) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -352,3 +353,12 @@ def test_no_source_names_a_loader_that_may_unpickle(path: Path) -> None:
         re.MULTILINE,
     )
     assert found is None, found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_auto_tells_which_device_it_took(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and the choice is kept."""
+    training._automatic_device.cache_clear()
+    with caplog.at_level(logging.INFO, "labelfill"):
+        assert {choose_device("auto"), choose_device("auto")} == {torch.device("cpu")}
+    assert [record.getMessage() for record in caplog.records] == ["computing on cpu, as --device auto chose"]

@@ -83,6 +83,15 @@ class Stages(Ledger):
         self.save()
         return "resume"
 
+    def settled(self, stage: str, name: str, value: Json) -> Json:
+        """What is chosen when a stage is begun and stays so when it goes on: `value`, or the one kept."""
+        kept = self.stages[stage].setdefault("settled", {})
+        if name not in kept:
+            with self._changing:
+                kept[name] = json_value(value)
+                self.save()
+        return kept[name]
+
     def _anything_done(self, name: str, entry: Mapping[str, Json]) -> bool:
         """Whether starting a stage over would lose work; one that stopped at a mistyped setting has none."""
         return entry["state"] == "done" or bool(entry["units"]) or any(self.checkpoint_folder(name).glob("*"))
