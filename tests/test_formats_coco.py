@@ -143,6 +143,11 @@ def test_through_the_commands_and_the_judge(tmp_path: Path) -> None:
     coco, run, out = tmp_path / "c.json", tmp_path / "run", tmp_path / "elsewhere" / "filled.json"
     out.parent.mkdir()
     done("convert", tmp_path / "t.csv", coco)
+    assert read_keypoints(coco).boxes is None, "the whole image is no box"
+    boxed = json.loads(coco.read_text())
+    for annotation in boxed["annotations"][::2]:
+        annotation["bbox"] = [1, 2, 21, 20.5]
+    coco.write_text(json.dumps(boxed, indent=1))
     done("train-keypoint-models", "--data", coco, "--run-dir", run, *PRIOR)
     summary = done("impute", "--run-dir", run, "--out", out)
     assert summary["kept_occluded"] == 1

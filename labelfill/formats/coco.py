@@ -138,6 +138,11 @@ class Document:
             found[image["id"]] = name
         return found
 
+    def image_sizes(self) -> dict[Any, tuple[Any, Any]]:
+        """Width and height of each image by its id, as far as they are stated."""
+        images = [image for image in self._parts["images"] if isinstance(image, dict)]
+        return {image.get("id"): (image.get("width"), image.get("height")) for image in images}
+
     def bad(self, annotation: Annotation, field: str, what: str) -> DataError:
         line = self.json.line(annotation.begin)
         return DataError(f"{self.path}, {annotation.name} (line {line}), field {field!r}: {what}")
@@ -209,6 +214,7 @@ def _triples(document: Document, annotation: Annotation) -> list[float]:
 
 
 def _boxes(document: Document) -> Array | None:
+    sizes = document.image_sizes()
     boxes = np.full((len(document.annotations), 4), np.nan)
     for row, annotation in enumerate(document.annotations):
         box = annotation.content.get("bbox")
@@ -221,7 +227,8 @@ def _boxes(document: Document) -> Array | None:
                 "bbox",
                 f"found {shown(json.dumps(box))}, expected left, top, width and height in px",
             )
-        if box[2] > 0 and box[3] > 0:  # others enclose nothing
+        whole = [0, 0, *sizes.get(annotation.content.get("image_id"), ())]
+        if box[2] > 0 and box[3] > 0 and box != whole:  # others enclose nothing, or all
             boxes[row] = looked_at((box[0], box[1], box[2], box[3]))
     return None if np.isnan(boxes).all() else boxes
 

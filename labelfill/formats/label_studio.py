@@ -204,7 +204,8 @@ def _image(document: Document, task: Task, folder: Path) -> str:
     if key is None:
         raise document.bad(task, "data", "names no image; expected its address under 'image'")
     address = urlsplit(task.content["data"][key])
-    name = unquote(parse_qs(address.query)["d"][0] if "d" in parse_qs(address.query) else address.path)
+    query = parse_qs(address.query)
+    name = query["d"][0] if "d" in query else unquote(address.path)
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "/"]
     if not parts:
         raise document.bad(task, "data", f"names no image: found {shown(task.content['data'][key])}")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ def _tasks(table: KeypointTable, names: Sequence[str], sizes: Array) -> Iterator
         task = {
             "id": int(ids[row]) if usable else row + 1,
             "data": {
-                "image": _LOCAL_FILES + name,
+                "image": _LOCAL_FILES + quote(name),
                 **{column: table.extra[column][row] for column in further},
             },
             "annotations": [{"result": [_label(table, row, k, size) for k in points]}],
