@@ -161,7 +161,7 @@ def test_our_errors_are_sentences(
             5,
             "cannot read or write x.csv: No space left on device",
         ),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), 4, "the device's memory does not suffice"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), 4, "the memory does not suffice (OutOfMemoryError: CUDA)"),
         (
             KeyboardInterrupt(),
             130,
