@@ -93,7 +93,7 @@ def with_wrong_labels(labels: Array, share: float, rng: np.random.Generator) -> 
 
 def test_five_percent_wrong_labels_cost_under_ten_percent(tmp_path: Path) -> None:
     """With a twentieth of a drawn table's labels swapped or shifted the fill RMSE rises by under a tenth."""
-    drawn = draw_table(300, 9, gaps=0.3)
+    drawn = draw_table(400, 9, gaps=0.3)
     faulty = with_wrong_labels(drawn.labels, 0.05, np.random.default_rng(1))
     rmse = {}
     for name, labels in (("clean", drawn.labels), ("faulty", faulty)):
