@@ -56,7 +56,7 @@ def test_ten_sizes_go_through_all_commands(tmp_path: Path) -> None:
     large = np.median([float(line["radius"]) for line in lines if sides[int(line["row"])] >= 96])
     small = np.median([float(line["radius"]) for line in lines if sides[int(line["row"])] <= 40])
     assert large > 1.5 * small
-    assert "differ in size or are cut out by boxes" in labelfill("review", "--run-dir", run).sentence
+    assert done("review", "--run-dir", run)["rows"] > 0
     final = done("train-final", "--run-dir", run)
     assert final["frame"] == "48x48"
     done("predict", "--run-dir", run, "--images", table, "--out", tmp_path / "predictions.csv")

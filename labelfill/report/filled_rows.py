@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, ModelError, UsageError
+from labelfill.errors import DataError, ModelError
 from labelfill.final_targets import read_filled
 from labelfill.images import Images, fingerprint
 from labelfill.provenance import beside, provenance_path
@@ -136,14 +136,7 @@ def read_filled_rows(
     ------
     DataError
         If the table or its sidecar is missing, or the two do not belong together.
-    UsageError
-        If the run's images differ in size.
     """
-    if run.framed:
-        raise UsageError(
-            f"the review page shows images of one size, and those of the run in {run.path} differ in size or "
-            "are cut out by boxes; look at the fills in another tool"
-        )
     stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
     results = stage.get("results", {})
     beside_images = results.get("images_beside", results.get("original"))
