@@ -28,7 +28,7 @@ _SECTIONS = (
 def main(run: Path, pictures: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, chromium(Path(folder)) as browser:
         _show(browser, run / "review.html", 1280, 860)
-        for key in ("a", "r", Keys.ARROW_UP, Keys.ARROW_UP):
+        for key in ("n", "a", "r", Keys.ARROW_DOWN):
             ActionChains(browser).send_keys(key).perform()
         for key in (Keys.ARROW_LEFT, Keys.ARROW_UP):
             ActionChains(browser).key_down(Keys.SHIFT).send_keys(key, key).key_up(Keys.SHIFT).perform()
