@@ -161,7 +161,11 @@ def test_our_errors_are_sentences(
             5,
             "cannot read or write x.csv: No space left on device",
         ),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), 4, "the memory does not suffice (OutOfMemoryError: CUDA)"),
+        (
+            type("OutOfMemoryError", (RuntimeError,), {})("CUDA"),
+            4,
+            "the memory does not suffice (OutOfMemoryError: CUDA)",
+        ),
         (
             KeyboardInterrupt(),
             130,
