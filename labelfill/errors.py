@@ -6,6 +6,8 @@ cells had to stay blank (returned by a command, never raised), 130 interrupted.
 
 from __future__ import annotations
 
+import errno
+
 EXIT_DONE = 0
 EXIT_CELLS_LEFT_BLANK = 6
 
@@ -52,3 +54,25 @@ class Interrupted(LabelfillError):
     """The job was asked to stop and has stopped at a safe point."""
 
     exit_code = 130
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; make space and run the command again, finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; make space and run the command again, finished work is kept",
+    errno.EFBIG: "the file would be larger than the system allows; raise the limit or choose another disk",
+    errno.EROFS: "the file system is read-only; choose a folder that can be written",
+    errno.EACCES: "permission is denied; change the permissions or choose another folder",
+    errno.EPERM: "permission is denied; change the permissions or choose another folder",
+    errno.ENOENT: "the folder does not exist (or was removed meanwhile); create it and run the command again",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.EEXIST: "something else stands there; choose another path",
+    errno.EISDIR: "a folder stands there; choose another path",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EIO: "the disk reported a read or write error; check the disk",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+}
+
+
+def refusal(error: OSError) -> str:
+    """Why the system refused to read or write, and what to do about it."""
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)

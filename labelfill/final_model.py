@@ -151,7 +151,10 @@ def _read_final(run: RunDirectory, device: torch.device) -> FinalModel:
     try:
         network.load_state_dict(load(run.read_artefact(STAGE, WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{run.path / WEIGHTS} does not hold the network it should: {error}") from error
+        raise ModelError(
+            f"{run.path / WEIGHTS} does not hold the network it should ({type(error).__name__}); "
+            "train again in another --run-dir"
+        ) from error
     partners = None if about["partners"] is None else tuple(about["partners"])
     calibration = None
     if RADII in run.stages[STAGE]["outputs"]:

@@ -124,7 +124,10 @@ def load_regressor(run: RunDirectory, unit: str, schema: KeypointSchema, device:
             )
             networks.append(network.to(device).eval())
     except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{place}/model.safetensors does not hold the network it should: {error}") from error
+        raise ModelError(
+            f"{place}/model.safetensors does not hold the network it should ({type(error).__name__}); "
+            "train again in another --run-dir"
+        ) from error
     return Regressor(view, networks)
 
 

@@ -48,7 +48,7 @@ def full(disk: Path, left: int) -> Iterator[None]:
     ballast = disk / "ballast"
     status = os.statvfs(disk)
     with open(ballast, "wb") as file:
-        file.write(bytes(max(status.f_bavail * status.f_frsize - left, 0)))
+        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - left, 1))
     try:
         yield
     finally:

@@ -166,7 +166,7 @@ def test_stores_give_back_what_they_took(tmp_path: Path, in_file: bool) -> None:
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     """A missing folder is a matter of storage."""
-    with pytest.raises(StorageError, match=r"images\.npy cannot be written: No such file or directory"):
+    with pytest.raises(StorageError, match=r"images\.npy cannot be written: the folder does not exist"):
         FileStore(tmp_path / "none" / "images.npy").append(np.zeros((1, 1), np.uint8))
 
 

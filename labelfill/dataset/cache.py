@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import StorageError
+from labelfill.errors import StorageError, refusal
 from labelfill.images import Images
 from labelfill.schema import ImageSize, Placements
 from labelfill.table import KeypointTable
@@ -103,7 +103,7 @@ def new_entry(entry: Path) -> Iterator[Path]:
         shutil.rmtree(entry, ignore_errors=True)
         os.replace(temporary, entry)
     except OSError as error:
-        raise StorageError(f"{entry.parent} cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{entry.parent} cannot be written: {refusal(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

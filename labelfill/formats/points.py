@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError
+from labelfill.errors import DataError, StorageError, refusal
 from labelfill.table import KeypointTable, WrittenTable
 
 Array = NDArray[np.float64]
@@ -61,7 +61,7 @@ def send(pieces: Iterable[bytes], cells: int, out: BinaryIO) -> WrittenTable:
         try:
             out.write(piece)
         except OSError as error:
-            raise StorageError(f"the filled file cannot be written: {error.strerror}") from error
+            raise StorageError(f"the filled file cannot be written: {refusal(error)}") from error
     return WrittenTable(cells, sent.hexdigest(), length)
 
 

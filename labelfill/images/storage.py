@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import StorageError
+from labelfill.errors import StorageError, refusal
 from labelfill.schema import ImageSize
 
 Images = NDArray[np.uint8]
@@ -91,7 +91,7 @@ class FileStore:
         try:
             yield
         except OSError as error:
-            raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise StorageError(f"{self._path} cannot be written: {refusal(error)}") from error
 
 
 def let_go(images: Images) -> None:

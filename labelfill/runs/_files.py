@@ -15,27 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast, overload
 
-from labelfill.errors import StorageError
+from labelfill.errors import StorageError, refusal
 
 _TEMPORARY = re.compile(r"\.tmp-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-[0-9a-f]{8}$")
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _in_flight: set[Path] = set()  # this process's own unfinished files: same pid as an orphan's after a restart
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full; make space and run the command again, finished work is kept",
-    errno.EDQUOT: "the disk quota is used up; make space and run the command again, finished work is kept",
-    errno.EFBIG: "the file would be larger than the system allows; raise the limit or choose another disk",
-    errno.EROFS: "the file system is read-only; choose a folder that can be written",
-    errno.EACCES: "permission is denied; change the permissions or choose another folder",
-    errno.EPERM: "permission is denied; change the permissions or choose another folder",
-    errno.ENOENT: "the folder does not exist (or was removed meanwhile); create it and run the command again",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
-    errno.EEXIST: "something else stands there; choose another path",
-    errno.EISDIR: "a folder stands there; choose another path",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    errno.EIO: "the disk reported a read or write error; check the disk",
-    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
-}
 
 
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
@@ -46,10 +30,10 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
     named = error.filename
     if isinstance(named, str) and not _TEMPORARY.search(named):
         path = Path(named)
-    reason = _REASONS.get(error.errno or 0)
+    reason = refusal(error)
     if error.errno == errno.ENOENT and doing == "read":
         reason = "there is no such file"
-    return StorageError(f"cannot {doing} {path}: {reason or error.strerror or error}")
+    return StorageError(f"cannot {doing} {path}: {reason}")
 
 
 @overload

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError
+from labelfill.errors import DataError, StorageError, refusal
 from labelfill.table.container import open_decompressed
 from labelfill.table.reading import KeypointTable
 from labelfill.table.tokenizer import BLOCK_BYTES
@@ -65,7 +65,7 @@ def write_filled(
         try:
             out.write(piece)
         except OSError as error:
-            raise StorageError(f"the filled table cannot be written: {error.strerror}") from error
+            raise StorageError(f"the filled table cannot be written: {refusal(error)}") from error
     return WrittenTable(len(order), sent.hexdigest(), length)
 
 
