@@ -118,6 +118,11 @@ def test_a_table_without_truth_is_compared_and_done_once(
     assert plot.read_text().startswith("<?xml")
     assert scores.read_text().splitlines()[1].startswith("mean,all,")
     assert labelfill(*command, "--plot", plot).code == 2
+    forced = done(*command, "--plot", plot, "--force")
+    assert forced["ways"]["prior"]["final"] == told["ways"]["prior"]["final"], (
+        "files are overwritten, no more"
+    )
+    assert labelfill(*command, "--preset", "baseline").code == 2
 
 
 def test_the_journey_is_drawn_step_by_step(small_prior: Trained, tmp_path: Path) -> None:

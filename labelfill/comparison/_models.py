@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from labelfill.comparison._stages import (
     train_models,
 )
 from labelfill.dataset import Dataset
+from labelfill.errors import UsageError
 from labelfill.filling import fill
 from labelfill.model_files import load_ensemble
 from labelfill.preparation import declared_sources
@@ -31,6 +33,7 @@ from labelfill.settings import FinalModelSettings, ImputeSettings, KeypointModel
 from labelfill.training import choose_device
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 ModelWay = Literal["prior", "image-only", "anchored"]
 MODEL_WAYS: tuple[ModelWay, ...] = get_args(ModelWay)
@@ -79,7 +82,7 @@ class TrainedWays:
             return
         settings = _for_method(self._models, way)
         _, self._costs[way] = self._measured(
-            f"{way}/cost.json", lambda: train_models(self.setting, way, settings)
+            f"{way}/cost.json", lambda force: train_models(self.setting, way, settings, force=force)
         )
         check_one_split(self.setting, list(self._costs))
 
@@ -88,7 +91,7 @@ class TrainedWays:
         self.train(way)
         if way not in self._paths:
             path, cost = self._measured(
-                f"{way}/cost-of-filling.json", lambda: fill_by_models(self.setting, way)
+                f"{way}/cost-of-filling.json", lambda force: fill_by_models(self.setting, way, force=force)
             )
             self._paths[way] = path
             self._costs[way] = _added(self._costs[way], cost)
@@ -135,8 +138,8 @@ class TrainedWays:
         basis = self.basis
         results, cost = self._measured(
             f"{name}/cost.json",
-            lambda: train_final_on(
-                self.setting, name, settings, models=basis, filled=filled, original=original
+            lambda force: train_final_on(
+                self.setting, name, settings, models=basis, filled=filled, original=original, force=force
             ),
         )
         part = "evaluation" if "evaluation rmse" in results else "validation"
@@ -151,8 +154,15 @@ class TrainedWays:
         folder = self.setting.folder / way / "keypoint-models"
         return sum(_count(file) for file in folder.rglob("*.safetensors"))
 
-    def _measured(self, file: str, work: Any) -> tuple[Any, Cost]:
-        return measured_once(work, self.setting.folder / file, write_bytes, anew=self.setting.force)
+    def _measured(self, file: str, work: Callable[[bool], T]) -> tuple[T, Cost]:
+        """Work done or continued; started over, if that is allowed, where it was done with other settings."""
+        path = self.setting.folder / file
+        try:
+            return measured_once(partial(work, False), path, write_bytes)
+        except UsageError:
+            if not self.setting.force:
+                raise
+        return measured_once(partial(work, True), path, write_bytes, anew=True)
 
 
 def _for_method(models: KeypointModelSettings, way: ModelWay) -> KeypointModelSettings:

@@ -68,21 +68,21 @@ class Setting:
         return replace(dataset, distrusted=read_distrust(self.table.distrust, dataset.table))
 
 
-def train_models(setting: Setting, name: str, models: KeypointModelSettings) -> None:
-    """Keypoint models in the run directory `name`."""
+def train_models(setting: Setting, name: str, models: KeypointModelSettings, *, force: bool = False) -> None:
+    """Keypoint models in the run directory `name`; with `force` anew."""
     with setting.open(name) as run:
         train_keypoint_models(
             run, setting.read(), models, table=setting.table,
-            device=setting.device, seed=setting.seed, force=setting.force, progress=setting.progress,
+            device=setting.device, seed=setting.seed, force=force, progress=setting.progress,
         )  # fmt: skip
 
 
-def fill_by_models(setting: Setting, name: str) -> Path:
+def fill_by_models(setting: Setting, name: str, *, force: bool = False) -> Path:
     """The table filled by the models in the run directory `name`."""
     with setting.open(name) as run:
         impute(
             run, setting.read(run), run.path / FILLED, ImputeSettings(),
-            device=setting.device, force=setting.force, progress=setting.progress,
+            device=setting.device, force=force, progress=setting.progress,
         )  # fmt: skip
     return setting.folder / name / FILLED
 
@@ -95,23 +95,24 @@ def train_final_on(
     models: str,
     filled: Path | None = None,
     original: Path | None = None,
+    force: bool = False,
 ) -> Mapping[str, Any]:
     """A final network in the run directory `name`, with the label sources and the split of run `models`."""
     with setting.open(models) as basis:
         if name == models:
-            return _train_final(setting, basis, basis, settings, filled, original)
+            return _train_final(setting, basis, basis, settings, filled, original, force)
         with setting.open(name) as run:
-            return _train_final(setting, run, basis, settings, filled, original)
+            return _train_final(setting, run, basis, settings, filled, original, force)
 
 
 def _train_final(
     setting: Setting, run: RunDirectory, basis: RunDirectory, settings: FinalModelSettings,
-    filled: Path | None, original: Path | None,
+    filled: Path | None, original: Path | None, force: bool,
 ) -> Mapping[str, Any]:  # fmt: skip
     return train_final(
         run, filled, original, settings, models=basis, device=setting.device, seed=setting.seed,
         distrust=setting.table.distrust, allow_outside=setting.table.allow_outside,
-        force=setting.force, progress=setting.progress,
+        force=force, progress=setting.progress,
     )  # fmt: skip
 
 

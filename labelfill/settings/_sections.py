@@ -243,6 +243,9 @@ class FinalModelSettings(Settings):
         if not self.original:
             layers = ("activation", "batch_norm", "dropout", "features")
             idle |= dict.fromkeys(layers, "the default network's layers are its own; choose another --preset")
+            idle["rotate"] = "the default network sees every image turned anew in each epoch"
+        else:
+            idle["single_convention"] = "the original work's presets train the table's outputs alone"
         return idle
 
 
