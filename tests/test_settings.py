@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from labelfill.errors import StorageError, UsageError
@@ -169,6 +170,7 @@ def values(cls: type[Settings], name: str) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("cls", SECTIONS)
 @given(data=st.data())
+@tried(deadline=None)  # a busy machine is no mistake
 def test_a_written_settings_file_reads_back(
     cls: type[Settings], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
