@@ -196,7 +196,7 @@ def test_label_studio(faces: Trained, tmp_path: Path) -> None:
         f'<KeyPointLabels name="keypoints" toName="image">{labels}</KeyPointLabels></View>'
     )
     for task in json.loads(out.read_text()):
-        assert interface.validate_task(task)
+        assert all(interface.validate_annotation(one) for one in task["annotations"])
         assert all(interface.validate_prediction(p) for p in task.get("predictions", []))
 
 
