@@ -293,6 +293,10 @@ def test_huge_images_are_refused_before_they_are_decoded(tmp_path: Path) -> None
         )
 
 
+# imageio leaves a file that it cannot read to the garbage collector, which closes it at any time.
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed file:ResourceWarning"
+)
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     """Text, a damaged image, a film, numbers out of range."""
     (tmp_path / "a.png").write_text("hello")
