@@ -267,9 +267,11 @@ def test_names_that_the_terminal_cannot_show_are_escaped() -> None:
 # -- signals and pipes, in a process of their own ---------------------------------------------------
 
 PROBE = """
-import sys, time, types
+import signal, sys, time, types
 from labelfill.cli import main as program
 from labelfill.cli._options import add_run_options
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background ignores it
 
 def handle(arguments):
     print("begun", flush=True)
