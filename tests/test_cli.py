@@ -271,7 +271,8 @@ import signal, sys, time, types
 from labelfill.cli import main as program
 from labelfill.cli._options import add_run_options
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background ignores it
+# A shell that runs tests in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def handle(arguments):
     print("begun", flush=True)
