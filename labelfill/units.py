@@ -31,7 +31,7 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 _log = logging.getLogger("labelfill")
 
 # Regressors of few rows get more epochs, so that each still takes about this many steps.
-_LEAST_STEPS = 150
+_LEAST_STEPS = 100
 _FACE_EPOCHS = 1.5
 _COARSE_EPOCHS = 1.0
 # In fewer steps than this in all, starting worker processes costs more than it saves.
