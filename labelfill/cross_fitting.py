@@ -116,9 +116,8 @@ def _hidden_answers(
     truth = np.full((len(rows), count, 2), np.nan)
     expected, scale, angle = np.zeros((len(rows), count, 2)), np.ones(len(rows)), np.zeros(len(rows))
     folds = work.preparation.folds[rows] if folded else None
-    passes = hidden_passes(anchors, work.blank, kept, rows, work.seed, name)
-    banks = _passes(anchors, work.blank, kept)
-    for number, ((keypoints, _), (borrowed, labelled)) in enumerate(zip(banks, passes, strict=True)):
+    passes = _hidden_by_keypoints(anchors, work.blank, kept, rows, work.seed, name)
+    for number, (keypoints, borrowed, labelled) in enumerate(passes):
         hidden = np.zeros((len(rows), count), bool)
         hidden[:, keypoints] = (borrowed.noise[:, keypoints] > 0).all(axis=2)
         some = np.flatnonzero(labelled.any(axis=1))
@@ -163,13 +162,21 @@ def hidden_passes(
     seed, name
         Decide which row borrows which pattern.
     """
+    for _, borrowed, wanted in _hidden_by_keypoints(anchors, blank, kept, rows, seed, name):
+        yield borrowed, wanted
+
+
+def _hidden_by_keypoints(
+    anchors: Anchors, blank: Mask, kept: Integers, rows: Integers, seed: int, name: str
+) -> Iterator[tuple[Integers, Anchors, Mask]]:
+    """The passes of `hidden_passes`, each with the keypoints that it hides."""
     for keypoints, bank in _passes(anchors, blank, kept):
         generator = np.random.default_rng(random_key(seed, name, int(keypoints[0])))
         borrowed = bank.draw(anchors.take(rows), generator)
         wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
         hidden = (borrowed.noise[:, keypoints] > 0).all(axis=2)
         wanted[:, keypoints] = anchors.exact[rows][:, keypoints] & hidden
-        yield borrowed, wanted
+        yield keypoints, borrowed, wanted
 
 
 def _answered_together(blank: Mask, kept: Integers) -> Integers:

@@ -25,9 +25,9 @@ Mask = NDArray[np.bool_]
 
 # Penalties of the linear kernel to choose from, per row and unit of mean squared departure.
 _PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-# Shares of the radial kernel to choose from, in units of the residuals' variance; its squared length, in
-# units of the mean squared distance between rows.
-_RADIAL_SHARES = (0.0, 0.5, 1.0)
+# Shares of the radial kernel to choose from beside none, in units of the residuals' variance; its squared
+# length, in units of the mean squared distance between rows.
+_RADIAL_SHARES = (0.5, 1.0)
 _RADIAL_LENGTH = 2.5
 _ROWS_AT_ONCE = 1024
 # A correction that lowers the squared error of rows it was not fitted on by less than this share is not used.
@@ -57,6 +57,9 @@ class Found:
     members: Array
     scale: Array
     angle: Array
+
+    def take(self, rows: Mask) -> Found:
+        return Found(self.expected[rows], self.members[:, rows], self.scale[rows], self.angle[rows])
 
 
 @dataclass(frozen=True)
@@ -146,15 +149,17 @@ def fit_joint_correction(
         return None, blended
     sample = _sample(found, -missing, used, folds, keypoints, partners)
     before = float(np.nansum(sample.wanted**2))
-    penalty = min(_PENALTIES, key=lambda one: _error_left(sample, one, 0.0))
-    radial = min(_RADIAL_SHARES, key=lambda one: _error_left(sample, penalty, one))
-    if _error_left(sample, penalty, radial) > (1 - _LEAST_GAIN) * before:
+    linear = {one: _error_left(sample, one, 0.0) for one in _PENALTIES}
+    penalty = min(linear, key=lambda one: linear[one])
+    left = {0.0: linear[penalty], **{one: _error_left(sample, penalty, one) for one in _RADIAL_SHARES}}
+    radial = min(left, key=lambda one: left[one])
+    if left[radial] > (1 - _LEAST_GAIN) * before:
         return None, blended
     corrected = blended.copy()
     for fold in np.unique(folds[used]).tolist():
         rows = folds == fold
-        part = Found(found.expected[rows], found.members[:, rows], found.scale[rows], found.angle[rows])
-        corrected[rows] = _fitted(sample, sample.fold != fold, penalty, radial).apply(part, blended[rows])
+        fitted = _fitted(sample, sample.fold != fold, penalty, radial)
+        corrected[rows] = fitted.apply(found.take(rows), blended[rows])
     return _fitted(sample, np.ones(len(sample.fold), bool), penalty, radial), corrected
 
 
@@ -173,7 +178,7 @@ def _sample(
     found: Found, wanted: Array, used: Mask, folds: Integers, keypoints: Integers,
     partners: Sequence[int] | None,
 ) -> _Sample:  # fmt: skip
-    part = Found(found.expected[used], found.members[:, used], found.scale[used], found.angle[used])
+    part = found.take(used)
     upright = _turned(wanted[used], -part.angle) / part.scale[:, None, None]
     upright = _drawn_in(upright)
     pose = _placed(part, keypoints).mean(axis=0)
