@@ -12,7 +12,7 @@ from labelfill.anchors import Anchors
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, answer_in_blocks
 from labelfill.errors import DataError
-from labelfill.filling import row_anchors
+from labelfill.filling import known_of_rows
 from labelfill.model_files import STAGE, Sources, load_distrusted, load_ensemble
 from labelfill.preparation import declared_sources, prepare
 from labelfill.runs import RunDirectory
@@ -80,7 +80,7 @@ def _judged(
     assert dataset.images is not None
     labels, folds = dataset.labels, _folds(run, dataset)
     groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
-    anchors = row_anchors(dataset, ensemble, sources, {}, groups, device, progress=progress)
+    anchors = known_of_rows(dataset, ensemble, sources, {}, groups, device, progress=progress).anchors
     judged: Mask = np.all(np.isfinite(labels), axis=2)
     for offset in sources.offsets:
         judged[groups == offset.group, offset.keypoint] = False

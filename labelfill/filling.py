@@ -64,7 +64,7 @@ def fill(
     assert dataset.images is not None, "impute reads tables with images only"
     if groups is None:
         groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
-    known = _what_is_known(dataset, ensemble, sources, audit, groups, device, progress=progress)
+    known = known_of_rows(dataset, ensemble, sources, audit, groups, device, progress=progress)
     anchors = known.anchors
     blank = ~table.labelled
     fillable = blank.copy()
@@ -124,7 +124,15 @@ def fill(
     return Found(fills, groups, one)
 
 
-def row_anchors(
+@dataclass(frozen=True)
+class RowKnowledge:
+    """Anchors of all rows, and (n, K) which labels their rows' others make implausible."""
+
+    anchors: Anchors
+    doubtful: Mask
+
+
+def known_of_rows(
     dataset: Dataset,
     ensemble: Ensemble,
     sources: Sources,
@@ -133,29 +141,8 @@ def row_anchors(
     device: torch.device,
     *,
     progress: bool = False,
-) -> Anchors:
+) -> RowKnowledge:
     """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
-    return _what_is_known(dataset, ensemble, sources, audit, groups, device, progress=progress).anchors
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Anchors of all rows, and (n, K) which labels their rows' others make implausible."""
-
-    anchors: Anchors
-    doubtful: Mask
-
-
-def _what_is_known(
-    dataset: Dataset,
-    ensemble: Ensemble,
-    sources: Sources,
-    audit: dict[int, Regressor],
-    groups: NDArray[np.int64],
-    device: torch.device,
-    *,
-    progress: bool,
-) -> _Known:
     labels = dataset.labels
     assert dataset.images is not None
     anchors = guessed_anchors(
@@ -178,7 +165,7 @@ def _what_is_known(
     sure: Mask = np.any(np.isfinite(labels) & ~dataset.table.observed, axis=2)  # a person confirmed them
     anchors, doubtful = weigh_down(ensemble.prior, anchors, sure)
     if ensemble.coarse is None:
-        return _Known(anchors, doubtful)
+        return RowKnowledge(anchors, doubtful)
     needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
     for begin in range(0, len(needy), _NEEDY_AT_ONCE):
         part = needy[begin : begin + _NEEDY_AT_ONCE]
@@ -186,7 +173,7 @@ def _what_is_known(
             np.arange(len(part)), anchors.take(part), Pyramid(dataset.images[part], device)
         )
         anchors.xy[part], anchors.noise[part] = completed.xy, completed.noise
-    return _Known(anchors, doubtful)
+    return RowKnowledge(anchors, doubtful)
 
 
 def _away(position: Array, prior: ShapePrior, anchors: Anchors) -> Array:
@@ -231,7 +218,7 @@ def _flag(
     dataset: Dataset,
     ensemble: Ensemble,
     groups: NDArray[np.int64],
-    known: _Known,
+    known: RowKnowledge,
     settings: ImputeSettings,
 ) -> None:
     """Write down, for each fill, the words that send a person to look at it."""

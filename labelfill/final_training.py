@@ -15,7 +15,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
 from labelfill.errors import DataError
-from labelfill.filling import row_anchors
+from labelfill.filling import known_of_rows
 from labelfill.final_calibration import calibrate_radii, covered
 from labelfill.final_fitting import at_plateau, fit_sessions, new_model
 from labelfill.final_model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
@@ -133,7 +133,7 @@ def _train(
     elif sources.offsets and _several_conventions(settings, filled):
         heads = Heads(schema.count, tuple((offset.keypoint, offset.group) for offset in sources.offsets))
         known = relabelled(filled.dataset, filled.labels)
-        anchors = row_anchors(known, ensemble, sources, audit, groups, device, progress=progress)
+        anchors = known_of_rows(known, ensemble, sources, audit, groups, device, progress=progress).anchors
         moved = (anchors.xy, anchors.noise)
     learnt = with_labels(filled, settings, parts == TRAINING)
     if settings.rows == "together":

@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 from labelfill.anchors import PatternBank, labels_as_anchors
 from labelfill.dataset import Dataset, read_dataset
 from labelfill.ensemble import answer_in_blocks
-from labelfill.filling import fill, row_anchors
+from labelfill.filling import fill, known_of_rows
 from labelfill.images import content_ids
 from labelfill.model_files import load_ensemble
 from labelfill.runs import RunDirectory
@@ -141,7 +141,7 @@ def held_out(dataset: Dataset, rows: Integers, table: Path, run_dir: Path, seed:
     assert ensemble.radii is not None
     trained = read_dataset(table, cache_dir=run_dir / "cache")
     groups = sources.groups.assign(trained.table.labelled)
-    anchors = row_anchors(trained, ensemble, sources, audit, groups, device)
+    anchors = known_of_rows(trained, ensemble, sources, audit, groups, device).anchors
     reference = np.bincount(sources.reference).argmax()
     bank = PatternBank.of(anchors, (groups != reference) & ~trained.table.labelled.all(axis=1))
     own = labels_as_anchors(dataset.labels[rows])

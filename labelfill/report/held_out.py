@@ -21,7 +21,7 @@ from labelfill.baselines import SIMPLE_METHODS, SimpleMethod, fill_simply
 from labelfill.cross_fitting import hidden_passes
 from labelfill.dataset import Dataset
 from labelfill.ensemble import Ensemble, answer_in_blocks
-from labelfill.filling import row_anchors
+from labelfill.filling import known_of_rows
 from labelfill.model_files import STAGE, Sources, load_distrusted, load_ensemble
 from labelfill.preparation import declared_sources
 from labelfill.progress import bar
@@ -129,7 +129,7 @@ def load_run_models(
     ensemble, sources, audit = load_ensemble(run, device)
     dataset = replace(dataset, distrusted=load_distrusted(run, dataset))
     groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
-    anchors = row_anchors(dataset, ensemble, sources, audit, groups, device, progress=progress)
+    anchors = known_of_rows(dataset, ensemble, sources, audit, groups, device, progress=progress).anchors
     parts = load_split(run.path / "split.csv", dataset.table.rows)
     anchors = _every_label_counts(anchors, dataset, sources, groups, parts != TRAINING)
     seed = int(run.stages[STAGE]["inputs"]["seed"])
