@@ -180,14 +180,6 @@ class KeypointSchema:
     def index(self, keypoint: str) -> int:
         return self.keypoints.index(keypoint)
 
-    def to_units(self, xy: Array) -> Array:
-        """Pixels ``(..., 2)`` to units."""
-        return (xy - self.image_size.centre) / self.image_size.unit
-
-    def to_pixels(self, xy: Array) -> Array:
-        """Units ``(..., 2)`` to pixels."""
-        return xy * self.image_size.unit + self.image_size.centre
-
     def mirror(self, xy: Array, partners: Sequence[int]) -> Array:
         """Coordinates ``(..., K, 2)`` in px of the mirrored image; NaN where there is no partner."""
         order = np.asarray(partners)

@@ -36,7 +36,7 @@ def packed(raw: bytes, kind: str) -> bytes:
 
 @settings(
     deadline=None,
-    max_examples=max(int(os.environ.get("LABELFILL_EXAMPLES", "200")) // 8, 1),  # each fills a table
+    max_examples=int(os.environ.get("LABELFILL_EXAMPLES", "200")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
