@@ -75,6 +75,10 @@ class Plan:
         Whether the learning rate stays as it is; else it rises and falls once.
     l1, l2
         Penalties on the sizes and squares of weights, those of biases and normalisations left out.
+    bfloat16
+        Whether the layers' products may be computed in bfloat16, where the processor has it.
+    channels_last
+        Whether the weights lie in memory channel by channel last, which convolutions on a CPU like.
     """
 
     epochs: int
@@ -88,6 +92,8 @@ class Plan:
     constant: bool = False
     l1: float = 0.0
     l2: float = 0.0
+    bfloat16: bool = True
+    channels_last: bool = True
 
 
 @dataclass
@@ -174,8 +180,8 @@ def fit(
         File to which the state goes after every epoch, and from which an interrupted fit goes on.
     """
     seed, *place = key
-    # Convolutions and pooling take two thirds of the time otherwise.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+    if plan.channels_last:  # convolutions and pooling take two thirds of the time otherwise
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     fitted = Fitted({}, -1)
     average: dict[str, Tensor] = {}
@@ -237,7 +243,7 @@ def _train_epoch(
         share = 1.0 if plan.constant else _one_cycle((epoch + (step + 0.5) / steps) / plan.epochs)
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * share
-        with _half_precision(device):
+        with _half_precision(device, plan.bfloat16):
             answer = network(examples.inputs[rows], examples.evidence[rows])
         loss = keypoint_loss(
             answer.float(),
@@ -256,19 +262,20 @@ def _train_epoch(
     return float(total) / steps  # the epoch's one synchronisation with the device
 
 
-def _half_precision(device: torch.device) -> torch.autocast:
+def _half_precision(device: torch.device, wanted: bool) -> torch.autocast:
     """bfloat16 for the layers' products where the processor computes with it; weights stay float32.
 
     Half as costly, and as accurate within what seeds differ by (docs/accuracy.md). Answers are always
     computed in float32, so that a fill does not depend on the processor that makes it.
     """
     # Only where it is native: elsewhere it is emulated, and slower than float32.
-    native = device.type == "cpu" and _native_bfloat16()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=native)
+    native = device.type == "cpu" and native_bfloat16()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and native)
 
 
 @cache
-def _native_bfloat16() -> bool:
+def native_bfloat16() -> bool:
+    """Whether the processor computes with bfloat16; elsewhere it is emulated."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

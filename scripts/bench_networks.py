@@ -1,0 +1,207 @@
+"""What a device reaches: a plain large matrix product, and training steps of each network beside it.
+
+A part of ``scripts/bench``, which starts it in a process of its own. Networks learn from random pixels, an
+epoch's worth at a time, through the same fit loop as in the stages; so drawing examples is not counted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from labelfill.final_networks import build_final_network
+from labelfill.model_files import STAGE, load_ensemble
+from labelfill.networks import parameter_count
+from labelfill.regressors import MOST_EXAMPLES
+from labelfill.runs import RunDirectory
+from labelfill.settings import PRESETS, FinalModelSettings
+from labelfill.training import Examples, Plan, fit, keypoint_loss, native_bfloat16
+from labelfill.views import View, make_network
+
+SIDE = {"cpu": 1536, "cuda": 8192}
+SECONDS = 1.0  # of matrix products, for each rate
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network as it is trained: its input, how many rows an epoch and a step have, on how many threads."""
+
+    name: str
+    network: nn.Module
+    shape: tuple[int, int]
+    evidence: int
+    answers: int
+    rows: int
+    batch: int
+    threads: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="a run whose keypoint models are trained")
+    parser.add_argument("--devices", required=True, type=lambda text: text.split(","))
+    parser.add_argument("--threads", type=int, required=True, help="of networks that are trained alone")
+    parser.add_argument("--epochs", type=int, default=3, help="that are timed, after one to warm up")
+    parser.add_argument("--rows", type=int, default=MOST_EXAMPLES, help="of an epoch")
+    arguments = parser.parse_args()
+    told: dict[str, object] = {"matrix": [], "networks": [], "stage": stage_flops(arguments.run)}
+    for name in arguments.devices:
+        device = torch.device(name)
+        rates = dict(matrix_rates(device, sorted({1, arguments.threads})))
+        told["matrix"] += [  # type: ignore[operator]  # a list
+            {"device": name, "precision": precision, "threads": threads, "flops": rate}
+            for (precision, threads), rate in rates.items()
+        ]
+        for one in networks(arguments.run, arguments.threads, arguments.rows):
+            told["networks"].append(measured(one, device, arguments.epochs, rates))  # type: ignore[attr-defined]
+    print(json.dumps(told))
+
+
+def matrix_rates(device: torch.device, threads: list[int]) -> Iterator[tuple[tuple[str, int], float]]:
+    """FLOP/s of a product of two large square matrices, the best of some, by precision and threads."""
+    side = SIDE[device.type]
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        for count in threads if device.type == "cpu" else [1]:
+            torch.set_num_threads(count)
+            a @ b
+            took, begun = [], time.perf_counter()
+            while time.perf_counter() - begun < SECONDS or len(took) < 2:
+                took.append(seconds(lambda a=a, b=b: a @ b, device))
+            yield (precision, count), 2 * side**3 / min(took)
+
+
+def seconds(work: object, device: torch.device) -> float:
+    begun = time.perf_counter()
+    work()  # type: ignore[operator]
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def networks(run_dir: Path, threads: int, rows: int) -> Iterator[Trained]:
+    """The regressors of a run, the final network, and that of the original work."""
+    run = RunDirectory.read_only(run_dir)
+    ensemble, _, _ = load_ensemble(run, torch.device("cpu"))
+    keypoints, size = ensemble.schema.count, ensemble.schema.image_size
+    patches = next(iter(ensemble.patch.values())).view
+    yield Trained("patch regressor", make_network(patches, keypoints), (patches.size,) * 2, 0, 1, rows, 64, 1)
+    assert ensemble.face is not None
+    face = ensemble.face.view
+    yield Trained(
+        "face regressor",
+        make_network(face, keypoints),
+        (face.size,) * 2,
+        3 * keypoints,
+        keypoints,
+        rows,
+        64,
+        1,
+    )
+    shape = (size.height, size.width)
+    for preset, name in (("default", "final network"), ("baseline", "original, one keypoint")):
+        settings = FinalModelSettings(preset=preset).complete()  # type: ignore[arg-type]  # a known preset
+        count = keypoints if preset == "default" else 1
+        batch = int(PRESETS[settings.preset]["batch_size"])
+        network = build_final_network((count,), shape, settings)
+        yield Trained(name, network, shape, 0, count, rows, batch, threads)
+
+
+def measured(
+    one: Trained, device: torch.device, epochs: int, rates: dict[tuple[str, int], float]
+) -> dict[str, object]:
+    torch.set_num_threads(one.threads)
+    network = one.network.to(device)
+    examples = random_examples(one, one.rows, device)
+    flops = training_flops(one, network, device)
+    ended: list[float] = []
+    plan = Plan(epochs + 1, one.batch, 1e-3)
+    fit(
+        network,
+        lambda _: examples,
+        None,
+        plan,
+        key=(0, "bench"),
+        on_epoch=lambda _: ended.append(now(device)),
+    )
+    took = statistics.median(after - before for before, after in pairwise(ended))
+    precision = "bfloat16" if device.type == "cpu" and native_bfloat16() else "float32"
+    threads = one.threads if device.type == "cpu" else 1
+    return {
+        "network": one.name, "device": str(device), "threads": threads, "precision": precision,
+        "parameters": parameter_count(network), "input": list(one.shape), "rows": one.rows,
+        "training flops per row": flops, "seconds per epoch": took,
+        "flops": flops * one.rows / took,
+        "share of a matrix product": flops * one.rows / took / rates[precision, threads],
+    }  # fmt: skip
+
+
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def random_examples(one: Trained, rows: int, device: torch.device) -> Examples:
+    torch.manual_seed(0)
+    return Examples(
+        *(
+            tensor.to(device)
+            for tensor in (
+                torch.randn(rows, 1, *one.shape), torch.randn(rows, one.evidence),
+                torch.randn(rows, one.answers, 2), torch.ones(rows, one.answers), torch.ones(rows),
+            )
+        )
+    )  # fmt: skip
+
+
+def training_flops(one: Trained, network: nn.Module, device: torch.device) -> float:
+    """Floating point operations of one row's forward and backward pass, as PyTorch counts them."""
+    rows = 4
+    batch = random_examples(one, rows, device)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        answer = network(batch.inputs, batch.evidence)
+        keypoint_loss(answer, batch.target, batch.weight, likelihood=True).backward()
+    network.zero_grad(set_to_none=True)
+    return counter.get_total_flops() / rows
+
+
+def stage_flops(run_dir: Path) -> dict[str, float]:
+    """Floating point operations of all training steps of a run's keypoint models, and their epochs."""
+    run = RunDirectory.read_only(run_dir)
+    total, epochs, networks_trained, parameters = 0.0, 0, 0, 0
+    per_row: dict[str, float] = {}
+    for file in sorted(run.require_stage(STAGE)["outputs"]):
+        if not file.endswith("model.json"):
+            continue
+        about = json.loads((run.path / file).read_text())
+        view = View(**about["view"])
+        keypoints = len(about["keypoints"])
+        kind = f"{view.size} {view.keypoint is None} {view.whole_image}"
+        if kind not in per_row:
+            network = make_network(view, keypoints)
+            evidence = 3 * keypoints if view.keypoint is None and not view.whole_image else 0
+            answers = keypoints if view.keypoint is None else 1
+            one = Trained(kind, network, (view.size,) * 2, evidence, answers, 1, 1, 1)
+            per_row[kind] = training_flops(one, network, torch.device("cpu"))
+        passes = sum(len(history) for history in about["history"])
+        total += passes * min(about["examples"], MOST_EXAMPLES) * per_row[kind]
+        epochs += passes
+        networks_trained += about["folds"]
+        parameters += about["folds"] * about["parameters"]
+    return {"flops": total, "epochs": epochs, "networks": networks_trained, "parameters": parameters}
+
+
+if __name__ == "__main__":
+    main()

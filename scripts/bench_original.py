@@ -1,0 +1,187 @@
+"""The original way: a network of the `baseline` architecture for each incomplete keypoint.
+
+A part of ``scripts/bench``, which starts it in a process of its own. Each network learns from 85% of the rows
+that label its keypoint, in batches of 128; the others choose the epoch. Training all of them whole would take
+many hours: for each distinct number of rows some epochs are timed after one to warm up, and all 50 are taken
+to be as long. A few networks are trained whole and fill their keypoint, so that it can be said how well. Each
+is trained with all threads, in the fastest of float32 and bfloat16, of the usual order in memory and channels
+last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from labelfill.dataset import Dataset, read_dataset
+from labelfill.final_examples import plain_examples
+from labelfill.final_fitting import new_model
+from labelfill.final_model import FinalModel
+from labelfill.final_targets import Heads, Targets
+from labelfill.runs import TRAINING, VALIDATION, atomic_write
+from labelfill.schema import KeypointSchema
+from labelfill.settings import FinalModelSettings
+from labelfill.table import write_filled
+from labelfill.training import Examples, Plan, fit, native_bfloat16, random_key
+
+HELD_OUT = 0.15
+SETTINGS = FinalModelSettings(preset="baseline").complete()
+TRIED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Task:
+    """One keypoint's network, untrained, and what it learns from."""
+
+    keypoint: int
+    model: FinalModel
+    learnt: Examples
+    held_out: Examples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the table filled by networks trained whole")
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--timed", type=int, default=2, help="epochs that are timed")
+    parser.add_argument("--whole", type=int, default=1, help="networks that are trained whole")
+    parser.add_argument(
+        "--epochs", type=int, default=SETTINGS.epochs, help="of a network that is trained whole"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    dataset = read_dataset(arguments.data, cache_dir=arguments.cache)
+    incomplete = np.flatnonzero((~dataset.table.labelled).any(axis=0)).tolist()
+    way = fastest(task(dataset, incomplete[-1], device), device)
+    say(f"the original way: {way}")
+    told = extrapolated(dataset, incomplete, way, device, arguments.timed)
+    rare = sorted(incomplete, key=lambda k: (int(dataset.table.labelled[:, k].sum()), k))[: arguments.whole]
+    whole = fill_whole(dataset, rare, way, device, arguments.epochs, arguments.out)
+    print(json.dumps({**told, "way": way, "threads": arguments.threads, "trained whole": whole}))
+
+
+def task(dataset: Dataset, keypoint: int, device: torch.device) -> Task:
+    """The rows that label a keypoint, in their order, those that choose the epoch drawn at random."""
+    assert dataset.images is not None
+    rows = np.flatnonzero(np.isfinite(dataset.labels[:, keypoint]).all(axis=1))
+    order = np.random.default_rng(random_key(0, "original", keypoint)).permutation(len(rows))
+    parts = np.full(len(rows), TRAINING, np.int8)
+    parts[order[: max(1, round(HELD_OUT * len(rows)))]] = VALIDATION
+    ones = np.ones((len(rows), 1), bool)
+    targets = Targets(dataset.labels[rows, keypoint : keypoint + 1], ones.astype(float), ones)
+    schema = KeypointSchema((dataset.schema.keypoints[keypoint],), dataset.schema.image_size)
+    model = new_model(schema, Heads(1), targets, parts, None, (), SETTINGS, 0, device)
+    examples = []
+    for part in (TRAINING, VALIDATION):
+        some = np.flatnonzero(parts == part)
+        shown = Targets(targets.xy[some], targets.weight[some], targets.observed[some])
+        examples.append(plain_examples(model, shown, model.pyramid(dataset.images[rows[some]], device)))
+    return Task(keypoint, model, *examples)
+
+
+def plan(epochs: int, way: dict[str, bool]) -> Plan:
+    assert SETTINGS.batch_size is not None and SETTINGS.learning_rate is not None
+    return Plan(
+        epochs, SETTINGS.batch_size, SETTINGS.learning_rate,
+        weight_decay=0.0, shuffle=SETTINGS.shuffle == "on", constant=True, **way,
+    )  # fmt: skip
+
+
+def epoch_seconds(one: Task, learnt: Examples, way: dict[str, bool], timed: int) -> float:
+    """Median seconds of an epoch without its validation, after one to warm up."""
+    ended: list[float] = []
+
+    def note(_: object) -> None:
+        if learnt.inputs.is_cuda:
+            torch.cuda.synchronize()
+        ended.append(time.perf_counter())
+
+    fit(one.model.network, lambda _: learnt, None, plan(timed + 1, way), key=(0, "bench"), on_epoch=note)
+    return statistics.median(after - before for before, after in pairwise(ended))
+
+
+def fastest(one: Task, device: torch.device) -> dict[str, bool]:
+    """The precision and the order in memory in which an epoch of a few rows is shortest."""
+    few = Examples(**{name: tensor[:TRIED_ROWS] for name, tensor in vars(one.learnt).items()})
+    halves = [False, True] if device.type == "cpu" and native_bfloat16() else [False]
+    ways = [{"bfloat16": half, "channels_last": last} for half, last in product(halves, (False, True))]
+    return min(ways, key=lambda way: epoch_seconds(one, few, way, 3))
+
+
+def extrapolated(
+    dataset: Dataset, incomplete: Sequence[int], way: dict[str, bool], device: torch.device, timed: int
+) -> dict[str, object]:
+    """Seconds that all networks would take to learn and to fill."""
+    assert SETTINGS.epochs is not None
+    by_rows: dict[int, float] = {}
+    learning, per_row = 0.0, 0.0
+    blank = ~dataset.table.labelled
+    for k in incomplete:
+        one = task(dataset, k, device)
+        rows = len(one.learnt.inputs)
+        if rows not in by_rows:
+            by_rows[rows] = epoch_seconds(one, one.learnt, way, timed)
+            say(f"{rows} rows: {by_rows[rows]:.2f} s an epoch")
+        if not per_row:
+            some = dataset.images[:TRIED_ROWS]  # type: ignore[index]  # it has images
+            one.model.answer(some, device)  # to warm up
+            begun = time.perf_counter()
+            one.model.answer(some, device)
+            per_row = (time.perf_counter() - begun) / len(some)
+        learning += SETTINGS.epochs * by_rows[rows]
+    return {
+        "networks": len(incomplete), "epochs": SETTINGS.epochs, "timed epochs": timed,
+        "seconds per epoch by rows": {str(rows): took for rows, took in sorted(by_rows.items())},
+        "extrapolated seconds": learning + per_row * int(blank[:, list(incomplete)].sum()),
+    }  # fmt: skip
+
+
+def fill_whole(
+    dataset: Dataset,
+    keypoints: Sequence[int],
+    way: dict[str, bool],
+    device: torch.device,
+    epochs: int,
+    out: Path,
+) -> list[str]:
+    """Train some keypoints' networks whole and write the table with their blanks filled; their names."""
+    assert dataset.images is not None
+    values = np.full(dataset.labels.shape, np.nan)
+    for k in keypoints:
+        one = task(dataset, k, device)
+        begun = time.perf_counter()
+        fit(
+            one.model.network,
+            lambda _, one=one: one.learnt,
+            one.held_out,
+            plan(epochs, way),
+            key=(0, "bench"),
+        )
+        say(f"{dataset.schema.keypoints[k]}, {epochs} epochs: {time.perf_counter() - begun:.1f} s")
+        rows = np.flatnonzero(~dataset.table.labelled[:, k])
+        values[rows, k] = one.model.answer(dataset.images[rows], device)[0][:, 0]
+    with atomic_write(out) as file:
+        write_filled(dataset.table, values, file)
+    return [dataset.schema.keypoints[k] for k in keypoints]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
