@@ -197,6 +197,7 @@ def train_folds(
     seed: int,
     name: str,
     device: torch.device,
+    passes: int = 1,
     folds: Sequence[int] | None = None,
     checkpoint: Callable[[int], Path] | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
@@ -209,6 +210,8 @@ def train_folds(
         Patterns of the rows to be filled.
     name
         Tells regressors apart in random keys.
+    passes
+        How often an epoch goes through the rows, each time jittered anew.
     checkpoint
         From a fold to the file of its unfinished state.
     """
@@ -228,7 +231,7 @@ def train_folds(
 
         def draw(epoch: int, sample: _Sample = sample, fold: int = fold) -> Examples:
             key = random_key(seed, name, fold, epoch)
-            part = sample
+            part = sample.take(np.tile(np.arange(len(sample.rows)), passes)) if passes > 1 else sample
             if len(sample.rows) > MOST_EXAMPLES:
                 chosen = np.random.default_rng(key).permutation(len(sample.rows))[:MOST_EXAMPLES]
                 part = sample.take(chosen)

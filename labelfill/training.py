@@ -336,7 +336,7 @@ def _errors(network: nn.Module, state: dict[str, Tensor], validation: Examples |
         return {}
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(state)
-    answer = answers(network, validation.inputs, validation.evidence)[..., :2]
+    answer = answers(network, validation.inputs, validation.evidence, padded=False)[..., :2]
     network.load_state_dict(own)
     present = (validation.weight > 0)[..., None]
     error = torch.where(present, (answer - validation.target) * validation.scale[:, None, None], 0.0)
@@ -348,21 +348,22 @@ def _errors(network: nn.Module, state: dict[str, Tensor], validation: Examples |
 
 
 @torch.inference_mode()
-def answers(network: nn.Module, inputs: Tensor, evidence: Tensor) -> Tensor:
+def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: bool = True) -> Tensor:
     """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size.
 
-    The last chunk is padded, so that a row's answer does not depend on how many rows come with it.
+    The last chunk is padded, so that a row's answer does not depend on how many rows come with it; rows
+    that always come together may do without.
     """
     network.eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
     def answer(rows: slice, chunk: int) -> Tensor:
         piece, facts = inputs[rows], evidence[rows]
-        missing = chunk - len(piece)
+        missing = chunk - len(piece) if padded else 0
         if missing:
             piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
             facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
-        answered: Tensor = network(piece, facts)[: chunk - missing]
+        answered: Tensor = network(piece, facts)[: len(piece) - missing]
         return answered
 
     pieces = list(in_chunks(len(inputs), ANSWERED_AT_ONCE, answer))

@@ -30,8 +30,10 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
 _log = logging.getLogger("labelfill")
 
-# Regressors of few rows get more epochs, so that each still takes about this many steps.
+# Regressors of few rows go through them several times per epoch, so that each still takes about this many
+# steps; more epochs would do as well, but each ends with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
+_MOST_PASSES = 12
 _FACE_EPOCHS = 1.5
 _COARSE_EPOCHS = 1.0
 # In fewer steps than this in all, starting worker processes costs more than it saves.
@@ -57,6 +59,7 @@ class _Job:
     unit: Unit
     evidence: Evidence
     plan: Plan
+    passes: int
     seed: int
     device: str
     checkpoints: Path
@@ -83,7 +86,7 @@ class UnitTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self._run.stages[STAGE]["attempt"]
         jobs = [
-            _Job(unit, evidence, self._plan(unit, evidence), self._seed, str(self._device),
+            _Job(unit, evidence, *self._plan(unit, evidence), self._seed, str(self._device),
                  folder / f"{attempt}-{safe_file_name(unit.name)}")
             for unit in todo
         ]  # fmt: skip
@@ -94,17 +97,20 @@ class UnitTrainer:
                 shown.update()
         return [load_regressor(self._run, unit.name, evidence.schema, self._device) for unit in units]
 
-    def _plan(self, unit: Unit, evidence: Evidence) -> Plan:
+    def _plan(self, unit: Unit, evidence: Evidence) -> tuple[Plan, int]:
+        """How a unit is trained, and how often an epoch goes through its rows."""
         settings = self._settings
         factor = 1.0
         if unit.keypoint is None and not unit.name.startswith("audit"):
             factor = _COARSE_EPOCHS if unit.view.whole_image else _FACE_EPOCHS
-        examples = _example_count(unit, evidence)
-        least = math.ceil(_LEAST_STEPS * settings.batch_size / max(min(examples, MOST_EXAMPLES), 1))
-        epochs = round(settings.epochs * factor)
+        epochs = max(round(settings.epochs * factor), 1)
+        passes = 1
         if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
-            epochs = max(epochs, min(least, 10 * epochs))
-        return Plan(max(epochs, 1), settings.batch_size, settings.learning_rate, best_by=settings.best_by)
+            examples = min(_example_count(unit, evidence), MOST_EXAMPLES)
+            needed = math.ceil(_LEAST_STEPS * settings.batch_size / (examples * epochs))
+            passes = min(max(needed, 1), _MOST_PASSES)
+        plan = Plan(epochs, settings.batch_size, settings.learning_rate, best_by=settings.best_by)
+        return plan, passes
 
     def _keep(self, job: _Job, fitted: list[Fitted]) -> None:
         unit = job.unit
@@ -128,8 +134,8 @@ def _example_count(unit: Unit, evidence: Evidence) -> int:
 def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, list[Fitted]]]:
     """Each job and what came of it, as they are finished: in worker processes, one thread each."""
     steps = sum(
-        job.plan.epochs * job.evidence.fold_count * min(_example_count(job.unit, job.evidence), MOST_EXAMPLES)
-        / job.plan.batch_size
+        job.plan.epochs * job.passes * job.evidence.fold_count
+        * min(_example_count(job.unit, job.evidence), MOST_EXAMPLES) / job.plan.batch_size
         for job in jobs
     )  # fmt: skip
     workers = min(os.cpu_count() or 1, _MOST_WORKERS, len(jobs))
@@ -142,6 +148,7 @@ def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, lis
         key=lambda i: (
             -_example_count(jobs[i].unit, jobs[i].evidence)
             * jobs[i].plan.epochs
+            * jobs[i].passes
             * (3 if jobs[i].unit.view.keypoint is None else 1)
         ),
     )
@@ -196,7 +203,7 @@ def _train(job: _Job) -> list[Fitted]:
     try:
         fitted = train_folds(
             job.unit.view, job.unit.bank, job.evidence, job.plan,
-            seed=job.seed, name=job.unit.name, device=torch.device(job.device),
+            seed=job.seed, name=job.unit.name, device=torch.device(job.device), passes=job.passes,
             checkpoint=lambda fold: job.checkpoints.with_name(f"{job.checkpoints.name}-{fold}.safetensors"),
         )  # fmt: skip
     finally:
