@@ -34,6 +34,8 @@ _SCORES_KEPT = 500
 # How many labels in common are a probe of a shift, and what is assumed where there are fewer.
 _PROBE_ROWS = 30
 _UNPROBED, _MOST_WIDENING = 1.2, 3.0
+# What a few keypoints show need not hold for others: it counts as if one more had shown no shift.
+_UNSHIFTED = 1
 _PROBE_COVERAGE = 0.9
 
 
@@ -175,7 +177,8 @@ def class_edges(prior_sigma: Array) -> Array:
 def shift_widening(score: Array, groups: Integers, group: int, reference: Integers) -> float:
     """How much larger scores (n, K) are in a source than in the one that each keypoint is learnt from.
 
-    Judged by the keypoints that both label. With too few labels in common, a guess.
+    Judged by the keypoints that both label, and drawn towards none where these are few. With too few labels
+    in common, a guess.
     """
     relative = []
     for k, home in enumerate(reference.tolist()):
@@ -186,7 +189,8 @@ def shift_widening(score: Array, groups: Integers, group: int, reference: Intege
     together = np.concatenate(relative) if relative else np.zeros(0)
     if len(together) < _PROBE_ROWS:
         return _UNPROBED
-    return float(np.clip(np.quantile(together, _PROBE_COVERAGE), 1.0, _MOST_WIDENING))
+    shown = float(np.clip(np.quantile(together, _PROBE_COVERAGE), 1.0, _MOST_WIDENING))
+    return float(shown ** (len(relative) / (len(relative) + _UNSHIFTED)))
 
 
 def _thinned(ordered: Array) -> Array:

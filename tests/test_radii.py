@@ -94,20 +94,27 @@ def test_few_residuals_are_shared_and_none_are_survived() -> None:
     assert none.factor(0.9, np.ones((1, 1)))[0, 0] == pytest.approx(2.146, abs=1e-3)
 
 
-def test_what_no_label_verifies_is_wider() -> None:
-    """Where a source errs more on what both label, its others get wider by as much; never narrower."""
+@pytest.mark.parametrize(("probes", "least"), [(1, 1.1), (2, 1.2), (6, 1.3)])
+def test_what_no_label_verifies_is_wider(probes: int, least: float) -> None:
+    """Where a source errs 1.5 times as much on what both label, its others get wider; never narrower.
+
+    The more keypoints show it, the nearer to as much.
+    """
     rng = np.random.default_rng(5)
-    error, sigma, prior_sigma = drawn(rng, 900)
-    groups = np.repeat([0, 1, 2], 300)
+    error, sigma, prior_sigma = drawn(rng, 3000, probes + 1)
+    groups = np.repeat([0, 1, 2], 1000)
     error[groups == 1] *= 1.5
     error[groups == 2] *= 0.5
-    error[groups > 0, 1] = np.nan
-    labelled = np.array([[True, True], [True, False], [True, False]])
-    radii = fit_radii(error, sigma, prior_sigma, groups, labelled, np.zeros(2, np.int64))
-    assert 1.2 < radii.widening[1] < 1.9
+    error[groups > 0, -1] = np.nan
+    labelled = np.ones((3, probes + 1), bool)
+    labelled[1:, -1] = False
+    reference = np.zeros(probes + 1, np.int64)
+    radii = fit_radii(error, sigma, prior_sigma, groups, labelled, reference)
+    assert least < radii.widening[1] < 1.6
     assert radii.widening[2] == 1.0
-    assert radii.unverified(np.array([0, 1, -1])).tolist() == [[False, False], [False, True], [False, False]]
-    assert radii.shift(np.array([1])).tolist() == [[1.0, radii.widening[1]]]
+    assert radii.unverified(np.array([0, 1, -1]))[:, -1].tolist() == [False, True, False]
+    assert radii.unverified(np.array([1]))[0, :-1].tolist() == [False] * probes
+    assert radii.shift(np.array([1]))[0].tolist() == [*(1.0 for _ in range(probes)), radii.widening[1]]
     few = np.where(groups == 1, 0, groups)
-    few[:10] = 1
-    assert fit_radii(error, sigma, prior_sigma, few, labelled, np.zeros(2, np.int64)).widening[1] == 1.2
+    few[: 20 // (probes + 1)] = 1
+    assert fit_radii(error, sigma, prior_sigma, few, labelled, reference).widening[1] == 1.2
