@@ -67,13 +67,8 @@ def fill(
     known = known_of_rows(dataset, ensemble, sources, audit, groups, device, progress=progress)
     anchors = known.anchors
     blank = ~table.labelled
-    fillable = blank.copy()
-    fillable[:, sources.skipped] = False
-    if ensemble.calibration is None:
-        fillable[:] = False
+    fillable = fillable_points(dataset, ensemble, sources, settings)
     hidden = None if settings.fill_occluded else dataset.occluded
-    if hidden is not None:
-        fillable &= ~hidden
     rows = np.flatnonzero(fillable.any(axis=1))
     # A half-labelled point is found as if it were not labelled, then conditioned on its known half.
     partly: Mask = np.any(np.isfinite(table.labels[rows]), axis=2)
@@ -122,6 +117,17 @@ def fill(
             fills, in_reference, dataset.labels, anchors, sources.offsets, groups, settings.coverage
         )
     return Found(fills, groups, one)
+
+
+def fillable_points(dataset: Dataset, ensemble: Ensemble, sources: Sources, settings: ImputeSettings) -> Mask:
+    """(n, K): blank points that the models answer for; identical images and a person may give others."""
+    fillable: Mask = ~dataset.table.labelled
+    fillable[:, sources.skipped] = False
+    if ensemble.calibration is None:
+        fillable[:] = False
+    if dataset.occluded is not None and not settings.fill_occluded:
+        fillable &= ~dataset.occluded
+    return fillable
 
 
 @dataclass(frozen=True)

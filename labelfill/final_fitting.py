@@ -39,9 +39,7 @@ def new_model(
     sources: tuple[str, ...], settings: FinalModelSettings, seed: int, device: torch.device,
 ) -> FinalModel:  # fmt: skip
     """An untrained network; labelfill's own begins at the mean shape."""
-    size = schema.image_size
-    reduction = max(1.0, max(size.height, size.width) / _LONGEST_SIDE)
-    shape = (max(round(size.height / reduction), 8), max(round(size.width / reduction), 8))
+    size, shape = schema.image_size, input_shape(schema)
     mean = _mean_target(targets, parts, schema)
     spread = size.unit
     if not settings.original:
@@ -54,6 +52,13 @@ def new_model(
     start = torch.from_numpy((mean / spread).astype(np.float32)).to(device)
     _start_at(network, start, outputs)
     return FinalModel(network, schema, heads, shape, spread, partners, sources, settings)
+
+
+def input_shape(schema: KeypointSchema) -> tuple[int, int]:
+    """Height and width of the network's input, in samples."""
+    size = schema.image_size
+    reduction = max(1.0, max(size.height, size.width) / _LONGEST_SIDE)
+    return max(round(size.height / reduction), 8), max(round(size.width / reduction), 8)
 
 
 def _start_at(network: nn.Module, mean: torch.Tensor, outputs: tuple[int, ...]) -> None:
@@ -77,14 +82,7 @@ def fit_sessions(
 ) -> Fitted:  # fmt: skip
     """The long session with small batches, then the second from the best weights with large ones."""
     settings = model.settings
-    training = np.flatnonzero((parts == TRAINING) & (targets.weight > 0).any(axis=1))
-    held_out = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
-    if not len(training):
-        rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
-        raise DataError(f"there is no {rows}: nothing can be learnt from this table")
-    if settings.most_rows is not None:
-        training = _some(training, settings.most_rows, seed)
-        held_out = _some(held_out, settings.most_rows // 2, seed)
+    training, held_out = rows_learnt_from(targets, parts, settings, seed)
     pyramid = model.pyramid(images[training], device)
     validation = None
     if len(held_out):
@@ -94,7 +92,7 @@ def fit_sessions(
         validation = plain_examples(model, shown, model.pyramid(images[held_out], device))
     inside = Targets(targets.xy[training], targets.weight[training], targets.observed[training])
     copies = copied_examples(model, inside, pyramid, complete[training], seed) if settings.original else None
-    plans = _plans(settings, len(training))
+    plans = session_plans(settings, len(training))
     folder = run.checkpoint_folder(STAGE)
     folder.mkdir(parents=True, exist_ok=True)
     best: Fitted | None = None
@@ -125,12 +123,33 @@ def fit_sessions(
     return best
 
 
+def rows_learnt_from(
+    targets: Targets, parts: Parts, settings: FinalModelSettings, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that are learnt from, and those that choose the epoch.
+
+    Raises
+    ------
+    DataError
+        If there is none to learn from.
+    """
+    training = np.flatnonzero((parts == TRAINING) & (targets.weight > 0).any(axis=1))
+    held_out = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
+    if not len(training):
+        rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
+        raise DataError(f"there is no {rows}: nothing can be learnt from this table")
+    if settings.most_rows is not None:
+        training = _some(training, settings.most_rows, seed)
+        held_out = _some(held_out, settings.most_rows // 2, seed)
+    return training, held_out
+
+
 def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
     generator = np.random.default_rng(random_key(seed, STAGE, "some rows"))
     return np.sort(generator.permutation(rows)[:most])
 
 
-def _plans(settings: FinalModelSettings, rows: int) -> list[Plan]:
+def session_plans(settings: FinalModelSettings, rows: int) -> list[Plan]:
     """The first session and, if asked for, the second."""
     epochs, batch, rate = settings.epochs, settings.batch_size, settings.learning_rate
     assert epochs is not None and batch is not None and rate is not None, "settings are complete"

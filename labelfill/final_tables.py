@@ -72,7 +72,7 @@ def read_training_table(
         path = filled if filled is not None else _last_filled(run)
         beside = images_beside or _filled_from(run, path)
     table = read_filled(
-        path, original, ImageSize.parse(begun_with["image_size"]), models.path / "cache",
+        path, original, ImageSize.parse(begun_with["image_size"]), models.cache,
         framed=models.framed, images_beside=beside, allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
     keypoints = load_schema(models).keypoints

@@ -65,7 +65,7 @@ def read_filled(
     path: Path,
     original: Path | None,
     size: ImageSize | None,
-    cache: Path,
+    cache: Path | None,
     *,
     framed: bool = False,
     images_beside: Path | None = None,
@@ -76,6 +76,8 @@ def read_filled(
 
     Parameters
     ----------
+    cache
+        Keeps what was read; None: nothing is kept.
     framed
         Whether `size` is a frame in which images of any size are placed.
     images_beside

@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
-from labelfill.errors import DataError
 from labelfill.filling import known_of_rows
 from labelfill.final_calibration import calibrate_radii, covered
 from labelfill.final_fitting import at_plateau, fit_sessions, new_model
+from labelfill.final_lessons import groups_of, make_lesson, targets_of
 from labelfill.final_model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
-from labelfill.final_tables import read_training_table, relabelled, with_labels
-from labelfill.final_targets import Filled, Heads, Targets, make_targets, targets_by_source
+from labelfill.final_tables import read_training_table, relabelled
+from labelfill.final_targets import Filled, Targets
 from labelfill.model_files import STAGE as MODELS_STAGE
 from labelfill.model_files import load_ensemble
 from labelfill.networks import parameter_count
-from labelfill.preparation import declared_sources, distrust_inputs
+from labelfill.preparation import distrust_inputs
 from labelfill.runs import (
     EVALUATION,
-    TRAINING,
     VALIDATION,
     RunDirectory,
     json_value,
@@ -90,15 +89,7 @@ def train_final(
         models, run, filled, original, settings,
         distrust=distrust, images_beside=images_beside, allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
-    inputs = {
-        "table": table.dataset.table.content_sha256,
-        "told by": sha256_file(told_by),
-        "models": models.stage_fingerprint(MODELS_STAGE),
-        "settings": json_value(settings),
-        "seed": seed,
-        "device": chosen.type,
-        **distrust_inputs(table.dataset),
-    }
+    inputs = final_inputs(models, table, told_by, settings, chosen, seed)
     state = run.begin_stage(STAGE, inputs, force)
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
@@ -106,6 +97,26 @@ def train_final(
     results = _train(run, models, table, settings, chosen, seed, progress=progress)
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
+
+
+def final_inputs(
+    models: RunDirectory,
+    filled: Filled,
+    told_by: Path,
+    settings: FinalModelSettings,
+    device: torch.device,
+    seed: int,
+) -> dict[str, Any]:
+    """Everything that decides what the stage ends with."""
+    return {
+        "table": filled.dataset.table.content_sha256,
+        "told by": sha256_file(told_by),
+        "models": models.stage_fingerprint(MODELS_STAGE),
+        "settings": json_value(settings),
+        "seed": seed,
+        "device": device.type,
+        **distrust_inputs(filled.dataset),
+    }
 
 
 def _train(
@@ -123,25 +134,15 @@ def _train(
     ensemble, sources, audit = load_ensemble(models, device)
     schema = ensemble.schema
     parts = load_split(models.path / "split.csv", len(images))
-    complete: Mask = np.all(filled.observed, axis=(1, 2))
-    groups = sources.groups.assign(
-        filled.observed[..., 0] & filled.observed[..., 1], declared_sources(filled.dataset, sources.groups)
-    )
-    heads, moved, main = Heads(schema.count), None, 0
-    if settings.rows != "together":
-        heads, main = _heads_by_source(filled, groups, sources.groups.names)
-    elif sources.offsets and _several_conventions(settings, filled):
-        heads = Heads(schema.count, tuple((offset.keypoint, offset.group) for offset in sources.offsets))
+    groups = groups_of(filled, sources)
+    lesson = make_lesson(filled, groups, sources, settings)
+    moved = None
+    if lesson.heads.further and settings.rows == "together":
         known = relabelled(filled.dataset, filled.labels)
         anchors = known_of_rows(known, ensemble, sources, audit, groups, device, progress=progress).anchors
         moved = (anchors.xy, anchors.noise)
-    learnt = with_labels(filled, settings, parts == TRAINING)
-    if settings.rows == "together":
-        targets = make_targets(learnt, heads, sources.offsets, groups, moved)
-    else:
-        targets = targets_by_source(learnt, heads, groups, main)
-    if settings.labels == "complete":
-        targets.weight[(parts == TRAINING) & ~complete] = 0.0
+    heads, complete = lesson.heads, lesson.complete
+    targets = targets_of(lesson, filled, groups, sources, settings, parts, moved)
     partners = None if ensemble.partners is None else heads.partners(ensemble.partners)
     model = new_model(schema, heads, targets, parts, partners, sources.groups.names, settings, seed, device)
     fitted = fit_sessions(run, model, targets, images, parts, complete, seed, device, progress=progress)
@@ -170,11 +171,6 @@ def _train(
     return results
 
 
-def _several_conventions(settings: FinalModelSettings, filled: Filled) -> bool:
-    """Whether disputed keypoints get a further head per source."""
-    return not (settings.single_convention or settings.original or filled.harmonised)
-
-
 def _files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
     about = json.dumps(_about(model, fitted, model.settings), indent=1)
     files = {WEIGHTS: _weights(fitted.state), ABOUT: about.encode()}
@@ -187,27 +183,6 @@ def _files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
 
 def _weights(state: Mapping[str, torch.Tensor]) -> bytes:
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-
-
-def _heads_by_source(filled: Filled, groups: Integers, names: tuple[str, ...]) -> tuple[Heads, int]:
-    """Heads for rows of each label source apart; also the source that the keypoints' own heads learn from.
-
-    That is the one whose rows label most; another source has heads for what most of its rows label.
-    """
-    labelled: Mask = np.all(filled.observed, axis=2)
-    there = [group for group in range(len(names)) if (groups == group).any()]
-    if len(there) < 2:
-        raise DataError(
-            f"{filled.dataset.table.path} has one label source, so there are no rows to be taken apart; "
-            "use --rows together, or name the sources by train-keypoint-models --source-column"
-        )
-    main = max(there, key=lambda group: labelled[groups == group].mean())
-    further = [
-        (k, group)
-        for group in there if group != main
-        for k in np.flatnonzero(labelled[groups == group].mean(axis=0) >= 0.5).tolist()
-    ]  # fmt: skip
-    return Heads(labelled.shape[1], tuple(further)), main
 
 
 def _scores(

@@ -8,36 +8,27 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from labelfill.agreement import Agreement
-from labelfill.anchors import Anchors, PatternBank, labels_as_anchors
-from labelfill.coarse import needs_coarse, with_coarse
+from labelfill.anchors import Anchors, PatternBank
+from labelfill.coarse import with_coarse
 from labelfill.conventions import ConventionOffset
 from labelfill.cross_fitting import calibrate_on_hidden
 from labelfill.dataset import Dataset
-from labelfill.doubts import weigh_down
 from labelfill.ensemble import Ensemble
-from labelfill.mirroring import mirror_shift
+from labelfill.learnable import Learnable, find_learnable
 from labelfill.model_files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
-from labelfill.preparation import (
-    LEAST_LABELS,
-    LOW_DATA,
-    Preparation,
-    choose_partners,
-    distrust_inputs,
-    prepare,
-)
+from labelfill.preparation import LOW_DATA, distrust_inputs
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
-from labelfill.shape import ShapePrior, fit_shape_prior
+from labelfill.shape import ShapePrior
 from labelfill.source_audit import audit_sources
 from labelfill.training import choose_device, keep_threads
-from labelfill.units import Unit, UnitTrainer
+from labelfill.units import Unit
 from labelfill.views import face_view, image_view, patch_view
-from labelfill.work import Work, pattern_bank
+from labelfill.work import Work, begin_work, pattern_bank
 
-Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -64,17 +55,7 @@ def train_keypoint_models(
         RMSE in px. ``state`` says whether anything was done.
     """
     chosen = choose_device(device)
-    inputs = {
-        "table": dataset.table.content_sha256,
-        "image size": str(dataset.schema.image_size),
-        "source column": table.source_column,
-        "group column": table.group_column,
-        "settings": json_value(settings),
-        "seed": seed,
-        "device": chosen.type,
-        "format": 1,
-        **distrust_inputs(dataset),
-    }
+    inputs = training_inputs(dataset, settings, table, chosen, seed)
     state = run.begin_stage(STAGE, inputs, force)
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
@@ -91,15 +72,27 @@ def train_keypoint_models(
         seed=seed,
     )
     save_distrusted(run, dataset)
-    preparation = prepare(run, dataset, table, seed)
-    partners = choose_partners(dataset, settings.mirror_pairs, preparation.parts)
-    if partners is not None:
-        dataset = _with_mirror_shift(dataset, preparation, partners, seed)
-    trainer = UnitTrainer(run, settings, seed, chosen, progress)
-    work = Work(dataset, settings, preparation, partners, seed, chosen, trainer, progress)
+    work = begin_work(run, dataset, settings, table, chosen, seed, progress=progress)
     results = _train(run, work)
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
+
+
+def training_inputs(
+    dataset: Dataset, settings: KeypointModelSettings, table: TableSettings, device: torch.device, seed: int
+) -> dict[str, Any]:
+    """Everything that decides what the stage ends with."""
+    return {
+        "table": dataset.table.content_sha256,
+        "image size": str(dataset.schema.image_size),
+        "source column": table.source_column,
+        "group column": table.group_column,
+        "settings": json_value(settings),
+        "seed": seed,
+        "device": device.type,
+        "format": 1,
+        **distrust_inputs(dataset),
+    }
 
 
 def _images_elsewhere(dataset: Dataset) -> dict[str, str]:
@@ -107,76 +100,38 @@ def _images_elsewhere(dataset: Dataset) -> dict[str, str]:
     return {} if beside is None else {"images_beside": str(beside.resolve())}
 
 
-def _with_mirror_shift(
-    dataset: Dataset, preparation: Preparation, partners: tuple[int, ...], seed: int
-) -> Dataset:
-    """The dataset whose schema knows where the mirror axis of its labels lies."""
-    assert dataset.images is not None
-    labels = dataset.labels[preparation.training]
-    extent = float(np.ptp(fit_shape_prior(*_face_value(labels)).mean, axis=0).max())
-    shift = mirror_shift(dataset.images[preparation.training], labels, partners, extent, seed)
-    if shift:
-        _log.info("labels lie %+.1f px beside what they mark, judged by mirrored images", shift)
-    return replace(dataset, schema=replace(dataset.schema, mirror_shift=shift))
-
-
-def _face_value(labels: Array) -> tuple[Array, Array]:
-    anchors = labels_as_anchors(labels)
-    return anchors.xy, anchors.noise
-
-
 def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     audit = audit_sources(work)
-    anchors, offsets, agreements = audit.anchors, audit.offsets, audit.agreements
-    prior = work.fit_prior(anchors, work.preparation.training)
-    anchors, prior, doubtful = _without_slips(work, anchors, prior)
-    incomplete = work.blank.any(axis=0)
-    learnable = anchors.exact[work.preparation.training].sum(axis=0)
-    divisible = _divisible(work, anchors)
-    kept = np.flatnonzero(incomplete & (learnable >= LEAST_LABELS) & divisible)
-    skipped = np.setdiff1d(np.flatnonzero(incomplete), kept)
-    for k in skipped:
-        needed = f"{LEAST_LABELS} are needed" if divisible[k] or not learnable[k] else "all belong together"
-        _log.warning(
-            "%s stays blank: %d training rows label it, and %s",
-            work.dataset.schema.keypoints[k], learnable[k], needed,
-        )  # fmt: skip
-    ensemble = Ensemble(work.dataset.schema, prior, work.partners)
-    needy = needs_coarse(prior, anchors, work.blank, work.dataset.schema)
-    if needy.any() and work.settings.method != "prior" and len(kept):
-        ensemble, anchors = with_coarse(work, ensemble, anchors, needy)
+    learnable = find_learnable(work, audit.anchors)
+    anchors, kept = learnable.anchors, learnable.kept
+    for k, why in learnable.skipped.items():
+        _log.warning("%s stays blank: %s", work.dataset.schema.keypoints[k], why)
+    ensemble = Ensemble(work.dataset.schema, learnable.prior, work.partners)
+    if needs_whole_images(work, learnable):
+        ensemble, anchors = with_coarse(work, ensemble, anchors, learnable.needy)
     ensemble = _with_regressors(work, ensemble, anchors, kept)
     figures: dict[int, dict[str, float]] = {}
     if len(kept):
         ensemble, figures = calibrate_on_hidden(work, ensemble, anchors, kept)
-    save_ensemble_files(run, ensemble, work.preparation, agreements, offsets, skipped)
-    results = _results(work, anchors, offsets, agreements, kept, skipped, figures)
-    return {**results, "doubtful labels": int(doubtful.sum())}
+    skipped = np.array(sorted(learnable.skipped), np.int64)
+    save_ensemble_files(run, ensemble, work.preparation, audit.agreements, audit.offsets, skipped)
+    results = _results(work, anchors, audit.offsets, kept, skipped, figures)
+    return {**results, "doubtful labels": int(learnable.doubtful.sum())}
 
 
-def _without_slips(work: Work, anchors: Anchors, prior: ShapePrior) -> tuple[Anchors, ShapePrior, Mask]:
-    """Anchors and prior with implausible labels of training rows trusted less, and (n, K) which these are.
-
-    Scores of held-out rows count every label, so theirs are left alone.
-    """
-    training = work.preparation.training
-    doubtful, weighed = np.zeros((len(anchors), work.dataset.schema.count), bool), anchors
-    for _ in range(2):  # a prior that wrong labels have widened does not find them all
-        found, implausible = weigh_down(prior, anchors)
-        doubtful = implausible & training[:, None]
-        if not doubtful.any():
-            break
-        weighed = Anchors(anchors.xy, np.where(doubtful[..., None], found.noise, anchors.noise))
-        prior = work.fit_prior(weighed, training)
-    return weighed, prior, doubtful
+def trained_units(work: Work, learnable: Learnable) -> list[str]:
+    """Names of the regressors that are trained to fill."""
+    if work.settings.method == "prior" or not len(learnable.kept):
+        return []
+    names = [f"patch {k}" for k in learnable.kept.tolist()]
+    if needs_whole_images(work, learnable):
+        names.insert(0, "coarse")
+    return names if work.settings.method == "image-only" else ["face", *names]
 
 
-def _divisible(work: Work, anchors: Anchors) -> Mask:
-    """(K,): keypoints that rows of several folds label, so that each fold's model has some to learn from."""
-    folds = work.preparation.folds
-    labelled = [anchors.exact[folds == fold].any(axis=0) for fold in range(work.preparation.fold_count)]
-    several: Mask = np.sum(labelled, axis=0) > 1
-    return several
+def needs_whole_images(work: Work, learnable: Learnable) -> bool:
+    """Whether a regressor on whole images is trained first."""
+    return bool(learnable.needy.any()) and work.settings.method != "prior" and len(learnable.kept) > 0
 
 
 def _with_regressors(work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers) -> Ensemble:
@@ -214,7 +169,7 @@ def _expected(prior: ShapePrior, bank: PatternBank) -> Any:
 
 
 def _results(
-    work: Work, anchors: Anchors, offsets: list[ConventionOffset], agreements: list[Agreement],
+    work: Work, anchors: Anchors, offsets: list[ConventionOffset],
     kept: Integers, skipped: Integers, figures: dict[int, dict[str, float]],
 ) -> dict[str, Any]:  # fmt: skip
     prep, names = work.preparation, work.dataset.schema.keypoints

@@ -41,7 +41,7 @@ def read_run_table(
         framed=framed,
         images_beside=table.images_beside or recorded,
         models=run.path if to_fill and table.image_size is None else None,
-        cache_dir=run.path / "cache",
+        cache_dir=run.cache,
         allow_outside=table.allow_outside,
         show_progress=show_progress,
     )

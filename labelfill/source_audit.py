@@ -47,17 +47,40 @@ class Audit:
     offsets: list[ConventionOffset] = field(default_factory=list)
 
 
-def audit_sources(work: Work) -> Audit:
-    """Find disputed keypoints, measure their offsets, and bring all labels into the reference convention."""
+@dataclass(frozen=True)
+class Comparison:
+    """What labels alone tell of label sources.
+
+    Attributes
+    ----------
+    agreements
+        Of each other group with the reference group.
+    prior
+        Of the reference group; None if there is nothing to compare.
+    home
+        (n,): the reference group's rows.
+    """
+
+    agreements: list[Agreement]
+    prior: ShapePrior | None
+    home: Mask
+
+    @property
+    def suspected(self) -> list[int]:
+        """Keypoints to be measured against the images."""
+        if not self.agreements:
+            return []
+        return np.flatnonzero(np.any([a.suspected for a in self.agreements], axis=0)).tolist()
+
+
+def compare_sources(work: Work) -> Comparison:
+    """Judge from labels on which keypoints the label sources agree."""
     prep, labels = work.preparation, work.labels
-    face_value = labels_as_anchors(labels)
-    if len(prep.groups.names) < 2:
-        return Audit(face_value)
     reference = int(np.bincount(prep.reference, minlength=len(prep.groups.names)).argmax())
     home: Mask = prep.group_of == reference
-    if not (home & prep.training).any():
-        return Audit(face_value)
-    prior = work.fit_prior(face_value, home & prep.training)
+    if len(prep.groups.names) < 2 or not (home & prep.training).any():
+        return Comparison([], None, home)
+    prior = work.fit_prior(labels_as_anchors(labels), home & prep.training)
     agreements = [
         find_agreement(
             prior, labels, group, reference, (prep.group_of == group) & prep.training, home & prep.training
@@ -65,13 +88,26 @@ def audit_sources(work: Work) -> Audit:
         for group in range(len(prep.groups.names))
         if group != reference
     ]
-    suspected = np.flatnonzero(np.any([a.suspected for a in agreements], axis=0)).tolist()
-    offsets = _measured(work, agreements, prior, home, suspected) if suspected else []
-    untested = {a.group: a.untested for a in agreements if a.untested.any()}
-    guess = guessed_anchors(labels, prep.group_of, offsets, untested, least_offset(prior.extent) ** 2)
+    return Comparison(agreements, prior, home)
+
+
+def audit_sources(work: Work) -> Audit:
+    """Find disputed keypoints, measure their offsets, and bring all labels into the reference convention."""
+    compared = compare_sources(work)
+    offsets = _measured(work, compared, compared.suspected) if compared.suspected else []
+    audit = Audit(anchors_of_sources(work, compared, offsets), compared.agreements, offsets)
     if not offsets or work.settings.method == "prior":
-        return Audit(guess, agreements, offsets)
-    return _refined(work, Audit(guess, agreements, offsets), home)
+        return audit
+    return _refined(work, audit, compared.home)
+
+
+def anchors_of_sources(work: Work, compared: Comparison, offsets: Sequence[ConventionOffset]) -> Anchors:
+    """All labels, moved by the offsets into the reference convention; those not tested are less trusted."""
+    if compared.prior is None:
+        return labels_as_anchors(work.labels)
+    untested = {a.group: a.untested for a in compared.agreements if a.untested.any()}
+    variance = least_offset(compared.prior.extent) ** 2
+    return guessed_anchors(work.labels, work.preparation.group_of, offsets, untested, variance)
 
 
 def _evidence_of(work: Work, prior: ShapePrior, anchors: Anchors, home: Mask) -> Evidence:
@@ -82,11 +118,10 @@ def _evidence_of(work: Work, prior: ShapePrior, anchors: Anchors, home: Mask) ->
     )
 
 
-def _measured(
-    work: Work, agreements: Sequence[Agreement], prior: ShapePrior, home: Mask, suspected: list[int]
-) -> list[ConventionOffset]:
+def _measured(work: Work, compared: Comparison, suspected: list[int]) -> list[ConventionOffset]:
     """The offsets that regressors blind to suspected labels confirm."""
-    prep, labels = work.preparation, work.labels
+    prep, labels, home, prior = work.preparation, work.labels, compared.home, compared.prior
+    assert prior is not None, "there are suspected keypoints"
     face_value = labels_as_anchors(labels)
     trusted = face_value.without(suspected)
     anchors = Anchors(face_value.xy, np.where(home[:, None, None], face_value.noise, trusted.noise))
@@ -104,7 +139,7 @@ def _measured(
         residual = _held_out_residual(
             work, ensemble, face_value, PatternBank.of(trusted, elsewhere), home, k, member
         )
-        for agreement in agreements:
+        for agreement in compared.agreements:
             own = prep.group_of[rows] == agreement.group
             if agreement.suspected[k] and own.sum() > 1:
                 offsets.append(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelfill.anchors import Anchors, PatternBank
+from labelfill.anchors import Anchors, PatternBank, labels_as_anchors
 from labelfill.dataset import Dataset
-from labelfill.preparation import Preparation
+from labelfill.mirroring import mirror_shift
+from labelfill.preparation import Preparation, choose_partners, prepare
 from labelfill.regressors import Evidence
-from labelfill.settings import KeypointModelSettings
+from labelfill.runs import RunDirectory
+from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.shape import ShapePrior, fit_shape_prior, with_mirrored
 from labelfill.units import UnitTrainer
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+_log = logging.getLogger("labelfill")
 
 
 @dataclass
@@ -62,6 +67,33 @@ class Work:
         """(n, K): keypoints of which a coordinate is to be filled."""
         blank: Mask = ~self.dataset.table.labelled
         return blank
+
+
+def begin_work(
+    run: RunDirectory, dataset: Dataset, settings: KeypointModelSettings, table: TableSettings,
+    device: torch.device, seed: int, *, progress: bool = False,
+) -> Work:  # fmt: skip
+    """What is decided before anything is trained."""
+    preparation = prepare(run, dataset, table, seed)
+    partners = choose_partners(dataset, settings.mirror_pairs, preparation.parts)
+    if partners is not None:
+        dataset = _with_mirror_shift(dataset, preparation, partners, seed)
+    trainer = UnitTrainer(run, settings, seed, device, progress)
+    return Work(dataset, settings, preparation, partners, seed, device, trainer, progress)
+
+
+def _with_mirror_shift(
+    dataset: Dataset, preparation: Preparation, partners: tuple[int, ...], seed: int
+) -> Dataset:
+    """The dataset whose schema knows where the mirror axis of its labels lies."""
+    assert dataset.images is not None
+    labels = dataset.labels[preparation.training]
+    anchors = labels_as_anchors(labels)
+    extent = float(np.ptp(fit_shape_prior(anchors.xy, anchors.noise).mean, axis=0).max())
+    shift = mirror_shift(dataset.images[preparation.training], labels, partners, extent, seed)
+    if shift:
+        _log.info("labels lie %+.1f px beside what they mark, judged by mirrored images", shift)
+    return replace(dataset, schema=replace(dataset.schema, mirror_shift=shift))
 
 
 def pattern_bank(anchors: Anchors, rows: Mask, keypoint: int | None) -> PatternBank:

@@ -62,10 +62,12 @@ def find_images(images: Path | None) -> Path:
 
 
 @contextmanager
-def open_run(settings: Resolver, *sections: type[Settings], begun: bool) -> Iterator[RunDirectory]:
+def open_run(
+    settings: Resolver, *sections: type[Settings], begun: bool, dry: bool = False
+) -> Iterator[RunDirectory]:
     """The run directory, locked, with the settings of `sections` for its stages to record.
 
-    With `begun`, a run directory that holds no run is refused, not created.
+    With `begun`, a run directory that holds no run is refused, not created; with `dry`, it is only looked at.
     """
     from labelfill.runs import RunDirectory
 
@@ -75,6 +77,9 @@ def open_run(settings: Resolver, *sections: type[Settings], begun: bool) -> Iter
         RunDirectory.read_only(run_settings.run_dir)
     else:
         find_table(settings(TableSettings).data)  # before a folder is made for nothing
+    if dry:
+        yield RunDirectory.look(run_settings.run_dir)
+        return
     with RunDirectory.open(run_settings.run_dir, [run_settings, *resolved]) as run:
         yield run
 

@@ -120,6 +120,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the table and say what would be done; write nothing"
+    )
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, RunSettings, "device")
 

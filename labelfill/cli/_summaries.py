@@ -21,7 +21,7 @@ def training_text(summary: Summary, run_dir: Path = _USUAL_RUN_DIR, *, following
     parts = summary["rows per part"]
     lines = [
         *_done_before(summary),
-        f"{_counted(summary['rows'], 'row')}: {parts['training']:,} to learn from, "
+        f"{counted(summary['rows'], 'row')}: {parts['training']:,} to learn from, "
         f"{parts['validation']:,} to choose epochs by, {parts['evaluation']:,} kept for scoring",
         *_frame(summary),
         *_sources(summary),
@@ -46,7 +46,7 @@ def _frame(summary: Summary) -> list[str]:
 def _sources(summary: Summary) -> list[str]:
     if len(summary["sources"]) < 2:
         return ["one label source"]
-    named = ", ".join(f"{name} ({_counted(rows, 'row')})" for name, rows in summary["sources"].items())
+    named = ", ".join(f"{name} ({counted(rows, 'row')})" for name, rows in summary["sources"].items())
     offsets = summary["convention offsets"]
     if not offsets:
         return [f"label sources: {named}; no keypoint is disputed between them"]
@@ -58,7 +58,7 @@ def audit_text(offsets: Sequence[Summary]) -> str:
     if not offsets:
         return "conventions  the run's source audit found no keypoint that sources mark differently"
     lines = [
-        f"conventions  {_counted(len(offsets), 'keypoint')} marked differently, by the run's source audit"
+        f"conventions  {counted(len(offsets), 'keypoint')} marked differently, by the run's source audit"
     ]
     return "\n".join([*lines, *(f"  {offset_sentence(offset)}" for offset in offsets)])
 
@@ -72,7 +72,7 @@ def offset_sentence(offset: Summary) -> str:
     return (
         f"source {offset['source']} marks {offset['keypoint']} {across} and {along} where source "
         f"{offset['reference']} does (99% interval: x {between['x']}, y {between['y']}; "
-        f"{_counted(offset['rows'], 'row')})"
+        f"{counted(offset['rows'], 'row')})"
     )
 
 
@@ -114,25 +114,25 @@ def filling_text(
             f"nothing to fill: all {summary['observed']:,} cells are observed, the output is the input"
         )
     else:
-        lines.append(f"{_counted(summary['rows'], 'row')}: {cells}")
+        lines.append(f"{counted(summary['rows'], 'row')}: {cells}")
     if summary["left_blank_keypoints"]:
-        each = (f"{name} ({_counted(n, 'cell')})" for name, n in summary["left_blank_keypoints"].items())
+        each = (f"{name} ({counted(n, 'cell')})" for name, n in summary["left_blank_keypoints"].items())
         lines.append(f"left blank, {_why_blank(summary)}: {', '.join(each)}")
     if summary.get("kept_occluded"):
-        points = _counted(summary["kept_occluded"], "point")
+        points = counted(summary["kept_occluded"], "point")
         lines.append(f"declared hidden, left blank: {points} (--fill-occluded fills them, too)")
     if summary["methods"]:
         each = (f"{_METHODS[name]} {count:,}" for name, count in summary["methods"].items())
         lines.append(f"filled points: {', '.join(each)}")
     if summary["unknown_source_rows"]:
-        rows = _counted(summary["unknown_source_rows"], "row")
+        rows = counted(summary["unknown_source_rows"], "row")
         lines.append(f"of a label source that the models have not met: {rows}, with wider radii")
     if summary["median_radius"] is not None:
         lines.append(
             f"median error radius: {summary['median_radius']:.2f} px (each holds in {coverage:.0%} of cases)"
         )
     if summary["to_review"]:
-        lines.append(f"worth a look by a person: {_counted(summary['to_review'], 'point')}")
+        lines.append(f"worth a look by a person: {counted(summary['to_review'], 'point')}")
     lines.append(f"{summary['seconds']:.1f} s, {summary['rows_per_second']:,.0f} rows per second")
     lines.append(f"wrote {summary['out']}")
     lines.append(f"wrote {summary['provenance']} (where each filled value comes from)")
@@ -149,7 +149,7 @@ def _why_blank(summary: Summary) -> str:
     given = {why: count for why, count in reasons.items() if count}
     if len(given) == 1:
         return next(iter(given))
-    return ", ".join(f"{why} ({_counted(count, 'cell')})" for why, count in given.items())
+    return ", ".join(f"{why} ({counted(count, 'cell')})" for why, count in given.items())
 
 
 _METHODS = {
@@ -175,7 +175,7 @@ def final_text(summary: Summary, run_dir: Path = _USUAL_RUN_DIR, *, following: b
             for name, one in summary[f"{part} keypoints"].items()
         ]
         rows.append(["all", "", _px(rmse), _px(mae)])
-        on = f"{_counted(summary[f'{part} rows'], 'row')} {_SCORED[part]}"
+        on = f"{counted(summary[f'{part} rows'], 'row')} {_SCORED[part]}"
         lines += [f"final network: RMSE {rmse:.2f} px, MAE {mae:.2f} px on {on}", "", *aligned(rows), ""]
         if summary.get(f"{part} coverage") is not None:
             lines += [f"{summary[f'{part} coverage']:.0%} of these points lie within their 90% error radius"]
@@ -197,17 +197,17 @@ def prediction_text(summary: Summary) -> str:
         named = ", ".join(f"{name}: {count:,}" for name, count in summary["rows per source"].items())
         convention = f"each row in its source's convention (rows per source: {named})"
         if undeclared:
-            convention += f", {_counted(undeclared, 'row')} without one in the reference convention"
-    lines = [f"{_counted(summary['keypoints'], 'keypoint')} in {_counted(rows, 'image')}, {convention}"]
+            convention += f", {counted(undeclared, 'row')} without one in the reference convention"
+    lines = [f"{counted(summary['keypoints'], 'keypoint')} in {counted(rows, 'image')}, {convention}"]
     if summary["median radius"] is not None:
         lines.append(
             f"error radius in px (holds in {summary['coverage']:.0%} of cases): "
             f"{summary['median radius']:.2f} in the median"
         )
     if "submission" in summary:
-        asked = _counted(summary["images asked for"], "image")
+        asked = counted(summary["images asked for"], "image")
         lines.append(
-            f"{_counted(summary['locations'], 'location')} asked for in {asked}, "
+            f"{counted(summary['locations'], 'location')} asked for in {asked}, "
             f"{summary['clipped']:,} of them moved onto the image"
         )
     lines += [f"wrote {summary[name]}" for name in ("out", "submission") if summary.get(name)]
@@ -218,9 +218,9 @@ def review_text(summary: Summary) -> str:
     """What `review` wrote, and what to do with it."""
     left = summary["rows_left_out"]
     lines = [
-        f"{_counted(summary['rows'], 'row')} to go through, worst first"
+        f"{counted(summary['rows'], 'row')} to go through, worst first"
         + (
-            f"; {_counted(left, 'row')} with fills left out (--rows and --megabytes say how many fit)"
+            f"; {counted(left, 'row')} with fills left out (--rows and --megabytes say how many fit)"
             if left
             else ""
         ),
@@ -231,7 +231,7 @@ def review_text(summary: Summary) -> str:
 
 def export_text(summary: Summary) -> str:
     """What `export` wrote, and how true it is."""
-    found = _counted(len(summary["keypoints"]), "keypoint")
+    found = counted(len(summary["keypoints"]), "keypoint")
     return (
         f"{found} in images of {summary['image_size']}, in the convention: {summary['convention']}\n"
         f"answers at most {summary['difference']:.4f} px beside the network it was made of\n"
@@ -267,7 +267,7 @@ def _px(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

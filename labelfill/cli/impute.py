@@ -15,12 +15,14 @@ from labelfill.cli._options import (
     add_command,
     add_data_option,
     add_device_option,
+    add_dry_run_option,
     add_output_options,
     add_run_options,
     add_settings,
     print_result,
     show_progress,
 )
+from labelfill.cli._plans import NOTHING_DONE, filling_plan_text
 from labelfill.cli._summaries import filling_text
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
 from labelfill.run_tables import read_run_table
@@ -49,6 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_data_option(parser)
     add_run_options(parser)
+    add_dry_run_option(parser)
     add_device_option(parser)
     add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
@@ -59,7 +62,13 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=True) as run:
+    with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
+        if arguments.dry_run:
+            planned = plan(arguments, settings, run)
+            print_result(
+                planned, as_json=arguments.json, text=f"{NOTHING_DONE}\n{filling_plan_text(planned)}"
+            )
+            return EXIT_DONE
         summary = perform(arguments, settings, run)
     text = filling_text(summary, settings(ImputeSettings).coverage, settings(RunSettings).run_dir)
     print_result(summary, as_json=arguments.json, text=text)
@@ -78,25 +87,37 @@ def output_path(arguments: argparse.Namespace, run: RunDirectory, table: Path) -
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    chosen = _choices(arguments, settings, run)
+
+    from labelfill.imputation import impute
+
+    return asdict(impute(run, progress=show_progress(arguments), **chosen))
+
+
+def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    """What `perform` would do."""
+    chosen = _choices(arguments, settings, run)
+
+    from labelfill.plans import plan_filling
+
+    return plan_filling(run, **chosen)
+
+
+def _choices(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> dict[str, Any]:
     run_settings, table, filling = settings(RunSettings), settings(TableSettings), settings(ImputeSettings)
-    progress = show_progress(arguments)
-    path = find_table(table.data, run)
+    path, progress = find_table(table.data, run), show_progress(arguments)
     dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
     if table.data is None:
         refuse_changed_table(run, dataset)
 
     from labelfill.corrections import read_corrections
-    from labelfill.imputation import impute
 
     told = filling.corrections
-    summary = impute(
-        run,
-        dataset,
-        output_path(arguments, run, path),
-        filling,
-        corrections=None if told is None else read_corrections(told, dataset.table),
-        device=run_settings.device,
-        force=arguments.force,
-        progress=progress,
-    )
-    return asdict(summary)
+    return {
+        "dataset": dataset,
+        "out": output_path(arguments, run, path),
+        "settings": filling,
+        "corrections": None if told is None else read_corrections(told, dataset.table),
+        "device": run_settings.device,
+        "force": arguments.force,
+    }

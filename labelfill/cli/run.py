@@ -16,13 +16,15 @@ from labelfill.cli._options import (
     add_command,
     add_data_option,
     add_device_option,
+    add_dry_run_option,
     add_output_options,
     add_run_options,
     add_settings,
     print_result,
 )
+from labelfill.cli._plans import run_plan_text
 from labelfill.cli._summaries import filling_text, final_text, training_text
-from labelfill.errors import LabelfillError
+from labelfill.errors import EXIT_DONE, LabelfillError
 from labelfill.settings import (
     FinalModelSettings,
     ImputeSettings,
@@ -57,6 +59,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_data_option(parser)
     add_run_options(parser)
+    add_dry_run_option(parser)
     add_device_option(parser)
     add_settings(
         parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
@@ -69,7 +72,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=False) as run:
+    with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
+        if arguments.dry_run:
+            plans = _plan(arguments, settings, run)
+            print_result(plans, as_json=arguments.json, text=run_plan_text(plans))
+            return EXIT_DONE
         path = find_table(settings(TableSettings).data, run)
         filled = impute.output_path(arguments, run, path)
         final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
@@ -79,6 +86,29 @@ def handle(arguments: argparse.Namespace) -> int:
         results["report"] = _report(arguments, settings, run, filled, results)
     print_result(results, as_json=arguments.json, text=_text(results, settings))
     return impute.exit_code(results["impute"])
+
+
+def _plan(
+    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+) -> Mapping[str, Mapping[str, Any]]:
+    """What the stages would do; of those whose input is still to be made, where they would write."""
+    dataset = train_keypoint_models.read_table(arguments, settings, run)
+    filled = impute.output_path(arguments, run, dataset.table.path)
+    final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
+
+    from labelfill.plans import plan_destination
+
+    training = train_keypoint_models.plan(arguments, settings, run, dataset)
+    if training["state"] == "done":
+        filling = impute.plan(arguments, settings, run)
+    else:
+        filling = plan_destination(run, dataset, filled, settings(ImputeSettings), force=arguments.force)
+    if filling["state"] == "done":
+        last = train_final.plan(final, settings, run)
+    else:
+        last = {"state": "after filling", "writes": [str(run.path / "final")]}
+    report = {"writes": [str(run.path / "report.html")]}
+    return {"train-keypoint-models": training, "impute": filling, "train-final": last, "report": report}
 
 
 def _report(

@@ -13,12 +13,14 @@ from labelfill.cli._options import (
     Subparsers,
     add_command,
     add_device_option,
+    add_dry_run_option,
     add_output_options,
     add_run_options,
     add_settings,
     print_result,
     show_progress,
 )
+from labelfill.cli._plans import NOTHING_DONE, final_plan_text
 from labelfill.cli._summaries import final_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
@@ -51,6 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="the table before it was filled, where the filled one has no provenance file",
     )
     add_run_options(parser)
+    add_dry_run_option(parser)
     add_device_option(parser)
     add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
@@ -64,7 +67,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=True) as run:
+    with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
+        if arguments.dry_run:
+            planned = plan(arguments, settings, run)
+            print_result(planned, as_json=arguments.json, text=f"{NOTHING_DONE}\n{final_plan_text(planned)}")
+            return EXIT_DONE
         summary = perform(arguments, settings, run)
     text = final_text(summary, settings(RunSettings).run_dir)
     print_result(summary, as_json=arguments.json, text=text)
@@ -72,20 +79,28 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    run_settings, final = settings(RunSettings), settings(FinalModelSettings)
-
     from labelfill.final_training import train_final
 
-    return train_final(
-        run,
-        arguments.filled,
-        arguments.data,
-        final,
-        device=run_settings.device,
-        seed=run_settings.seed,
-        distrust=settings(TableSettings).distrust,
-        images_beside=settings(TableSettings).images_beside,
-        allow_outside=settings(TableSettings).allow_outside,
-        force=arguments.force,
-        progress=show_progress(arguments),
-    )
+    return train_final(run, progress=show_progress(arguments), **_choices(arguments, settings))
+
+
+def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    """What `perform` would do."""
+    from labelfill.plans import plan_final
+
+    return plan_final(run, **_choices(arguments, settings))
+
+
+def _choices(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
+    run_settings, table = settings(RunSettings), settings(TableSettings)
+    return {
+        "filled": arguments.filled,
+        "original": arguments.data,
+        "settings": settings(FinalModelSettings),
+        "device": run_settings.device,
+        "seed": run_settings.seed,
+        "distrust": table.distrust,
+        "images_beside": table.images_beside,
+        "allow_outside": table.allow_outside,
+        "force": arguments.force,
+    }

@@ -13,18 +13,21 @@ from labelfill.cli._options import (
     add_command,
     add_data_option,
     add_device_option,
+    add_dry_run_option,
     add_output_options,
     add_run_options,
     add_settings,
     print_result,
     show_progress,
 )
+from labelfill.cli._plans import NOTHING_DONE, training_plan_text
 from labelfill.cli._summaries import training_text
 from labelfill.errors import EXIT_DONE
 from labelfill.run_tables import read_run_table
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
+    from labelfill.dataset import Dataset
     from labelfill.runs import RunDirectory
 
 SECTIONS = (TableSettings, KeypointModelSettings)
@@ -41,6 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_data_option(parser)
     add_run_options(parser)
+    add_dry_run_option(parser)
     add_device_option(parser)
     add_settings(
         parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
@@ -54,31 +58,47 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=False) as run:
+    with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
+        if arguments.dry_run:
+            planned = plan(arguments, settings, run, read_table(arguments, settings, run))
+            text = f"{NOTHING_DONE}\n{training_plan_text(planned)}"
+            print_result(planned, as_json=arguments.json, text=text)
+            return EXIT_DONE
         summary = perform(arguments, settings, run)
     text = training_text(summary, settings(RunSettings).run_dir)
     print_result(summary, as_json=arguments.json, text=text)
     return EXIT_DONE
 
 
+def read_table(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Dataset:
+    table = settings(TableSettings)
+    return read_run_table(run, find_table(table.data), table, show_progress=show_progress(arguments))
+
+
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    run_settings, table, models = (
-        settings(RunSettings),
-        settings(TableSettings),
-        settings(KeypointModelSettings),
-    )
-    progress = show_progress(arguments)
-    dataset = read_run_table(run, find_table(table.data), table, show_progress=progress)
+    dataset = read_table(arguments, settings, run)
 
     from labelfill.keypoint_models import train_keypoint_models
 
-    return train_keypoint_models(
-        run,
-        dataset,
-        models,
-        table=table,
-        device=run_settings.device,
-        seed=run_settings.seed,
-        force=arguments.force,
-        progress=progress,
-    )
+    progress = show_progress(arguments)
+    return train_keypoint_models(run, dataset, progress=progress, **_choices(arguments, settings))
+
+
+def plan(
+    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory, dataset: Dataset
+) -> Mapping[str, Any]:
+    """What `perform` would do."""
+    from labelfill.plans import plan_training
+
+    return plan_training(run, dataset, **_choices(arguments, settings))
+
+
+def _choices(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
+    run_settings = settings(RunSettings)
+    return {
+        "settings": settings(KeypointModelSettings),
+        "table": settings(TableSettings),
+        "device": run_settings.device,
+        "seed": run_settings.seed,
+        "force": arguments.force,
+    }

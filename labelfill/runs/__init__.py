@@ -25,7 +25,7 @@ from labelfill.runs._split import (
     rows_together,
     save_split,
 )
-from labelfill.runs._stages import StageState
+from labelfill.runs._stages import StageState, Standing
 
 __all__ = [
     "EVALUATION",
@@ -34,6 +34,7 @@ __all__ = [
     "VALIDATION",
     "RunDirectory",
     "StageState",
+    "Standing",
     "atomic_write",
     "json_value",
     "load_split",

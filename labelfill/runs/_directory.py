@@ -20,8 +20,15 @@ from types import TracebackType
 
 from labelfill.errors import ModelError, StorageError
 from labelfill.runs._artefacts import Artefacts
-from labelfill.runs._files import make_folder, remove_orphans, sha256_file, storage_error, write_bytes
-from labelfill.runs._lock import RunLock
+from labelfill.runs._files import (
+    make_folder,
+    refuse_unwritable,
+    remove_orphans,
+    sha256_file,
+    storage_error,
+    write_bytes,
+)
+from labelfill.runs._lock import RunLock, warn_if_held
 from labelfill.runs._manifest import MANIFEST_FILE, Json, json_value, load_manifest, now
 from labelfill.runs._split import Parts, load_split, save_split
 from labelfill.runs._stages import Stages
@@ -31,7 +38,9 @@ _IGNORE = "# What a run writes is not kept under version control.\n*\n!.gitignor
 
 
 class RunDirectory(Stages, Artefacts):
-    """A run directory, opened for work by `open` or for reading by `read_only`; a context manager.
+    """A run directory; a context manager.
+
+    Opened for work by `open`, for reading by `read_only`, and by `look` for saying what work would be done.
 
     Attributes
     ----------
@@ -39,6 +48,8 @@ class RunDirectory(Stages, Artefacts):
     manifest : dict
         As ``manifest.json`` holds it; changed through the methods.
     """
+
+    _only_looked_at = False
 
     @classmethod
     def open(cls, path: Path, settings: Sequence[Settings] = ()) -> RunDirectory:
@@ -53,8 +64,7 @@ class RunDirectory(Stages, Artefacts):
         ModelError
             If its manifest is damaged or of a newer format.
         """
-        if path.is_file():
-            raise StorageError(f"the run directory {path} is a file; choose another --run-dir")
+        _refuse_a_file(path)
         make_folder(path)
         lock = RunLock(path)
         try:
@@ -82,6 +92,26 @@ class RunDirectory(Stages, Artefacts):
             )
         return cls(path, load_manifest(path), None)
 
+    @classmethod
+    def look(cls, path: Path) -> RunDirectory:
+        """Open a run directory, or one that is still to be made, to say what work in it would do.
+
+        Neither creates, locks nor writes; whoever works in it just now is only named.
+
+        Raises
+        ------
+        StorageError
+            If it could not be created or written.
+        ModelError
+            If its manifest is damaged or of a newer format.
+        """
+        _refuse_a_file(path)
+        refuse_unwritable(path)
+        warn_if_held(path)
+        run = cls(path, load_manifest(path), None)
+        run._only_looked_at = True
+        return run
+
     def __enter__(self) -> RunDirectory:
         return self
 
@@ -94,6 +124,11 @@ class RunDirectory(Stages, Artefacts):
         """Release the lock."""
         if self._lock is not None:
             self._lock.release()
+
+    @property
+    def cache(self) -> Path | None:
+        """Where tables that were read are kept; None if it is only looked at."""
+        return None if self._only_looked_at else self.path / "cache"
 
     @property
     def framed(self) -> bool:
@@ -117,7 +152,8 @@ class RunDirectory(Stages, Artefacts):
     def split(self, rows: int, make: Callable[[], Parts], of: Mapping[str, Json] | None = None) -> Parts:
         """The run's split of a table of `rows` rows: ``split.csv``, made once and verified ever after.
 
-        `of` says what is split and by what; a split of something else is made anew.
+        `of` says what is split and by what; a split of something else is made anew. Where the run
+        directory is only looked at it is not kept.
         """
         path = self.path / "split.csv"
         recorded = self.manifest.get("split")
@@ -126,10 +162,17 @@ class RunDirectory(Stages, Artefacts):
                 raise ModelError(f"{path} was changed after it was made; choose another --run-dir")
             return load_split(path, rows)
         parts = make()
+        if self._only_looked_at:
+            return parts
         self.check_writable()
         save_split(path, parts)
         self.note(split={"sha256": sha256_file(path), "rows": rows, "of": of})
         return parts
+
+
+def _refuse_a_file(path: Path) -> None:
+    if path.is_file():
+        raise StorageError(f"the run directory {path} is a file; choose another --run-dir")
 
 
 def _mend_metrics(path: Path) -> None:

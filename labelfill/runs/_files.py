@@ -153,6 +153,17 @@ def make_folder(path: Path) -> None:
         raise storage_error(error, path, "create the folder") from error
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """`StorageError` if a folder, or the one it would have to be made in, may not be written to."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise StorageError(f"cannot create the folder {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {folder}: {there} may not be written to; choose another --run-dir")
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from contextlib import suppress
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.errors import StorageError
-from labelfill.runs._files import storage_error, write_bytes
+from labelfill.runs._files import is_alive, storage_error, write_bytes
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+_log = logging.getLogger("labelfill")
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock-holder.json"
@@ -73,6 +76,19 @@ class RunLock:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def warn_if_held(folder: Path) -> None:
+    """Tell of a living process of this machine that works in a run directory, without touching its lock."""
+    try:
+        about = json.loads((folder / HOLDER_FILE).read_bytes())
+        held = about["host"] == socket.gethostname() and is_alive(int(about["pid"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return  # nobody, or somebody who has only just begun
+    if held:
+        _log.warning(
+            "the run directory %s is in use by %s, and would be refused now", folder, _holder(folder)
+        )
 
 
 def _about_this_process() -> bytes:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -28,14 +29,31 @@ StageState = Literal["fresh", "resume", "done"]
 _log = logging.getLogger("labelfill")
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a stage stands, and so what beginning it means.
+
+    Attributes
+    ----------
+    state
+        ``'done'``: it is finished for the same inputs and its files are in order, nothing is to be done.
+        ``'resume'``: begun before with the same inputs. ``'fresh'``: to be begun, or begun anew.
+    units
+        Names of finished units: kept by a stage that goes on, lost by one that is begun anew.
+    starts_over
+        Whether beginning it puts earlier work aside.
+    """
+
+    state: StageState
+    units: tuple[str, ...] = ()
+    starts_over: bool = False
+
+
 class Stages(Ledger):
     """The part of `RunDirectory` that begins, finishes and requires stages."""
 
-    def begin_stage(self, name: str, inputs: Mapping[str, Json], force: bool = False) -> StageState:
-        """Begin or continue a stage.
-
-        ``'done'``: it is finished for the same inputs and its files are in order, nothing is to be done.
-        ``'resume'``: begun before with the same inputs. ``'fresh'``: begun now, or anew by `force`.
+    def standing(self, name: str, inputs: Mapping[str, Json], force: bool = False) -> Standing:
+        """How a stage stands, before anything is done about it; changes nothing.
 
         Parameters
         ----------
@@ -51,13 +69,12 @@ class Stages(Ledger):
         """
         inputs = json_value(inputs)
         entry = self.stages.get(name)
-        if entry is None or force:
-            self._begin_fresh(name, inputs, entry)
-            return "fresh"
-        differences = changes(entry["inputs"], inputs)
-        if differences and not self._anything_done(name, entry):
-            self._begin_fresh(name, inputs, entry)
-            return "fresh"
+        if entry is None:
+            return Standing("fresh")
+        units, differences = tuple(entry["units"]), changes(entry["inputs"], inputs)
+        begun = self._anything_done(name, entry)
+        if force or (differences and not begun):
+            return Standing("fresh", units, starts_over=begun)
         if differences:
             shown = "; ".join(differences[:3]) + (
                 "" if len(differences) <= 3 else f"; {len(differences) - 3} more"
@@ -70,8 +87,7 @@ class Stages(Ledger):
         if entry["state"] == "done":
             damage = self.damage(entry["outputs"])
             if damage is None:
-                self._drop_checkpoints(name)  # a run may have been killed just before it did
-                return "done"
+                return Standing("done", units)
             _log.warning("%s is done again as far as needed: %s", name, damage)
         if entry["versions"] != versions():
             _log.warning(
@@ -79,9 +95,19 @@ class Stages(Ledger):
                 name,
                 "; ".join(changes(entry["versions"], versions())),
             )
-        entry["state"] = "running"
-        self.save()
-        return "resume"
+        return Standing("resume", units)
+
+    def begin_stage(self, name: str, inputs: Mapping[str, Json], force: bool = False) -> StageState:
+        """Begin or continue a stage, as its `standing` says; what it is to be begun as."""
+        state = self.standing(name, inputs, force).state
+        if state == "fresh":
+            self._begin_fresh(name, json_value(inputs), self.stages.get(name))
+        elif state == "done":
+            self._drop_checkpoints(name)  # a run may have been killed just before it did
+        else:
+            self.stages[name]["state"] = "running"
+            self.save()
+        return state
 
     def settled(self, stage: str, name: str, value: Json) -> Json:
         """What is chosen when a stage is begun and stays so when it goes on: `value`, or the one kept."""
@@ -189,7 +215,8 @@ class Stages(Ledger):
         """
         entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
         for path in paths:
-            if not destination(path).parent.is_dir():
+            folder = destination(path).parent
+            if not folder.is_dir() and folder.resolve() != self.path.resolve():  # that one would be made
                 raise StorageError(f"cannot write {path}: the folder does not exist; create it")
             if not destination(path).exists() or overwrite:
                 continue
