@@ -93,7 +93,7 @@ def train_keypoint_models(
     settings, table
         How to train, and how to read the table; None: the defaults.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (not tested).
     force
         Start over whatever the run directory holds.
     progress

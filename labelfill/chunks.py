@@ -73,10 +73,13 @@ def in_chunks(total: int, at_once: RowsAtOnce, compute: Callable[[slice, int], T
         # Only here, outside the handler, nothing refers to the failed chunk's tensors any more.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        elif torch.backends.mps.is_available():
+            torch.mps.empty_cache()
         at_once.halve(failure)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it says that the memory of a device, or of the machine, does not suffice."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError | OutOfMemory)
-    return known or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    named = ("DefaultCPUAllocator", "MPS backend out of memory")
+    return known or (isinstance(error, RuntimeError) and any(name in str(error) for name in named))

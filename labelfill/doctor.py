@@ -31,7 +31,7 @@ from labelfill.table import read_table
 Array = NDArray[np.float64]
 
 _PACKAGES = ("scipy", "scikit-image", "safetensors", "filelock", "joblib", "pandas", "tqdm")
-_OPTIONAL = ("scikit-learn", "matplotlib", "dask", "onnx", "onnxruntime", "pyarrow")
+_OPTIONAL = ("scikit-learn", "matplotlib", "dask", "onnx", "onnxruntime", "pyarrow", "tensorboard")
 # What a run on a table of Kaggle's size takes at most: the cache, the models, two filled tables.
 _DISK_WANTED = 2 << 30
 _MEMORY_WANTED = 2 << 30
@@ -57,7 +57,7 @@ def examine(run_dir: Path, device: str = "auto") -> Iterator[Check]:
     run_dir
         Where runs are to be kept: its disk is looked at.
     device
-        ``auto`` tries every device there is, ``cuda:1`` the CPU and that one.
+        ``auto`` tries every device there is, ``cuda:1`` or ``mps`` the CPU and that one.
     """
     yield Check("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
     yield Check("packages", _installed(_PACKAGES))
@@ -127,7 +127,8 @@ def _disk(run_dir: Path) -> Check:
 def _devices(device: str) -> list[str]:
     if device != "auto":
         return ["cpu"] if device == "cpu" else ["cpu", device]
-    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count())), *apple]
 
 
 def _trial(device: str, on_cpu: Array | None) -> tuple[Check, Array | None]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from labelfill.errors import DataError
 from labelfill.final_examples import copied_examples, jittered_examples, plain_examples
-from labelfill.final_model import STAGE, FinalModel
+from labelfill.final_model import FOLDER, STAGE, FinalModel
 from labelfill.final_networks import build_final_network
 from labelfill.final_targets import Heads, Targets
 from labelfill.networks import FinalNetwork
@@ -100,13 +100,16 @@ def fit_sessions(
         total=sum(plan.epochs for plan in plans), desc="final network", unit="epoch", show=progress
     ) as shown_bar:
         for number, plan in enumerate(plans):
+            begun = sum(before.epochs for before in plans[:number])
 
             def draw(epoch: int, number: int = number) -> Examples:
                 if copies is not None:
                     return copies
                 return jittered_examples(model, inside, pyramid, random_key(seed, STAGE, number, epoch))
 
-            def tell(figures: dict[str, float]) -> None:
+            def tell(figures: dict[str, float], begun: int = begun) -> None:
+                if run.watcher is not None:
+                    run.watcher.epoch_done(FOLDER, begun + int(figures["epoch"]), figures)
                 shown_bar.update()
                 shown_bar.set_postfix(
                     {name: f"{value:.3f}" for name, value in figures.items() if name == "rmse"}

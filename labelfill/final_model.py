@@ -32,8 +32,9 @@ Mask = NDArray[np.bool_]
 STAGE = "train-final"
 FORMAT = 1
 ROWS_AT_ONCE = RowsAtOnce("the final network", 1024)
-WEIGHTS, ABOUT = "final/model.safetensors", "final/model.json"
-RADII = "final/radii.safetensors"
+FOLDER = "final"
+WEIGHTS, ABOUT = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
+RADII = f"{FOLDER}/radii.safetensors"
 # The best weights by the figure that did not choose, kept for the presets of the original work.
 OTHER_WEIGHTS = "final/model-by-{by}.safetensors"
 
@@ -112,7 +113,8 @@ class FinalModel:
         rows = np.arange(len(mirrored))
         frames = whole_images(self.schema.image_size, len(rows))
         inputs = self.scaled(pyramid.cut(rows, mirrored, frames, self.size, self.schema.image_size.unit))
-        out = answers(self.network, inputs, inputs.new_zeros(len(rows), 0)).double().cpu().numpy()
+        answer = answers(self.network, inputs, inputs.new_zeros(len(rows), 0))
+        out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
         xy = frames.centre[:, None] + out[..., :2] * self.spread
         return xy, np.exp(np.clip(out[..., 2], -4, 4)) * self.spread
 

@@ -76,7 +76,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
     random_state
         Seed of all randomness: the same seed gives the same fill.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (not tested).
     verbose
         Draw progress bars on stderr, where that is a terminal.
 

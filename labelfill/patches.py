@@ -164,10 +164,18 @@ class Pyramid:
         for begin in range(0, len(rows), _IMAGES_AT_ONCE):  # whole images as floats are large
             part = slice(begin, begin + _IMAGES_AT_ONCE)
             source = level[index[part]].float().div_(255)
-            pieces.append(
-                functional.grid_sample(source, grid[part], padding_mode="border", align_corners=False)
-            )
+            pieces.append(_sampled(source, grid[part], self.device))
         return torch.cat(pieces) if pieces else grid.new_zeros(0, 1, tall, broad)
+
+
+def _sampled(source: Tensor, grid: Tensor, device: torch.device) -> Tensor:
+    """Images (n, 1, h, w) at the places of a grid (n, H, W, 2), each image's edge continued beyond it."""
+    if device.type != "mps":
+        return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    # Apple's GPU continues edges from PyTorch 2.13 on only: places are held to the centres of edge pixels.
+    high, wide = source.shape[-2:]
+    furthest = grid.new_tensor([1 - 1 / wide, 1 - 1 / high])
+    return functional.grid_sample(source, grid.clamp(-furthest, furthest), align_corners=False)
 
 
 def _on_device(frames: Frames, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -306,7 +306,8 @@ def answer(
             seen.scale[part],
         )
         inputs, facts = view_inputs(view, piece, pyramid, prior, None)
-        out = answers(network, inputs, facts).double().cpu().numpy()
+        answer = answers(network, inputs, facts)
+        out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
         scale = view.spread / view.half
         pieces.append(base_positions(view, piece)[:, which] + piece.frames.from_frame(out[..., :2] * scale))
         sigmas.append(np.exp(np.clip(out[..., 2], -4, 4)) * scale * piece.frames.half[:, None])

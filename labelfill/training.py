@@ -120,7 +120,7 @@ def random_key(seed: int, *place: int | str) -> int:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device asked for: ``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``.
+    """The device asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER``, or ``mps``, which `auto` never is.
 
     Raises
     ------
@@ -140,7 +140,20 @@ def choose_device(name: str) -> torch.device:
             raise DeviceError(
                 f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
             )
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError(
+                f"--device {name} was asked for, but PyTorch {torch.__version__} finds none here; "
+                "use --device cpu or auto"
+            )
+        _warn_of_untested(name)
     return device
+
+
+@cache
+def _warn_of_untested(name: str) -> None:
+    _log.warning("labelfill was never tested on %s; `labelfill doctor --device %s` compares it with the CPU",
+                 name, name)  # fmt: skip
 
 
 def keep_threads(run: RunDirectory, stage: str) -> None:
@@ -178,6 +191,8 @@ def fit(
         Where the randomness comes from: (seed, stage, keypoint, ...).
     checkpoint
         File to which the state goes after every epoch, and from which an interrupted fit goes on.
+    on_epoch
+        Is told each epoch's figures, those of epochs before an interruption first.
     """
     seed, *place = key
     if plan.channels_last:  # convolutions and pooling take two thirds of the time otherwise
@@ -188,6 +203,9 @@ def fit(
     start = 0
     if checkpoint is not None and checkpoint.is_file():
         start, average = _resume(checkpoint, network, optimizer, fitted)
+        if on_epoch is not None:
+            for figures in fitted.history:
+                on_epoch(figures)
     for epoch in range(start, plan.epochs):
         examples = draw(epoch)
         order = np.arange(len(examples.inputs))

@@ -109,7 +109,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["train-keypoint-models", "--device", "tpu"],
-            "--device must be auto, cpu, cuda or cuda:NUMBER, not 'tpu'",
+            "--device must be auto, cpu, cuda, cuda:NUMBER or mps, not 'tpu'",
         ),
     ],
 )

@@ -87,7 +87,11 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, .
     stage("keypoint_models", TRAINING)
     stage("imputation", Summary(**{**FILLING, "left_blank": 1}))
     stage("final_training", FINAL)
-    monkeypatch.setattr("labelfill.dataset.read_dataset", lambda path, **options: path)
+    # Where the commands have it, so that no module loaded meanwhile keeps the stand-in.
+    for command in ("train_keypoint_models", "impute", "report"):
+        monkeypatch.setattr(
+            f"labelfill.cli.{command}.read_run_table", lambda run, path, table, **options: path
+        )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").touch()
     return calls

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from tests.driving import labelfill
+from tests.driving import done, labelfill
 from tests.faults import full, read_only, small_disk
+from tests.trained_runs import Trained
+
+
+class _NoDoubles(TorchDispatchMode):
+    """Fails where a computation has a tensor of double precision: not every device knows it."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, result)):
+            if isinstance(tensor, torch.Tensor):
+                assert tensor.dtype not in (torch.float64, torch.complex128), func
+        return result
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the doctor finds here, on the CPU."""
-    outcome = labelfill("doctor", "--run-dir", tmp_path_factory.mktemp("run"), "--device", "cpu", "--json")
+    run = tmp_path_factory.mktemp("run")
+    with _NoDoubles():
+        outcome = labelfill("doctor", "--run-dir", run, "--device", "cpu", "--json")
     return {"code": outcome.code, **outcome.result}
 
 
-def test_a_healthy_installation(healthy: dict[str, object]) -> None:
+def test_a_healthy_installation(healthy: dict[str, Any]) -> None:
     """Versions and a tiny train and fill that finds drawn points, to a fraction of the image."""
     checks = {check["name"]: check for check in healthy["checks"]}
     assert f"torch {torch.__version__.split('+')[0]}" in checks["versions"]["found"]
@@ -42,6 +62,27 @@ def test_a_cuda_device_agrees_with_the_cpu(tmp_path: Path) -> None:
     outcome = labelfill("doctor", "--run-dir", tmp_path, "--device", "cuda:0")
     assert "PROBLEM  train and fill" not in outcome.out
     assert "px from the CPU's fills" in outcome.out
+
+
+def test_no_stage_computes_in_double_precision(
+    healthy: dict[str, Any], small_prior: Trained, tmp_path: Path
+) -> None:
+    """Training, filling, the final network and predicting, on images and anchors: mps has no float64."""
+    checks = {check["name"]: check["problem"] for check in healthy["checks"]}
+    assert checks["train and fill on cpu"] is None, "it was watched, too"
+    shutil.copytree(small_prior.run, tmp_path / "run")
+    done("impute", "--run-dir", tmp_path / "run")
+    with _NoDoubles():
+        done("train-final", "--run-dir", tmp_path / "run", "--epochs", 1)
+        done(
+            "predict",
+            "--run-dir",
+            tmp_path / "run",
+            "--images",
+            small_prior.table,
+            "--out",
+            tmp_path / "p.csv",
+        )
 
 
 def test_disks_are_looked_at(tmp_path: Path) -> None:

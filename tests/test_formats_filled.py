@@ -6,6 +6,7 @@ import csv
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +163,24 @@ def test_malformed_parquet(tmp_path: Path) -> None:
         assert words in str(caught.value)
 
 
+def check_tasks(tasks: list[dict[str, Any]]) -> None:
+    """Tasks are as Label Studio documents them, and the schema that says so finds what is wrong."""
+    judge = pytest.importorskip("jsonschema", reason="jsonschema judges Label Studio's tasks: '.[dev]'")
+    schema = json.loads((Path(__file__).parent / "label_studio_tasks.schema.json").read_text())
+    validator = judge.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    validator.validate(tasks)
+    text = json.dumps(tasks)
+    for right, wrong in (
+        ('"image_rotation": 0', '"image_rotation": 0.5'),
+        ('"to_name": "image", ', ""),
+        ('"keypointlabels": ["', '"keypointlabels": ["", "'),
+        ('"value": {"x": ', '"value": {"x": 1'),
+    ):
+        assert right in text
+        assert not validator.is_valid(json.loads(text.replace(right, wrong))), wrong
+
+
 def test_label_studio(faces: Trained, tmp_path: Path) -> None:
     """Annotations stay to the byte; fills are a prediction with scores, which train-final knows."""
     out = tmp_path / "filled.json"
@@ -177,6 +196,8 @@ def test_label_studio(faces: Trained, tmp_path: Path) -> None:
                 assert (point["type"], point["to_name"]) == ("keypointlabels", "image")
                 assert (point["original_width"], point["original_height"]) == (24, 24)
     assert any("predictions" in task for task in json.loads(out.read_text()))
+    check_tasks(before)
+    check_tasks(json.loads(out.read_text()))
     kept = out.read_text().replace("\n", "")
     for task in file.read_text().splitlines()[1:-1]:
         assert task.rstrip(",")[:-1] in kept

@@ -21,7 +21,7 @@ ORDER = (
     {"formats", "joining", "lookup", "distrust", "final_networks"},
     {"dataset"},
     {"patches", "chunks", "prediction_files", "corrections", "radii", "run_tables"},
-    {"training"},
+    {"training", "curves"},
     {"calibration", "joint", "sources"},
     {"agreement"},
     {"conventions"},

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from labelfill.patches import Frames, Pyramid, photometric_jitter, standardise, upright
+from labelfill.patches import Frames, Pyramid, _sampled, photometric_jitter, standardise, upright
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape import Expected
 from tests.drawn_shapes import FRONT, blobs, faces
@@ -43,6 +43,14 @@ def cut(
     rows, flipped = np.arange(count), np.full(count, mirrored)
     patches = Pyramid(images, CPU).cut(rows, flipped, several, size, float(frames.half[0]))
     return patches[:, 0].double().numpy() * 255
+
+
+def test_devices_without_a_border_continue_edges_all_the_same() -> None:
+    """The way for Apple's GPU: samples far beyond, at the edge and within are those of every other device."""
+    images = torch.from_numpy(noise_images(3, 5, 9))[:, None].float() / 255
+    grid = torch.from_numpy(np.random.default_rng(1).uniform(-2, 2, (3, 40, 40, 2)).astype(np.float32))
+    ways = [_sampled(images, grid, torch.device(name)) for name in ("cpu", "mps")]
+    torch.testing.assert_close(*ways, rtol=0, atol=1e-5)
 
 
 # -- cutting ----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_texts_become_what_the_settings_are() -> None:
             "--image-size: image size '96' is not HEIGHTxWIDTH, for example 96x96",
         ),
         (TableSettings, {"data": ""}, "--data: '' is not a path"),
-        (RunSettings, {"device": "gpu"}, "--device must be auto, cpu, cuda or cuda:NUMBER, not 'gpu'"),
+        (RunSettings, {"device": "gpu"}, "--device must be auto, cpu, cuda, cuda:NUMBER or mps, not 'gpu'"),
         (RunSettings, {"seed": "-1"}, "--seed must be at least 0 and at most 9.22337e+18, not -1"),
         (
             PredictSettings,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.driving import QUICK, done, files_below, labelfill
+from tests.event_files import CURVES, check_curves
 from tests.trained_runs import Trained
 
 ROOT = Path(__file__).parent.parent
@@ -61,10 +62,14 @@ def undisturbed(small: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path, tmp_path: Path) -> None:
-    """Killed within a unit, between units and within the final network: the same files as without a stop."""
+    """Killed within a unit, between units and within the final network: the same files as without a stop.
+
+    The stopped run writes learning curves, too: they change nothing, and are whole in the end.
+    """
     run = tmp_path / "run"
     train = ["train-keypoint-models", "--data", str(small.table), "--run-dir", str(run), "--epochs", "2"]
     final = ["train-final", "--run-dir", str(run), "--epochs", "3", "--second-session-epochs", "1"]
+    train, final = [*train, *CURVES], [*final, *CURVES]
     killed(train, any_file(run, "checkpoints/*/*.safetensors"))
     assert not any(run.glob("keypoint-models/*/model.json"))
     half = labelfill("impute", "--run-dir", run)
@@ -86,6 +91,8 @@ def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path
     straight, stopped = all_files(undisturbed), all_files(run)
     assert list(straight) == list(stopped)
     assert [name for name in straight if straight[name] != stopped[name]] == []
+    if CURVES:
+        check_curves(run)
 
 
 def processes() -> dict[int, tuple[int, str]]:

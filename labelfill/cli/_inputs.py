@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._options import Resolver
 from labelfill.errors import DataError, UsageError
@@ -82,6 +82,28 @@ def open_run(
         return
     with RunDirectory.open(run_settings.run_dir, [run_settings, *resolved]) as run:
         yield run
+
+
+@contextmanager
+def learning_curves(settings: Resolver, run: RunDirectory, command: str) -> Iterator[None]:
+    """The learning curves of what a command's stage trains go to event files, if they are asked for."""
+    if not settings(RunSettings).tensorboard:
+        yield
+        return
+    from labelfill.curves import Curves
+
+    with Curves(run, command):
+        yield
+
+
+def with_curves(settings: Resolver, run: RunDirectory, plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A training stage's plan, which tells where learning curves would go, if they are asked for."""
+    if not settings(RunSettings).tensorboard:
+        return plan
+    from labelfill.curves import FOLDER, require_tensorboard
+
+    require_tensorboard()
+    return {**plan, "writes": [*plan["writes"], str(run.path / FOLDER)]}
 
 
 def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:

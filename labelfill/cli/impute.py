@@ -29,6 +29,7 @@ from labelfill.run_tables import read_run_table
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
+    from labelfill.dataset import Dataset
     from labelfill.runs import RunDirectory
 
 SECTIONS = (TableSettings, ImputeSettings)
@@ -87,23 +88,26 @@ def output_path(arguments: argparse.Namespace, run: RunDirectory, table: Path) -
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    chosen = _choices(arguments, settings, run)
+    work, options = _what_and_how(arguments, settings, run)
 
     from labelfill.imputation import impute
 
-    return asdict(impute(run, progress=show_progress(arguments), **chosen))
+    return asdict(impute(run, *work, progress=show_progress(arguments), **options))
 
 
 def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     """What `perform` would do."""
-    chosen = _choices(arguments, settings, run)
+    work, options = _what_and_how(arguments, settings, run)
 
     from labelfill.plans import plan_filling
 
-    return plan_filling(run, **chosen)
+    return plan_filling(run, *work, **options)
 
 
-def _choices(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> dict[str, Any]:
+def _what_and_how(
+    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+) -> tuple[tuple[Dataset, Path, ImputeSettings], dict[str, Any]]:
+    """What is filled, where to, and by which settings; and the further options."""
     run_settings, table, filling = settings(RunSettings), settings(TableSettings), settings(ImputeSettings)
     path, progress = find_table(table.data, run), show_progress(arguments)
     dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
@@ -113,11 +117,9 @@ def _choices(arguments: argparse.Namespace, settings: Resolver, run: RunDirector
     from labelfill.corrections import read_corrections
 
     told = filling.corrections
-    return {
-        "dataset": dataset,
-        "out": output_path(arguments, run, path),
-        "settings": filling,
+    options = {
         "corrections": None if told is None else read_corrections(told, dataset.table),
         "device": run_settings.device,
         "force": arguments.force,
     }
+    return (dataset, output_path(arguments, run, path), filling), options

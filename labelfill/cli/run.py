@@ -61,6 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_dry_run_option(parser)
     add_device_option(parser)
+    add_settings(parser, RunSettings, "tensorboard")
     add_settings(
         parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import open_run
+from labelfill.cli._inputs import learning_curves, open_run, with_curves
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -28,13 +28,14 @@ from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
 if TYPE_CHECKING:
     from labelfill.runs import RunDirectory
 
+COMMAND = "train-final"
 SECTIONS = (FinalModelSettings,)
 
 
 def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
-        "train-final",
+        COMMAND,
         "train one network for all keypoints on a filled table",
         description="Train one network that finds all keypoints in a whole image, on a filled table;\n"
         "doubtful fills count less, and only observed labels are scored.",
@@ -55,6 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_dry_run_option(parser)
     add_device_option(parser)
+    add_settings(parser, RunSettings, "tensorboard")
     add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
     add_settings(parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
@@ -81,22 +83,24 @@ def handle(arguments: argparse.Namespace) -> int:
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     from labelfill.final_training import train_final
 
-    return train_final(run, progress=show_progress(arguments), **_choices(arguments, settings))
+    with learning_curves(settings, run, COMMAND):
+        tables, options = (arguments.filled, arguments.data), _options(arguments, settings)
+        final = settings(FinalModelSettings)
+        return train_final(run, *tables, final, progress=show_progress(arguments), **options)
 
 
 def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     """What `perform` would do."""
     from labelfill.plans import plan_final
 
-    return plan_final(run, **_choices(arguments, settings))
+    tables, options = (arguments.filled, arguments.data), _options(arguments, settings)
+    planned = plan_final(run, *tables, settings(FinalModelSettings), **options)
+    return with_curves(settings, run, planned)
 
 
-def _choices(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
+def _options(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
     run_settings, table = settings(RunSettings), settings(TableSettings)
     return {
-        "filled": arguments.filled,
-        "original": arguments.data,
-        "settings": settings(FinalModelSettings),
         "device": run_settings.device,
         "seed": run_settings.seed,
         "distrust": table.distrust,

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table, open_run
+from labelfill.cli._inputs import find_table, learning_curves, open_run, with_curves
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from labelfill.dataset import Dataset
     from labelfill.runs import RunDirectory
 
+COMMAND = "train-keypoint-models"
 SECTIONS = (TableSettings, KeypointModelSettings)
 
 
 def add_parser(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
-        "train-keypoint-models",
+        COMMAND,
         "train one small network per incomplete keypoint",
         description="Train one small network for each keypoint that some row of the table lacks,\n"
         "on the rows that label it, and keep them in the run directory.",
@@ -46,6 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_dry_run_option(parser)
     add_device_option(parser)
+    add_settings(parser, RunSettings, "tensorboard")
     add_settings(
         parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
     )
@@ -76,12 +78,13 @@ def read_table(arguments: argparse.Namespace, settings: Resolver, run: RunDirect
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    dataset = read_table(arguments, settings, run)
-
     from labelfill.keypoint_models import train_keypoint_models
 
     progress = show_progress(arguments)
-    return train_keypoint_models(run, dataset, progress=progress, **_choices(arguments, settings))
+    with learning_curves(settings, run, COMMAND):
+        dataset = read_table(arguments, settings, run)
+        chosen, options = settings(KeypointModelSettings), _options(arguments, settings)
+        return train_keypoint_models(run, dataset, chosen, progress=progress, **options)
 
 
 def plan(
@@ -90,13 +93,13 @@ def plan(
     """What `perform` would do."""
     from labelfill.plans import plan_training
 
-    return plan_training(run, dataset, **_choices(arguments, settings))
+    chosen, options = settings(KeypointModelSettings), _options(arguments, settings)
+    return with_curves(settings, run, plan_training(run, dataset, chosen, **options))
 
 
-def _choices(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
+def _options(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
     run_settings = settings(RunSettings)
     return {
-        "settings": settings(KeypointModelSettings),
         "table": settings(TableSettings),
         "device": run_settings.device,
         "seed": run_settings.seed,

@@ -37,6 +37,8 @@ class Artefacts(Ledger):
             self.stages[stage]["units"][unit] = {"files": hashes, "results": json_value(results or {})}
             self.save()
         self.drop_checkpoint(stage, unit)
+        if self.watcher is not None:
+            self.watcher.unit_saved(files)
 
     def finished_unit(self, stage: str, unit: str) -> dict[str, Json] | None:
         """``{"files": {path: sha256}, "results": ...}`` of a finished unit, its files in order; else None."""

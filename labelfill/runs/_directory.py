@@ -8,6 +8,7 @@ Layout::
     metrics.jsonl        one JSON object per line
     keypoint-models/...  artefacts of the stages; their SHA-256 stand in the manifest
     checkpoints/...      unfinished work, gone when it is finished
+    tensorboard/...      learning curves, if they are asked for; nothing reads them
     .lock, .lock-holder.json
 """
 

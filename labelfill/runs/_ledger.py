@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from labelfill.errors import LabelfillError
 from labelfill.runs._files import sha256_file, write_bytes
@@ -14,8 +15,20 @@ from labelfill.runs._names import safe_file_name
 from labelfill.settings import SECTIONS, Settings, read_toml, to_toml
 
 
+class Watcher(Protocol):
+    """Somebody who is told of models while they are trained; models are named by their folders."""
+
+    def epoch_done(self, model: str, step: int, figures: Mapping[str, float]) -> None:
+        """An epoch of a model, counted from 0 over all its sessions, with its figures."""
+
+    def unit_saved(self, files: Mapping[str, bytes]) -> None:
+        """The files of a unit that is finished, by path relative to the run directory."""
+
+
 class Ledger:
     """A run directory's manifest; see `RunDirectory`, which is what everybody else uses."""
+
+    watcher: Watcher | None = None
 
     def __init__(
         self,

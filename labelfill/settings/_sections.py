@@ -37,12 +37,17 @@ class RunSettings(Settings):
     run_dir: Path = setting(
         Path("outputs"), "folder that holds models and the state of the run", metavar="FOLDER"
     )
-    device: str = setting("auto", "where to compute: auto, cpu, cuda or cuda:NUMBER", metavar="DEVICE")
+    device: str = setting(
+        "auto", "where to compute: auto, cpu, cuda, cuda:NUMBER, or mps (not tested)", metavar="DEVICE"
+    )
     seed: int = setting(0, "seed of all randomness", at_least=0, at_most=2**63 - 1, metavar="NUMBER")
+    tensorboard: bool = setting(
+        False, "also write learning curves for TensorBoard into the run directory (needs tensorboard)"
+    )
 
     def check(self) -> None:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise UsageError(f"device must be auto, cpu, cuda or cuda:NUMBER, not {self.device!r}")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UsageError(f"device must be auto, cpu, cuda, cuda:NUMBER or mps, not {self.device!r}")
 
 
 @dataclass(frozen=True)
