@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from labelfill.chunks import RowsAtOnce, in_chunks
 from labelfill.errors import DeviceError
+from labelfill.optimizer import AdamW
 from labelfill.runs import RunDirectory, write_bytes
 
 _log = logging.getLogger("labelfill")
@@ -197,7 +198,7 @@ def fit(
     seed, *place = key
     if plan.channels_last:  # convolutions and pooling take two thirds of the time otherwise
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    optimizer = AdamW(network.parameters(), plan.weight_decay)
     fitted = Fitted({}, -1)
     average: dict[str, Tensor] = {}
     start = 0
@@ -214,7 +215,7 @@ def fit(
         torch.manual_seed(random_key(int(seed), *place, epoch, "dropout"))  # dropout knows no other source
         loss = _train_epoch(network, optimizer, examples, order, plan, epoch, average)
         shown = _with_average(network, average)
-        figures = {"epoch": float(epoch), "loss": loss, **_errors(network, shown, validation)}
+        figures = {"epoch": float(epoch), "loss": loss, **_errors(network, average, validation, plan)}
         fitted.history.append(figures)
         if _is_better(figures, fitted.history, fitted.best_epoch, plan.best_by):
             fitted.best_epoch, fitted.state = epoch, _copied(shown)
@@ -241,7 +242,7 @@ def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _train_epoch(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     examples: Examples,
     order: np.ndarray[Any, np.dtype[np.int64]],
     plan: Plan,
@@ -259,8 +260,6 @@ def _train_epoch(
         if len(rows) < 2:
             continue
         share = 1.0 if plan.constant else _one_cycle((epoch + (step + 0.5) / steps) / plan.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * share
         with _half_precision(device, plan.bfloat16):
             answer = network(examples.inputs[rows], examples.evidence[rows])
         loss = keypoint_loss(
@@ -271,9 +270,8 @@ def _train_epoch(
         )
         if plan.l1 or plan.l2:
             loss = loss + _penalty(network, plan)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
+        optimizer.step(plan.learning_rate * share)
         total += loss.detach()
         if plan.averaged:
             _update_average(network, average, plan.averaged)
@@ -348,14 +346,22 @@ def _with_average(network: nn.Module, average: dict[str, Tensor]) -> dict[str, T
     return average or network.state_dict()
 
 
-def _errors(network: nn.Module, state: dict[str, Tensor], validation: Examples | None) -> dict[str, float]:
-    """Validation RMSE per coordinate and MAE, px, of the network with the weights `state`."""
+def _errors(
+    network: nn.Module, average: dict[str, Tensor], validation: Examples | None, plan: Plan
+) -> dict[str, float]:
+    """Validation RMSE per coordinate and MAE, px, of the network with its averaged weights, if it has any.
+
+    In the precision of training: these figures choose an epoch, and nothing else.
+    """
     if validation is None:
         return {}
-    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(state)
-    answer = answers(network, validation.inputs, validation.evidence, padded=False)[..., :2]
-    network.load_state_dict(own)
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()} if average else {}
+    if average:
+        network.load_state_dict(average)
+    with _half_precision(validation.inputs.device, plan.bfloat16):
+        answer = answers(network, validation.inputs, validation.evidence, padded=False)[..., :2].float()
+    if average:
+        network.load_state_dict(own)
     present = (validation.weight > 0)[..., None]
     error = torch.where(present, (answer - validation.target) * validation.scale[:, None, None], 0.0)
     count = present.sum().clamp_min(1) * 2
@@ -395,7 +401,7 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: boo
 
 def _frozen(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     fitted: Fitted,
     average: dict[str, Tensor],
     epoch: int,
@@ -404,8 +410,7 @@ def _frozen(
     tensors |= {f"best.{name}": tensor for name, tensor in fitted.state.items()}
     tensors |= {f"other.{name}": tensor for name, tensor in fitted.other.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()}
     about = {
         "epoch": str(epoch),
         "best_epoch": str(fitted.best_epoch),
@@ -416,7 +421,7 @@ def _frozen(
 
 
 def _resume(
-    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted
+    checkpoint: Path, network: nn.Module, optimizer: AdamW, fitted: Fitted
 ) -> tuple[int, dict[str, Tensor]]:
     """Put the state of a checkpoint back; (first epoch to do, averaged weights)."""
     stored = checkpoint.read_bytes()
@@ -439,11 +444,7 @@ def _resume(
     if fresh != {name: (tensor.shape, tensor.dtype) for name, tensor in parts["network"].items()}:
         return 0, {}  # left by another version, whose networks are built otherwise
     network.load_state_dict(parts["network"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        number, _, rest = name.partition(".")
-        state.setdefault(int(number), {})[rest] = tensor.cpu() if rest == "step" else tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load(parts["optimizer"])
     fitted.state, fitted.best_epoch = parts["best"], int(head["best_epoch"])
     fitted.other, fitted.other_epoch = parts["other"], int(head.get("other_epoch", -1))
     fitted.history = json.loads(head["history"])

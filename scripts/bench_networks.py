@@ -178,7 +178,10 @@ def training_flops(one: Trained, network: nn.Module, device: torch.device) -> fl
 
 
 def stage_flops(run_dir: Path) -> dict[str, float]:
-    """Floating point operations of all training steps of a run's keypoint models, and their epochs."""
+    """Floating point operations of all training steps of a run's keypoint models, and their epochs.
+
+    Where rows are few an epoch goes through them several times; that is counted once.
+    """
     run = RunDirectory.read_only(run_dir)
     total, epochs, networks_trained, parameters = 0.0, 0, 0, 0
     per_row: dict[str, float] = {}

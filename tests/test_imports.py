@@ -17,7 +17,7 @@ ORDER = (
     {"labelfill", "errors", "progress", "place", "resources"},
     {"schema"},
     {"settings"},
-    {"table", "images", "shape", "networks", "plain_networks", "runs", "baselines", "mirroring", "reviewing"},
+    {"table", "images", "shape", "networks", "plain_networks", "runs", "baselines", "mirroring", "reviewing", "optimizer"},
     {"formats", "joining", "lookup", "distrust", "final_networks"},
     {"dataset"},
     {"patches", "chunks", "prediction_files", "corrections", "radii", "run_tables"},
