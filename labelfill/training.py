@@ -215,7 +215,7 @@ def fit(
         torch.manual_seed(random_key(int(seed), *place, epoch, "dropout"))  # dropout knows no other source
         loss = _train_epoch(network, optimizer, examples, order, plan, epoch, average)
         shown = _with_average(network, average)
-        figures = {"epoch": float(epoch), "loss": loss, **_errors(network, average, validation, plan)}
+        figures = {"epoch": float(epoch), "loss": loss, **_errors(network, average, validation)}
         fitted.history.append(figures)
         if _is_better(figures, fitted.history, fitted.best_epoch, plan.best_by):
             fitted.best_epoch, fitted.state = epoch, _copied(shown)
@@ -346,20 +346,14 @@ def _with_average(network: nn.Module, average: dict[str, Tensor]) -> dict[str, T
     return average or network.state_dict()
 
 
-def _errors(
-    network: nn.Module, average: dict[str, Tensor], validation: Examples | None, plan: Plan
-) -> dict[str, float]:
-    """Validation RMSE per coordinate and MAE, px, of the network with its averaged weights, if it has any.
-
-    In the precision of training: these figures choose an epoch, and nothing else.
-    """
+def _errors(network: nn.Module, average: dict[str, Tensor], validation: Examples | None) -> dict[str, float]:
+    """Validation RMSE per coordinate and MAE, px, of the network with its averaged weights, if it has any."""
     if validation is None:
         return {}
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()} if average else {}
     if average:
         network.load_state_dict(average)
-    with _half_precision(validation.inputs.device, plan.bfloat16):
-        answer = answers(network, validation.inputs, validation.evidence, padded=False)[..., :2].float()
+    answer = answers(network, validation.inputs, validation.evidence, padded=False)[..., :2]
     if average:
         network.load_state_dict(own)
     present = (validation.weight > 0)[..., None]
