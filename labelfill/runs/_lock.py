@@ -87,7 +87,9 @@ def warn_if_held(folder: Path) -> None:
         return  # nobody, or somebody who has only just begun
     if held:
         _log.warning(
-            "the run directory %s is in use by %s, and would be refused now", folder, _holder(folder)
+            "the run directory %s is in use by %s: until that ends the command would be refused",
+            folder,
+            _holder(folder),
         )
 
 
