@@ -26,11 +26,15 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.comparison import Setting, TrainedWays, compare
-from labelfill.runs import RunDirectory, atomic_write
+from labelfill.model_files import STAGE
+from labelfill.runs import RunDirectory, atomic_write, json_value
 from labelfill.schema import ImageSize, x_column, y_column
 from labelfill.settings import KeypointModelSettings, TableSettings
+from labelfill.source_audit import audit_sources
 from labelfill.synthetic import LANDMARKS, draw_table, write_table
 from labelfill.table import open_decompressed, read_table
+from labelfill.training import choose_device
+from labelfill.work import begin_work
 
 SECOND_SOURCE = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 KINDS = {"sixty": 5, "gaps": 5, "drawn": 5, "offsets": 20}  # and how many draws of each
@@ -79,7 +83,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
-    """One table drawn, filled and scored; for `offsets` only the models are trained."""
+    """One table drawn, filled and scored; for `offsets` only its sources are audited."""
     folder.mkdir(parents=True, exist_ok=True)
     table, truth = folder / "table.csv", folder / "truth.csv"
     if not truth.is_file():
@@ -87,15 +91,31 @@ def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -
     models = KeypointModelSettings(epochs=arguments.epochs) if arguments.epochs else KeypointModelSettings()
     size = ImageSize(80, 64) if kind == "drawn" else None
     setting = Setting(folder, table, TableSettings(image_size=size), draw, arguments.device)
+    if kind == "offsets":
+        return audited(setting, models)
     trained = TrainedWays(setting, models)
     trained.train("anchored")
     with RunDirectory.open(folder / "anchored") as run:
         results = run.stages["train-keypoint-models"]["results"]
     about = {"sources": results["sources"], "offsets": results["convention offsets"]}
-    if kind == "offsets":
-        return about
     scores = compare(table, truth, ways=["iterative", "prior", "anchored"], trained=trained)
     return {**about, "cells": scores.cells, **{name: way.overall.rmse for name, way in scores.ways.items()}}
+
+
+def audited(setting: Setting, models: KeypointModelSettings) -> dict[str, object]:
+    """The offsets that `train-keypoint-models` would claim: its first steps, the regressors left out."""
+    with setting.open("audit") as run:
+        run.begin_stage(STAGE, {"seed": setting.seed, "settings": json_value(models)})
+        device = choose_device(setting.device)
+        work = begin_work(run, setting.read(), models, setting.table, device, setting.seed)
+        audit, names = audit_sources(work), work.dataset.schema.keypoints
+        suspected = np.any([one.suspected for one in audit.agreements], axis=0) if audit.agreements else []
+        groups = work.preparation.groups.names
+        return {
+            "sources": {name: int((work.preparation.group_of == g).sum()) for g, name in enumerate(groups)},
+            "suspected": [names[k] for k in np.flatnonzero(suspected)],
+            "offsets": [names[offset.keypoint] for offset in audit.offsets],
+        }
 
 
 def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Namespace) -> None:

@@ -162,11 +162,13 @@ class Torture:
                 who = self.random.choice(["run", "all", "worker"]) if workers else "run"
                 if who == "worker":
                     # The run goes on without it, and has to come to the same end.
-                    os.kill(self.random.choice(workers), signal.SIGKILL)
-                    self.count["kills"] += 1
+                    with suppress(ProcessLookupError):
+                        os.kill(self.random.choice(workers), signal.SIGKILL)
+                        self.count["kills"] += 1
                 elif who == "all":
                     for one in workers:
-                        os.kill(one, signal.SIGKILL)
+                        with suppress(ProcessLookupError):  # it may have ended by itself
+                            os.kill(one, signal.SIGKILL)
                     os.kill(process, signal.SIGKILL)
                 else:
                     os.kill(process, signal.SIGKILL)
