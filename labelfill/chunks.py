@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -11,6 +13,8 @@ import torch
 from labelfill.errors import OutOfMemory
 
 T = TypeVar("T")
+
+_ALONE = threading.Lock()
 
 _log = logging.getLogger("labelfill")
 
@@ -76,6 +80,21 @@ def in_chunks(total: int, at_once: RowsAtOnce, compute: Callable[[slice, int], T
         elif torch.backends.mps.is_available():
             torch.mps.empty_cache()
         at_once.halve(failure)
+
+
+@contextmanager
+def alone(threads: int) -> Iterator[None]:
+    """Compute with so many threads, and nothing else in this process meanwhile.
+
+    A cluster's worker may be given several units at once; they would share one source of random numbers.
+    """
+    with _ALONE:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,13 +13,15 @@ from labelfill.coarse import needs_coarse
 from labelfill.conventions import ConventionOffset
 from labelfill.dataset import Dataset
 from labelfill.doubts import weigh_down
-from labelfill.ensemble import Ensemble, Regressor, answers_by_block
+from labelfill.engines import LOCAL, Engine
+from labelfill.ensemble import Ensemble, Regressor
 from labelfill.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
 from labelfill.model_files import Sources
 from labelfill.patches import Pyramid
 from labelfill.preparation import LOW_DATA, declared_sources
 from labelfill.settings import ImputeSettings
 from labelfill.shape import ShapePrior
+from labelfill.shards import answers_by_shard
 from labelfill.sources import UNKNOWN, least_offset
 
 Array = NDArray[np.float64]
@@ -52,6 +54,7 @@ def fill(
     *,
     groups: NDArray[np.int64] | None = None,
     progress: bool = False,
+    engine: Engine = LOCAL,
 ) -> Found:
     """Find every blank coordinate of a table.
 
@@ -59,12 +62,14 @@ def fill(
     ----------
     groups
         (n,) the number of each row's label source, where it is known; None: as its missing pattern tells.
+    engine
+        What answers for blocks of rows.
     """
     table = dataset.table
     assert dataset.images is not None, "impute reads tables with images only"
     if groups is None:
         groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
-    known = known_of_rows(dataset, ensemble, sources, audit, groups, device, progress=progress)
+    known = known_of_rows(dataset, ensemble, sources, audit, groups, device, progress=progress, engine=engine)
     anchors = known.anchors
     blank = ~table.labelled
     fillable = fillable_points(dataset, ensemble, sources, settings)
@@ -83,9 +88,10 @@ def fill(
         assert ensemble.calibration is not None
         found, stated = np.full((len(rows), *shape[1:], 2), np.nan), np.full((len(rows), *shape[1:]), np.nan)
         prior_sigma = stated.copy()
-        for part, members in answers_by_block(
-            ensemble, rows, own, fillable[rows], dataset.images, device, desc="fill", progress=progress
-        ):
+        for part, members in answers_by_shard(
+            ensemble, rows, own, fillable[rows], dataset.images, device,
+            engine=engine, desc="fill", progress=progress,
+        ):  # fmt: skip
             asked = fillable[rows[part]]
             blended = ensemble.best(members)
             found[part] = np.where(asked[..., None], blended[0], np.nan)
@@ -147,6 +153,7 @@ def known_of_rows(
     device: torch.device,
     *,
     progress: bool = False,
+    engine: Engine = LOCAL,
 ) -> RowKnowledge:
     """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
     labels = dataset.labels
@@ -161,9 +168,9 @@ def known_of_rows(
             wanted[:, offset.keypoint] |= (groups == offset.group) & anchors.known[:, offset.keypoint]
         rows = np.flatnonzero(wanted.any(axis=1))
         answers = {k: np.full((len(labels), 2), np.nan) for k in audit}
-        for block, members in answers_by_block(
+        for block, members in answers_by_shard(
             lookers, rows, anchors.take(rows), wanted[rows], dataset.images, device,
-            desc="disputed anchors", progress=progress,
+            engine=engine, desc="disputed anchors", progress=progress,
         ):  # fmt: skip
             for k in audit:
                 answers[k][rows[block]] = members.xy[2, :, k]

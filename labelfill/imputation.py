@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from labelfill.corrections import Corrections
 from labelfill.dataset import Dataset
 from labelfill.distrust import distrust_bytes, named_labels
+from labelfill.engines import LOCAL, Engine
 from labelfill.filling import Found, fill
 from labelfill.filling_job import FillingJob, plan_job
 from labelfill.fills import METHODS, Fills, too_uncertain, withhold
@@ -84,6 +85,7 @@ def impute(
     device: str,
     force: bool = False,
     progress: bool = False,
+    engine: Engine = LOCAL,
 ) -> ImputeSummary:
     """Fill the blank coordinates of a table; write it and its sidecars.
 
@@ -91,6 +93,8 @@ def impute(
     ----------
     corrections
         A person's verdicts on an earlier filling of this table.
+    engine
+        What answers for blocks of rows; it has no say in the answers.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def impute(
         return ImputeSummary(**{**told, "further": _further(job), **now})
     keep_threads(run, stage)
     ensemble, sources, audit = load_ensemble(run, chosen)
-    found = fill(job.dataset, ensemble, sources, audit, settings, chosen, progress=progress)
+    found = fill(job.dataset, ensemble, sources, audit, settings, chosen, progress=progress, engine=engine)
     own = None if found.harmonised is None else found.harmonised.in_own_px(job.dataset)
     found = replace(found, fills=found.fills.in_own_px(job.dataset), harmonised=own)
     summary = count_fills(job, found)

@@ -16,6 +16,7 @@ from labelfill.coarse import with_coarse
 from labelfill.conventions import ConventionOffset
 from labelfill.cross_fitting import calibrate_on_hidden
 from labelfill.dataset import Dataset
+from labelfill.engines import LOCAL, Engine
 from labelfill.ensemble import Ensemble
 from labelfill.learnable import Learnable, find_learnable
 from labelfill.model_files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
@@ -45,8 +46,14 @@ def train_keypoint_models(
     seed: int,
     force: bool = False,
     progress: bool = False,
+    engine: Engine = LOCAL,
 ) -> Mapping[str, Any]:
     """Train what `impute` needs on the table's training rows, and keep it in the run directory.
+
+    Parameters
+    ----------
+    engine
+        What trains the models; it has no say in what they become.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def train_keypoint_models(
         seed=seed,
     )
     save_distrusted(run, dataset)
-    work = begin_work(run, dataset, settings, table, chosen, seed, progress=progress)
+    work = begin_work(run, dataset, settings, table, chosen, seed, progress=progress, engine=engine)
     results = _train(run, work)
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}

@@ -199,7 +199,7 @@ def train_folds(
     device: torch.device,
     passes: int = 1,
     folds: Sequence[int] | None = None,
-    checkpoint: Callable[[int], Path] | None = None,
+    checkpoint: Callable[[int], Path | None] | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> list[Fitted]:
     """Train a regressor once per fold, each without that fold's rows.

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from labelfill.anchors import PatternBank
+from labelfill.chunks import alone
+from labelfill.engines import LOCAL, Engine, WorkersLost
 from labelfill.ensemble import Regressor
 from labelfill.model_files import STAGE, load_regressor, regressor_files
 from labelfill.progress import bar
@@ -54,15 +52,20 @@ class Unit:
 
 @dataclass(frozen=True)
 class _Job:
-    """A unit and all it needs, for a worker process; a pure function of these."""
+    """A unit and all it needs beside the evidence, for a worker process.
+
+    Attributes
+    ----------
+    checkpoints
+        How names of its checkpoints begin; None on a cluster, where a unit that stops is begun again.
+    """
 
     unit: Unit
-    evidence: Evidence
     plan: Plan
     passes: int
     seed: int
     device: str
-    checkpoints: Path
+    checkpoints: Path | None
 
 
 class UnitTrainer:
@@ -75,9 +78,10 @@ class UnitTrainer:
         seed: int,
         device: torch.device,
         progress: bool,
+        engine: Engine = LOCAL,
     ) -> None:
         self._run, self._settings, self._seed = run, settings, seed
-        self._device, self._progress = device, progress
+        self._device, self._progress, self._engine = device, progress, engine
 
     def train(self, units: Sequence[Unit], evidence: Evidence, desc: str) -> list[Regressor]:
         """The trained regressors, in the order of `units`."""
@@ -86,14 +90,14 @@ class UnitTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self._run.stages[STAGE]["attempt"]
         jobs = [
-            _Job(unit, evidence, *self._plan(unit, evidence), self._seed, str(self._device),
-                 folder / f"{attempt}-{safe_file_name(unit.name)}")
+            _Job(unit, *self._plan(unit, evidence), self._seed, str(self._device),
+                 None if self._engine.cluster else folder / f"{attempt}-{safe_file_name(unit.name)}")
             for unit in todo
         ]  # fmt: skip
         with bar(total=len(units), desc=desc, unit="model", show=self._progress) as shown:
             shown.update(len(units) - len(jobs))
-            for job, fitted in _perform(jobs, self._device):
-                self._keep(job, fitted)
+            for job, fitted in _perform(jobs, evidence, self._device, self._engine):
+                self._keep(job, evidence, fitted)
                 shown.update()
         return [load_regressor(self._run, unit.name, evidence.schema, self._device) for unit in units]
 
@@ -112,11 +116,9 @@ class UnitTrainer:
         plan = Plan(epochs, settings.batch_size, settings.learning_rate, best_by=settings.best_by)
         return plan, passes
 
-    def _keep(self, job: _Job, fitted: list[Fitted]) -> None:
+    def _keep(self, job: _Job, evidence: Evidence, fitted: list[Fitted]) -> None:
         unit = job.unit
-        files = regressor_files(
-            unit.name, unit.view, fitted, job.evidence.schema, _example_count(unit, job.evidence)
-        )
+        files = regressor_files(unit.name, unit.view, fitted, evidence.schema, _example_count(unit, evidence))
         best = [one.history[one.best_epoch] for one in fitted]
         self._run.save_unit(STAGE, unit.name, files, {"best": best})
         self._run.record({"stage": STAGE, "unit": unit.name, "label": unit.label, "best": best})
@@ -131,81 +133,50 @@ def _example_count(unit: Unit, evidence: Evidence) -> int:
     return max(round(count * mirrored * (1 - 1 / evidence.fold_count)), 1)
 
 
-def _perform(jobs: list[_Job], device: torch.device) -> Iterator[tuple[_Job, list[Fitted]]]:
+def _perform(
+    jobs: list[_Job], evidence: Evidence, device: torch.device, engine: Engine
+) -> Iterator[tuple[_Job, list[Fitted]]]:
     """Each job and what came of it, as they are finished: in worker processes, one thread each."""
+    counts = [min(_example_count(job.unit, evidence), MOST_EXAMPLES) for job in jobs]
     steps = sum(
-        job.plan.epochs * job.passes * job.evidence.fold_count
-        * min(_example_count(job.unit, job.evidence), MOST_EXAMPLES) / job.plan.batch_size
-        for job in jobs
-    )  # fmt: skip
+        job.plan.epochs * job.passes * evidence.fold_count * count / job.plan.batch_size
+        for job, count in zip(jobs, counts, strict=True)
+    )
     workers = min(os.cpu_count() or 1, _MOST_WORKERS, len(jobs))
-    if device.type != "cpu" or workers < 2 or steps < _WORTH_WORKERS:
+    few = device.type != "cpu" or workers < 2 or steps < _WORTH_WORKERS
+    if not jobs or (few and not engine.cluster):
         for job in jobs:
-            yield job, _train(job)
+            yield job, _train(evidence, job)
         return
     todo = sorted(
         range(len(jobs)),
         key=lambda i: (
-            -_example_count(jobs[i].unit, jobs[i].evidence)
+            -_example_count(jobs[i].unit, evidence)
             * jobs[i].plan.epochs
             * jobs[i].passes
             * (3 if jobs[i].unit.view.keypoint is None else 1)
         ),
     )
     try:
-        for number, fitted in _in_workers([(i, jobs[i]) for i in todo], workers):
+        for number, fitted in engine.results(_train, evidence, {i: jobs[i] for i in todo}, workers):
             todo.remove(number)
             yield jobs[number], fitted
-    except BrokenProcessPool:
-        _log.warning(
-            "a worker process was killed, most likely because the memory does not suffice for several: "
-            "going on with one model at a time"
-        )
-    for i in todo:  # none, unless a worker was killed
-        yield jobs[i], _train(jobs[i])
+    except WorkersLost as lost:
+        _log.warning("%s: going on with one model at a time", lost)
+    for i in todo:  # none, unless workers were lost
+        yield jobs[i], _train(evidence, jobs[i])
 
 
-def _in_workers(numbered: list[tuple[int, _Job]], workers: int) -> Iterator[tuple[int, list[Fitted]]]:
-    """What came of each job, by its number, in worker processes; `BrokenProcessPool` if one was killed."""
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    parallel = Parallel(
-        n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
-    )
-    try:
-        yield from parallel(delayed(_numbered)(i, job, os.getpid()) for i, job in numbered)
-    finally:
-        get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
-
-
-def _numbered(number: int, job: _Job, parent: int) -> tuple[int, list[Fitted]]:
-    _end_with(parent)
-    return number, _train(job)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """Let this worker end when its parent does: a program that is killed leaves no work behind."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _train(job: _Job) -> list[Fitted]:
+def _train(evidence: Evidence, job: _Job) -> list[Fitted]:
     """Train one unit; always with one thread, so that its result does not depend on where it runs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        fitted = train_folds(
-            job.unit.view, job.unit.bank, job.evidence, job.plan,
+    begin = job.checkpoints
+
+    def checkpoint(fold: int) -> Path | None:
+        return None if begin is None else begin.with_name(f"{begin.name}-{fold}.safetensors")
+
+    with alone(1):
+        return train_folds(
+            job.unit.view, job.unit.bank, evidence, job.plan,
             seed=job.seed, name=job.unit.name, device=torch.device(job.device), passes=job.passes,
-            checkpoint=lambda fold: job.checkpoints.with_name(f"{job.checkpoints.name}-{fold}.safetensors"),
+            checkpoint=checkpoint,
         )  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
-    return fitted

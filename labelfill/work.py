@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors, PatternBank, labels_as_anchors
 from labelfill.dataset import Dataset
+from labelfill.engines import LOCAL, Engine
 from labelfill.mirroring import mirror_shift
 from labelfill.preparation import Preparation, choose_partners, prepare
 from labelfill.regressors import Evidence
@@ -71,14 +72,14 @@ class Work:
 
 def begin_work(
     run: RunDirectory, dataset: Dataset, settings: KeypointModelSettings, table: TableSettings,
-    device: torch.device, seed: int, *, progress: bool = False,
+    device: torch.device, seed: int, *, progress: bool = False, engine: Engine = LOCAL,
 ) -> Work:  # fmt: skip
     """What is decided before anything is trained."""
     preparation = prepare(run, dataset, table, seed)
     partners = choose_partners(dataset, settings.mirror_pairs, preparation.parts)
     if partners is not None:
         dataset = _with_mirror_shift(dataset, preparation, partners, seed)
-    trainer = UnitTrainer(run, settings, seed, device, progress)
+    trainer = UnitTrainer(run, settings, seed, device, progress, engine)
     return Work(dataset, settings, preparation, partners, seed, device, trainer, progress)
 
 

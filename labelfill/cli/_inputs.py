@@ -13,6 +13,7 @@ from labelfill.settings import RunSettings, Settings, TableSettings
 
 if TYPE_CHECKING:
     from labelfill.dataset import Dataset
+    from labelfill.engines import Engine
     from labelfill.runs import RunDirectory
 
 USUAL_TABLES = (Path("data/training.csv"), Path("data/training.zip"))
@@ -104,6 +105,14 @@ def with_curves(settings: Resolver, run: RunDirectory, plan: Mapping[str, Any]) 
 
     require_tensorboard()
     return {**plan, "writes": [*plan["writes"], str(run.path / FOLDER)]}
+
+
+def chosen_engine(settings: Resolver) -> Engine:
+    """What --backend and --scheduler say."""
+    from labelfill.engines import Engine
+
+    run_settings = settings(RunSettings)
+    return Engine(run_settings.backend, run_settings.scheduler)
 
 
 def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:

@@ -130,6 +130,11 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, RunSettings, "device")
 
 
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """--backend and --scheduler."""
+    add_settings(parser, RunSettings, "backend", "scheduler")
+
+
 def add_output_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     """-v, -q and --json."""
     loudness = parser.add_mutually_exclusive_group()

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table, open_run, refuse_changed_table
+from labelfill.cli._inputs import chosen_engine, find_table, open_run, refuse_changed_table
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -16,6 +16,7 @@ from labelfill.cli._options import (
     add_data_option,
     add_device_option,
     add_dry_run_option,
+    add_engine_options,
     add_output_options,
     add_run_options,
     add_settings,
@@ -54,6 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_dry_run_option(parser)
     add_device_option(parser)
+    add_engine_options(parser)
     add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
     add_settings(parser, ImputeSettings, "harmonise", "parquet", "fill_occluded")
@@ -92,7 +94,8 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
 
     from labelfill.imputation import impute
 
-    return asdict(impute(run, *work, progress=show_progress(arguments), **options))
+    progress, engine = show_progress(arguments), chosen_engine(settings)
+    return asdict(impute(run, *work, progress=progress, engine=engine, **options))
 
 
 def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:

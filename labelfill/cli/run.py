@@ -17,6 +17,7 @@ from labelfill.cli._options import (
     add_data_option,
     add_device_option,
     add_dry_run_option,
+    add_engine_options,
     add_output_options,
     add_run_options,
     add_settings,
@@ -61,6 +62,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_dry_run_option(parser)
     add_device_option(parser)
+    add_engine_options(parser)
     add_settings(parser, RunSettings, "tensorboard")
     add_settings(
         parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"

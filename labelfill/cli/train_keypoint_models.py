@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table, learning_curves, open_run, with_curves
+from labelfill.cli._inputs import chosen_engine, find_table, learning_curves, open_run, with_curves
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -14,6 +14,7 @@ from labelfill.cli._options import (
     add_data_option,
     add_device_option,
     add_dry_run_option,
+    add_engine_options,
     add_output_options,
     add_run_options,
     add_settings,
@@ -47,6 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_run_options(parser)
     add_dry_run_option(parser)
     add_device_option(parser)
+    add_engine_options(parser)
     add_settings(parser, RunSettings, "tensorboard")
     add_settings(
         parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
@@ -84,7 +86,8 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
     with learning_curves(settings, run, COMMAND):
         dataset = read_table(arguments, settings, run)
         chosen, options = settings(KeypointModelSettings), _options(arguments, settings)
-        return train_keypoint_models(run, dataset, chosen, progress=progress, **options)
+        engine = chosen_engine(settings)
+        return train_keypoint_models(run, dataset, chosen, progress=progress, engine=engine, **options)
 
 
 def plan(

@@ -9,6 +9,7 @@ from labelfill.settings._presets import PRESETS, Labels, Preset
 from labelfill.settings._resolution import read_toml, resolve, to_toml
 from labelfill.settings._sections import (
     SECTIONS,
+    Backend,
     BestBy,
     FinalModelSettings,
     ImputeSettings,
@@ -24,6 +25,7 @@ from labelfill.settings._template import template
 __all__ = [
     "PRESETS",
     "SECTIONS",
+    "Backend",
     "BestBy",
     "FieldType",
     "FinalModelSettings",

@@ -26,6 +26,7 @@ from labelfill.settings._presets import (
 
 Method = Literal["anchored", "image-only", "prior"]
 BestBy = Literal["rmse", "mae"]
+Backend = Literal["loky", "dask", "ray"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,20 @@ class RunSettings(Settings):
     tensorboard: bool = setting(
         False, "also write learning curves for TensorBoard into the run directory (needs tensorboard)"
     )
+
+    backend: Backend = setting(
+        "loky", "what computes independent units of work: this machine's processes, or a cluster's workers"
+    )
+    scheduler: str | None = setting(
+        None,
+        "address of a Dask cluster's scheduler, tcp://HOST:PORT (default: a cluster of this machine's cores)",
+        metavar="ADDRESS",
+    )
+
+    def idle(self) -> Mapping[str, str]:
+        if self.backend != "dask":
+            return {"scheduler": "only --backend dask has one"}
+        return {}
 
     def check(self) -> None:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):

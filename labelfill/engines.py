@@ -1,0 +1,211 @@
+"""Where independent units of work are computed: worker processes of this machine, or those of a cluster.
+
+All through joblib: its own processes (loky), those of a Dask cluster, or Ray's. A unit is a pure function of
+what all units share and of its own job, so its result does not depend on where it is computed, or how often a
+worker had to begin it again. Workers of a cluster read and write no files: they need this version of
+labelfill, and no file system in common.
+
+joblib, Dask and Ray hand objects on as pickles, between this process and workers that it trusts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from labelfill.errors import DeviceError, UsageError
+from labelfill.runs import versions
+from labelfill.settings import Backend
+
+Shared = TypeVar("Shared")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_log = logging.getLogger("labelfill")
+
+_PATIENCE = 30  # seconds in which a scheduler has to answer, and to have a worker
+
+
+class WorkersLost(Exception):
+    """Workers were killed, or the cluster is gone; what they have not given back is still to be done."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes units of work.
+
+    Attributes
+    ----------
+    backend
+        joblib's name of it.
+    scheduler
+        Address of a Dask cluster's scheduler; None: a cluster of this machine's cores, while it is needed.
+    """
+
+    backend: Backend = "loky"
+    scheduler: str | None = None
+
+    @property
+    def cluster(self) -> bool:
+        """Whether workers may be other machines'."""
+        return self.backend != "loky"
+
+    def results(
+        self, work: Callable[[Shared, Job], Result], shared: Shared, jobs: Mapping[int, Job], workers: int
+    ) -> Iterator[tuple[int, Result]]:
+        """What `work` gives for each job, by its number, as they are finished.
+
+        Parameters
+        ----------
+        work
+            A function of a module.
+        shared
+            Handed to each worker once, where that is possible.
+        workers
+            Processes, where they are this machine's.
+
+        Raises
+        ------
+        WorkersLost
+            If workers are killed again and again.
+        UsageError
+            If the backend is not installed.
+        DeviceError
+            If there is no such cluster, or its workers have other versions.
+        """
+        if self.backend == "dask":
+            yield from _by_dask(self.scheduler, work, shared, jobs, workers)
+        elif self.backend == "ray":
+            yield from _by_ray(work, shared, jobs)
+        else:
+            yield from _by_processes(work, shared, jobs, workers)
+
+
+LOCAL = Engine()
+
+
+def _by_processes(work: Any, shared: Any, jobs: Mapping[int, Any], workers: int) -> Iterator[tuple[int, Any]]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    parallel = Parallel(
+        n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
+    )
+    calls = (delayed(_numbered)(work, shared, number, job, os.getpid()) for number, job in jobs.items())
+    try:
+        yield from parallel(calls)
+    except BrokenProcessPool as error:
+        raise WorkersLost(
+            "a worker process was killed, most likely because the memory does not suffice for several"
+        ) from error
+    finally:
+        get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
+
+
+def _by_dask(
+    scheduler: str | None, work: Any, shared: Any, jobs: Mapping[int, Any], workers: int
+) -> Iterator[tuple[int, Any]]:
+    from joblib import Parallel, delayed, parallel_config
+
+    calls = (delayed(_numbered)(work, shared, number, job) for number, job in jobs.items())
+    with (
+        _client(scheduler, workers) as (client, lost),
+        # Handed on once, to all workers: if one is killed another still has it.
+        parallel_config(backend="dask", client=client, scatter=[shared]),
+    ):
+        try:
+            yield from Parallel(return_as="generator_unordered", batch_size=1)(calls)
+        except lost as error:
+            raise WorkersLost(f"workers of the Dask cluster were lost ({error})") from error
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Any, tuple[type[BaseException], ...]]]:
+    """A client of a Dask cluster, and what is raised where workers are lost."""
+    try:
+        from distributed import Client, KilledWorker
+        from distributed.comm.core import CommClosedError
+    except ImportError:
+        raise UsageError(
+            "--backend dask needs the package distributed, which is not installed: "
+            "pip install 'labelfill[dask]'"
+        ) from None
+    try:
+        if scheduler is None:
+            client = Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        else:
+            client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise DeviceError(
+            f"no Dask scheduler answers at {scheduler} ({error}); start one by `dask scheduler` and workers "
+            "by `dask worker ADDRESS`, or leave out --scheduler to use this machine's cores"
+        ) from error
+    with client:
+        _check_workers(client)
+        yield client, (KilledWorker, CommClosedError, CancelledError, OSError, TimeoutError)
+
+
+def _check_workers(client: Any) -> None:
+    """Refuse workers that would come to other results.
+
+    Raises
+    ------
+    DeviceError
+        If there is no worker, labelfill is not installed there, or one has other versions.
+    """
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+        found = client.run(versions)
+    except (TimeoutError, ImportError) as error:
+        raise DeviceError(
+            f"the Dask cluster has no worker that runs labelfill ({error}); start workers by "
+            "`dask worker ADDRESS` in an environment where labelfill is installed"
+        ) from error
+    for worker, theirs in found.items():
+        if theirs != versions():
+            raise DeviceError(
+                f"the Dask worker {worker} has {theirs}, and this process {versions()}: it would come to "
+                "other results; install the same versions there"
+            )
+
+
+def _by_ray(work: Any, shared: Any, jobs: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+    from joblib import Parallel, delayed, parallel_config
+
+    try:
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise UsageError(
+            "--backend ray needs the package ray, which is not installed: pip install 'labelfill[ray]'"
+        ) from None
+    register_ray()
+    with parallel_config(backend="ray"):
+        calls = (delayed(_numbered)(work, shared, number, job) for number, job in jobs.items())
+        yield from Parallel(n_jobs=-1, batch_size=1)(calls)
+
+
+def _numbered(work: Any, shared: Any, number: int, job: Any, parent: int | None = None) -> tuple[int, Any]:
+    if parent is not None:
+        _end_with(parent)
+    return number, work(shared, job)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Let this worker end when its parent does: a program that is killed leaves no work behind."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
