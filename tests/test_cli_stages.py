@@ -16,6 +16,7 @@ from labelfill.cli import main as program
 from labelfill.cli._inputs import find_table
 from labelfill.cli._options import Resolver
 from labelfill.cli._summaries import filling_text, final_text, training_text
+from labelfill.engines import LOCAL
 from labelfill.errors import DataError
 from labelfill.runs import RunDirectory
 from labelfill.settings import RunSettings, TableSettings
@@ -110,7 +111,7 @@ def test_run_does_the_three_stages_in_order(
     assert [call[0] for call in stages] == ["keypoint_models", "imputation", "final_training"]
     assert stages[1][1] == Path("outputs/filled.csv")
     options = {"device": "auto", "seed": 7, "force": False, "progress": True}
-    assert stages[0][-1] == {**options, "table": TableSettings(data=Path("t.csv"))}
+    assert stages[0][-1] == {**options, "table": TableSettings(data=Path("t.csv")), "engine": LOCAL}
     written = (tmp_path / "outputs" / "settings.toml").read_text()
     assert 'method = "prior"' in written
     assert "seed = 7" in written
