@@ -42,7 +42,7 @@ def model_card(
         f"within it in {about['coverage']:.0%} of cases"
         + ("." if model.calibration is not None else "; NaN here, for want of held-out rows."),
         "",
-        *(_ONNX if how == "onnx" else _TORCH),
+        *(line.replace("'NAME'", repr(name)) for line in (_ONNX if how == "onnx" else _TORCH)),
         "",
         "Contrast and brightness are evened out inside"
         + ("" if model.partners is None else ", and the answer is averaged with that for the mirrored image")
@@ -63,13 +63,13 @@ def model_card(
 
 _ONNX = [
     "```python",
-    "session = onnxruntime.InferenceSession('model.onnx')",
+    "session = onnxruntime.InferenceSession('NAME')",
     "xy, radius = session.run(['xy', 'radius'], {'images': images})",
     "```",
 ]
 _TORCH = [
     "```python",
-    "network = torch.export.load('model.pt2').module()  # only files that you trust",
+    "network = torch.export.load('NAME').module()  # only files that you trust",
     "xy, radius = network(torch.from_numpy(images))",
     "```",
 ]

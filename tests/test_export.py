@@ -130,6 +130,7 @@ def test_the_card_tells_data_conventions_accuracy_and_limits(
     assert "Label sources: 1 (" in card
     assert "Source 2 marks nose_tip" in card
     assert "110 rows" in card
+    assert "torch.export.load('m.pt2')" in card
 
 
 def test_what_cannot_be_exported_is_refused(
