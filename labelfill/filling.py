@@ -73,7 +73,6 @@ def fill(
     anchors = known.anchors
     blank = ~table.labelled
     fillable = fillable_points(dataset, ensemble, sources, settings)
-    hidden = None if settings.fill_occluded else dataset.occluded
     rows = np.flatnonzero(fillable.any(axis=1))
     # A half-labelled point is found as if it were not labelled, then conditioned on its known half.
     partly: Mask = np.any(np.isfinite(table.labels[rows]), axis=2)
@@ -111,11 +110,7 @@ def fill(
     fills = Fills(xy, sigma, radius, method, conventions, flags)
     in_reference = copied(fills) if settings.harmonise else fills
     _into_own_convention(fills, sources.offsets, dataset.labels, groups)
-    copy_from_identical(fills, dataset, groups, sources, settings.coverage)
-    if hidden is not None:
-        withhold(fills, hidden)
-    confirm(fills, dataset, groups, sources, settings.coverage)
-    fills.xy[~np.isnan(table.labels)] = np.nan  # observed cells are sacred
+    complete_fills(fills, dataset, groups, sources, settings)
     _flag(fills, dataset, ensemble, groups, known, settings)
     one = None
     if settings.harmonise:
@@ -131,9 +126,27 @@ def fillable_points(dataset: Dataset, ensemble: Ensemble, sources: Sources, sett
     fillable[:, sources.skipped] = False
     if ensemble.calibration is None:
         fillable[:] = False
-    if dataset.occluded is not None and not settings.fill_occluded:
-        fillable &= ~dataset.occluded
+    hidden = hidden_points(dataset, settings)
+    if hidden is not None:
+        fillable &= ~hidden
     return fillable
+
+
+def hidden_points(dataset: Dataset, settings: ImputeSettings) -> Mask | None:
+    """(n, K): points that stay blank because the table declares them hidden; None if there are none."""
+    return None if settings.fill_occluded else dataset.occluded
+
+
+def complete_fills(
+    fills: Fills, dataset: Dataset, groups: NDArray[np.int64], sources: Sources, settings: ImputeSettings
+) -> None:
+    """Put in what models have no say in: copies, points that stay hidden, a person's verdicts."""
+    copy_from_identical(fills, dataset, groups, sources, settings.coverage)
+    hidden = hidden_points(dataset, settings)
+    if hidden is not None:
+        withhold(fills, hidden)
+    confirm(fills, dataset, groups, sources, settings.coverage)
+    fills.xy[dataset.table.observed] = np.nan  # observed cells are sacred
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from labelfill.corrections import Corrections
 from labelfill.dataset import Dataset
 from labelfill.distrust import distrust_bytes, named_labels
 from labelfill.engines import LOCAL, Engine
-from labelfill.filling import Found, fill
+from labelfill.filling import Found, fill, hidden_points
 from labelfill.filling_job import FillingJob, plan_job
 from labelfill.fills import METHODS, Fills, too_uncertain, withhold
 from labelfill.formats import FoundPoints, write_found
@@ -152,8 +152,9 @@ def count_fills(job: FillingJob, found: Found) -> ImputeSummary:
         withhold(one, (job.rejected | too_uncertain(one, job.settings.max_radius)) & blank.any(axis=2))
     left = blank & ~np.isfinite(fills.xy)
     kept = np.zeros(left.shape[:2], bool)
-    if dataset.occluded is not None and not job.settings.fill_occluded:
-        kept = dataset.occluded & left.any(axis=2)
+    hidden = hidden_points(dataset, job.settings)
+    if hidden is not None:
+        kept = hidden & left.any(axis=2)
         left &= ~kept[..., None]
     names = dataset.schema.keypoints
     return ImputeSummary(

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from labelfill.corrections import Corrections
 from labelfill.dataset import Dataset
-from labelfill.filling import Found, fillable_points
+from labelfill.filling import Found, complete_fills, fillable_points
 from labelfill.filling_job import FillingJob, check_destination, output_files, plan_job
-from labelfill.fills import Fills, confirm, copy_from_identical, withhold
+from labelfill.fills import Fills
 from labelfill.final_fitting import input_shape, rows_learnt_from, session_plans
 from labelfill.final_lessons import groups_of, make_lesson, targets_of
 from labelfill.final_model import STAGE as FINAL_STAGE
@@ -116,7 +117,7 @@ def plan_filling(
     chosen = choose_device(device)
     job = plan_job(run, dataset, out, settings, corrections, chosen, overwrite=force)
     standing = run.standing(job.stage, job.inputs, force)
-    counts = count_fills(job, _expected(run, job, device))
+    counts = count_fills(job, _expected(run, job, chosen))
     blank = np.isnan(job.dataset.table.labels).sum(axis=(0, 2))
     names = job.dataset.schema.keypoints
     return {
@@ -142,10 +143,10 @@ def plan_filling(
     }
 
 
-def _expected(run: RunDirectory, job: FillingJob, device: str) -> Found:
+def _expected(run: RunDirectory, job: FillingJob, device: torch.device) -> Found:
     """What would be found, all but where: points that models answer for, copies, a person's verdicts."""
     dataset, settings = job.dataset, job.settings
-    ensemble, sources, _ = load_ensemble(run, choose_device(device))
+    ensemble, sources, _ = load_ensemble(run, device)
     groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
     answered = fillable_points(dataset, ensemble, sources, settings)
     fills = Fills(
@@ -156,11 +157,7 @@ def _expected(run: RunDirectory, job: FillingJob, device: str) -> Found:
         np.zeros(answered.shape, np.int64),
         np.full(answered.shape, "", dtype=object),
     )
-    copy_from_identical(fills, dataset, groups, sources, settings.coverage)
-    if dataset.occluded is not None and not settings.fill_occluded:
-        withhold(fills, dataset.occluded)
-    confirm(fills, dataset, groups, sources, settings.coverage)
-    fills.xy[dataset.table.observed] = np.nan
+    complete_fills(fills, dataset, groups, sources, settings)
     return Found(fills, groups, None)
 
 

@@ -29,7 +29,7 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 _log = logging.getLogger("labelfill")
 
 # Regressors of few rows go through them several times per epoch, so that each still takes about this many
-# steps; more epochs would do as well, but each ends with a look at the validation rows and a checkpoint.
+# steps: more epochs instead would each end with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
 _MOST_PASSES = 12
 _FACE_EPOCHS = 1.5
@@ -137,25 +137,16 @@ def _perform(
     jobs: list[_Job], evidence: Evidence, device: torch.device, engine: Engine
 ) -> Iterator[tuple[_Job, list[Fitted]]]:
     """Each job and what came of it, as they are finished: in worker processes, one thread each."""
-    counts = [min(_example_count(job.unit, evidence), MOST_EXAMPLES) for job in jobs]
-    steps = sum(
-        job.plan.epochs * job.passes * evidence.fold_count * count / job.plan.batch_size
-        for job, count in zip(jobs, counts, strict=True)
-    )
+    steps = [_steps(job, evidence) for job in jobs]
     workers = min(os.cpu_count() or 1, _MOST_WORKERS, len(jobs))
-    few = device.type != "cpu" or workers < 2 or steps < _WORTH_WORKERS
+    few = device.type != "cpu" or workers < 2 or sum(steps) < _WORTH_WORKERS
     if not jobs or (few and not engine.cluster):
         for job in jobs:
             yield job, _train(evidence, job)
         return
+    # The longest first; a step of a regressor of all keypoints takes about three times as long.
     todo = sorted(
-        range(len(jobs)),
-        key=lambda i: (
-            -_example_count(jobs[i].unit, evidence)
-            * jobs[i].plan.epochs
-            * jobs[i].passes
-            * (3 if jobs[i].unit.view.keypoint is None else 1)
-        ),
+        range(len(jobs)), key=lambda i: -steps[i] * (3 if jobs[i].unit.view.keypoint is None else 1)
     )
     try:
         for number, fitted in engine.results(_train, evidence, {i: jobs[i] for i in todo}, workers):
@@ -165,6 +156,12 @@ def _perform(
         _log.warning("%s: going on with one model at a time", lost)
     for i in todo:  # none, unless workers were lost
         yield jobs[i], _train(evidence, jobs[i])
+
+
+def _steps(job: _Job, evidence: Evidence) -> float:
+    """How many training steps a unit takes, over all folds."""
+    examples = job.passes * min(_example_count(job.unit, evidence), MOST_EXAMPLES)
+    return job.plan.epochs * evidence.fold_count * examples / job.plan.batch_size
 
 
 def _train(evidence: Evidence, job: _Job) -> list[Fitted]:

@@ -84,9 +84,7 @@ def matrix_rates(device: torch.device, threads: list[int]) -> Iterator[tuple[tup
 def seconds(work: object, device: torch.device) -> float:
     begun = time.perf_counter()
     work()  # type: ignore[operator]
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return now(device) - begun
 
 
 def networks(run_dir: Path, threads: int, rows: int) -> Iterator[Trained]:
@@ -124,17 +122,7 @@ def measured(
     network = one.network.to(device)
     examples = random_examples(one, one.rows, device)
     flops = training_flops(one, network, device)
-    ended: list[float] = []
-    plan = Plan(epochs + 1, one.batch, 1e-3)
-    fit(
-        network,
-        lambda _: examples,
-        None,
-        plan,
-        key=(0, "bench"),
-        on_epoch=lambda _: ended.append(now(device)),
-    )
-    took = statistics.median(after - before for before, after in pairwise(ended))
+    took = epoch_seconds(network, examples, Plan(epochs + 1, one.batch, 1e-3))
     precision = "bfloat16" if device.type == "cpu" and native_bfloat16() else "float32"
     threads = one.threads if device.type == "cpu" else 1
     return {
@@ -144,6 +132,17 @@ def measured(
         "flops": flops * one.rows / took,
         "share of a matrix product": flops * one.rows / took / rates[precision, threads],
     }  # fmt: skip
+
+
+def epoch_seconds(network: nn.Module, examples: Examples, plan: Plan) -> float:
+    """Median seconds of an epoch without its validation, after one to warm up."""
+    ended: list[float] = []
+
+    def note(_: object) -> None:
+        ended.append(now(examples.inputs.device))
+
+    fit(network, lambda _: examples, None, plan, key=(0, "bench"), on_epoch=note)
+    return statistics.median(after - before for before, after in pairwise(ended))
 
 
 def now(device: torch.device) -> float:

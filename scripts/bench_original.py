@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+from bench_networks import epoch_seconds
 
 from labelfill.dataset import Dataset, read_dataset
 from labelfill.final_examples import plain_examples
@@ -101,25 +101,12 @@ def plan(epochs: int, way: dict[str, bool]) -> Plan:
     )  # fmt: skip
 
 
-def epoch_seconds(one: Task, learnt: Examples, way: dict[str, bool], timed: int) -> float:
-    """Median seconds of an epoch without its validation, after one to warm up."""
-    ended: list[float] = []
-
-    def note(_: object) -> None:
-        if learnt.inputs.is_cuda:
-            torch.cuda.synchronize()
-        ended.append(time.perf_counter())
-
-    fit(one.model.network, lambda _: learnt, None, plan(timed + 1, way), key=(0, "bench"), on_epoch=note)
-    return statistics.median(after - before for before, after in pairwise(ended))
-
-
 def fastest(one: Task, device: torch.device) -> dict[str, bool]:
     """The precision and the order in memory in which an epoch of a few rows is shortest."""
     few = Examples(**{name: tensor[:TRIED_ROWS] for name, tensor in vars(one.learnt).items()})
     halves = [False, True] if device.type == "cpu" and native_bfloat16() else [False]
     ways = [{"bfloat16": half, "channels_last": last} for half, last in product(halves, (False, True))]
-    return min(ways, key=lambda way: epoch_seconds(one, few, way, 3))
+    return min(ways, key=lambda way: epoch_seconds(one.model.network, few, plan(4, way)))
 
 
 def extrapolated(
@@ -134,7 +121,7 @@ def extrapolated(
         one = task(dataset, k, device)
         rows = len(one.learnt.inputs)
         if rows not in by_rows:
-            by_rows[rows] = epoch_seconds(one, one.learnt, way, timed)
+            by_rows[rows] = epoch_seconds(one.model.network, one.learnt, plan(timed + 1, way))
             say(f"{rows} rows: {by_rows[rows]:.2f} s an epoch")
         if not per_row:
             some = dataset.images[:TRIED_ROWS]  # type: ignore[index]  # it has images

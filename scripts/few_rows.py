@@ -109,11 +109,9 @@ def audited(setting: Setting, models: KeypointModelSettings) -> dict[str, object
         device = choose_device(setting.device)
         work = begin_work(run, setting.read(), models, setting.table, device, setting.seed)
         audit, names = audit_sources(work), work.dataset.schema.keypoints
-        suspected = np.any([one.suspected for one in audit.agreements], axis=0) if audit.agreements else []
         groups = work.preparation.groups.names
         return {
             "sources": {name: int((work.preparation.group_of == g).sum()) for g, name in enumerate(groups)},
-            "suspected": [names[k] for k in np.flatnonzero(suspected)],
             "offsets": [names[offset.keypoint] for offset in audit.offsets],
         }
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labelfill.cli._summaries import aligned, counted
+from labelfill.cli._options import print_result
+from labelfill.cli._summaries import aligned, counted, named_sources
 
 Plan = Mapping[str, Any]
 
-NOTHING_DONE = "dry run: nothing is trained and nothing is written"
+_NOTHING_DONE = "dry run: nothing is trained and nothing is written"
+
+
+def print_plan(plan: Plan, text: str, *, as_json: bool) -> None:
+    """A stage's plan, or that of all stages, on stdout."""
+    print_result(plan, as_json=as_json, text=f"{_NOTHING_DONE}\n{text}")
 
 
 def training_plan_text(plan: Plan) -> str:
@@ -50,7 +56,7 @@ def training_plan_text(plan: Plan) -> str:
 def _sources(plan: Plan) -> str:
     if len(plan["sources"]) < 2:
         return "one label source"
-    named = ", ".join(f"{name} ({counted(rows, 'row')})" for name, rows in plan["sources"].items())
+    named = named_sources(plan)
     if not plan["suspected"]:
         return f"label sources: {named}; no keypoint seems disputed between them"
     return f"label sources: {named}; to be measured against the images: {', '.join(plan['suspected'])}"
@@ -110,7 +116,7 @@ def run_plan_text(plans: Mapping[str, Plan]) -> str:
         ("fill", filling_plan_text(plans["impute"])),
         ("final network", final_plan_text(plans["train-final"])),
     )
-    return "\n\n".join([NOTHING_DONE, *(f"== {title}\n{text}" for title, text in texts)])
+    return "".join(f"\n== {title}\n{text}\n" for title, text in texts).removesuffix("\n")
 
 
 def _state(plan: Plan, begun: str) -> str:

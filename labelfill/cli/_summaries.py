@@ -46,11 +46,16 @@ def _frame(summary: Summary) -> list[str]:
 def _sources(summary: Summary) -> list[str]:
     if len(summary["sources"]) < 2:
         return ["one label source"]
-    named = ", ".join(f"{name} ({counted(rows, 'row')})" for name, rows in summary["sources"].items())
+    named = named_sources(summary)
     offsets = summary["convention offsets"]
     if not offsets:
         return [f"label sources: {named}; no keypoint is disputed between them"]
     return [f"label sources: {named}", *map(offset_sentence, offsets)]
+
+
+def named_sources(summary: Summary) -> str:
+    """Every label source with its number of rows."""
+    return ", ".join(f"{name} ({counted(rows, 'row')})" for name, rows in summary["sources"].items())
 
 
 def audit_text(offsets: Sequence[Summary]) -> str:

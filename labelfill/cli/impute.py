@@ -23,7 +23,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import NOTHING_DONE, filling_plan_text
+from labelfill.cli._plans import filling_plan_text, print_plan
 from labelfill.cli._summaries import filling_text
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
 from labelfill.run_tables import read_run_table
@@ -68,9 +68,7 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
         if arguments.dry_run:
             planned = plan(arguments, settings, run)
-            print_result(
-                planned, as_json=arguments.json, text=f"{NOTHING_DONE}\n{filling_plan_text(planned)}"
-            )
+            print_plan(planned, filling_plan_text(planned), as_json=arguments.json)
             return EXIT_DONE
         summary = perform(arguments, settings, run)
     text = filling_text(summary, settings(ImputeSettings).coverage, settings(RunSettings).run_dir)

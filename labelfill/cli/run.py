@@ -23,7 +23,7 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
-from labelfill.cli._plans import run_plan_text
+from labelfill.cli._plans import print_plan, run_plan_text
 from labelfill.cli._summaries import filling_text, final_text, training_text
 from labelfill.errors import EXIT_DONE, LabelfillError
 from labelfill.settings import (
@@ -78,7 +78,7 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
         if arguments.dry_run:
             plans = _plan(arguments, settings, run)
-            print_result(plans, as_json=arguments.json, text=run_plan_text(plans))
+            print_plan(plans, run_plan_text(plans), as_json=arguments.json)
             return EXIT_DONE
         path = find_table(settings(TableSettings).data, run)
         filled = impute.output_path(arguments, run, path)

@@ -20,7 +20,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import NOTHING_DONE, final_plan_text
+from labelfill.cli._plans import final_plan_text, print_plan
 from labelfill.cli._summaries import final_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
@@ -72,7 +72,7 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
         if arguments.dry_run:
             planned = plan(arguments, settings, run)
-            print_result(planned, as_json=arguments.json, text=f"{NOTHING_DONE}\n{final_plan_text(planned)}")
+            print_plan(planned, final_plan_text(planned), as_json=arguments.json)
             return EXIT_DONE
         summary = perform(arguments, settings, run)
     text = final_text(summary, settings(RunSettings).run_dir)

@@ -21,7 +21,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import NOTHING_DONE, training_plan_text
+from labelfill.cli._plans import print_plan, training_plan_text
 from labelfill.cli._summaries import training_text
 from labelfill.errors import EXIT_DONE
 from labelfill.run_tables import read_run_table
@@ -65,8 +65,7 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
         if arguments.dry_run:
             planned = plan(arguments, settings, run, read_table(arguments, settings, run))
-            text = f"{NOTHING_DONE}\n{training_plan_text(planned)}"
-            print_result(planned, as_json=arguments.json, text=text)
+            print_plan(planned, training_plan_text(planned), as_json=arguments.json)
             return EXIT_DONE
         summary = perform(arguments, settings, run)
     text = training_text(summary, settings(RunSettings).run_dir)
