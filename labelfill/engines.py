@@ -1,9 +1,10 @@
 """Where independent units of work are computed: worker processes of this machine, or those of a cluster.
 
-All through joblib: its own processes (loky), those of a Dask cluster, or Ray's. A unit is a pure function of
-what all units share and of its own job, so its result does not depend on where it is computed, or how often a
-worker had to begin it again. Workers of a cluster read and write no files: they need this version of
-labelfill, and no file system in common.
+Through joblib this machine's processes (loky) or those of a Dask cluster; through Ray's own tasks a Ray
+cluster's, as joblib's backend for Ray gives up where a worker dies. A unit is a pure function of what all
+units share and of its own job, so its result does not depend on where it is computed, or how often a worker
+had to begin it again. Workers of a cluster read and write no files: they need this version of labelfill, and
+no file system in common.
 
 joblib, Dask and Ray hand objects on as pickles, between this process and workers that it trusts.
 """
@@ -12,12 +13,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -60,8 +62,9 @@ class Engine:
         return self.backend != "loky"
 
     def results(
-        self, work: Callable[[Shared, Job], Result], shared: Shared, jobs: Mapping[int, Job], workers: int
-    ) -> Iterator[tuple[int, Result]]:
+        self, work: Callable[[Shared, Job], Result], shared: Shared, jobs: Mapping[int, Job], workers: int,
+        *, gpu: bool = False,
+    ) -> Iterator[tuple[int, Result]]:  # fmt: skip
         """What `work` gives for each job, by its number, as they are finished.
 
         Parameters
@@ -72,6 +75,8 @@ class Engine:
             Handed to each worker once, where that is possible.
         workers
             Processes, where they are this machine's.
+        gpu
+            Whether a job needs a CUDA device; Ray lets only those see one that ask for it.
 
         Raises
         ------
@@ -85,7 +90,7 @@ class Engine:
         if self.backend == "dask":
             yield from _by_dask(self.scheduler, work, shared, jobs, workers)
         elif self.backend == "ray":
-            yield from _by_ray(work, shared, jobs)
+            yield from _by_ray(work, shared, jobs, gpu)
         else:
             yield from _by_processes(work, shared, jobs, workers)
 
@@ -171,26 +176,54 @@ def _check_workers(client: Any) -> None:
             "`dask worker ADDRESS` in an environment where labelfill is installed"
         ) from error
     for worker, theirs in found.items():
-        if theirs != versions():
-            raise DeviceError(
-                f"the Dask worker {worker} has {theirs}, and this process {versions()}: it would come to "
-                "other results; install the same versions there"
-            )
+        _check_versions(f"the Dask worker {worker}", theirs, versions())
 
 
-def _by_ray(work: Any, shared: Any, jobs: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
-    from joblib import Parallel, delayed, parallel_config
+def _check_versions(worker: str, theirs: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    if theirs != wanted:
+        raise DeviceError(
+            f"{worker} has {theirs}, and this command {wanted}: it would come to other results; "
+            "install the same versions there"
+        )
 
+
+def _by_ray(work: Any, shared: Any, jobs: Mapping[int, Any], gpu: bool) -> Iterator[tuple[int, Any]]:
     try:
-        from ray.util.joblib import register_ray
+        import ray
     except ImportError:
         raise UsageError(
             "--backend ray needs the package ray, which is not installed: pip install 'labelfill[ray]'"
         ) from None
-    register_ray()
-    with parallel_config(backend="ray"):
-        calls = (delayed(_numbered)(work, shared, number, job) for number, job in jobs.items())
-        yield from Parallel(n_jobs=-1, batch_size=1)(calls)
+    with redirect_stdout(sys.stderr):  # where Ray tells of its workers, which are no result
+        yield from _by_tasks(ray, work, shared, jobs, gpu)
+
+
+def _by_tasks(
+    ray: Any, work: Any, shared: Any, jobs: Mapping[int, Any], gpu: bool
+) -> Iterator[tuple[int, Any]]:
+    begun = not ray.is_initialized()
+    if begun:  # the cluster of RAY_ADDRESS, else one that `ray start` made here, else this machine's cores
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    task = ray.remote(_at_ray).options(num_cpus=1, num_gpus=1 if gpu else 0)
+    told = ray.exceptions
+    lost = (told.WorkerCrashedError, told.NodeDiedError, told.OutOfMemoryError, told.ObjectLostError)
+    try:
+        handed = ray.put(shared)
+        todo = [task.remote(work, handed, number, job, versions()) for number, job in jobs.items()]
+        while todo:
+            (finished,), todo = ray.wait(todo)
+            yield ray.get(finished)
+    except lost as error:
+        raise WorkersLost(f"workers of the Ray cluster were lost ({error})") from error
+    finally:
+        if begun:
+            ray.shutdown()
+
+
+def _at_ray(work: Any, shared: Any, number: int, job: Any, wanted: Mapping[str, str]) -> tuple[int, Any]:
+    """A job at a Ray worker; Ray does it again elsewhere if the worker dies."""
+    _check_versions("a Ray worker", versions(), wanted)
+    return _numbered(work, shared, number, job)
 
 
 def _numbered(work: Any, shared: Any, number: int, job: Any, parent: int | None = None) -> tuple[int, Any]:

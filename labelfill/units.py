@@ -149,7 +149,8 @@ def _perform(
         range(len(jobs)), key=lambda i: -steps[i] * (3 if jobs[i].unit.view.keypoint is None else 1)
     )
     try:
-        for number, fitted in engine.results(_train, evidence, {i: jobs[i] for i in todo}, workers):
+        ordered = {i: jobs[i] for i in todo}
+        for number, fitted in engine.results(_train, evidence, ordered, workers, gpu=device.type == "cuda"):
             todo.remove(number)
             yield jobs[number], fitted
     except WorkersLost as lost:

@@ -11,7 +11,16 @@ import pytest
 
 from labelfill import preparation
 from labelfill.cli.main import main
-from labelfill.comparison import Setting, Step, TrainedWays, check_one_split, draw_journey, journey
+from labelfill.comparison import (
+    STEPS,
+    Setting,
+    Step,
+    TrainedWays,
+    builds_on,
+    check_one_split,
+    draw_journey,
+    journey,
+)
 from labelfill.comparison._held_out import hide
 from labelfill.dataset import read_dataset
 from labelfill.errors import DataError
@@ -141,6 +150,15 @@ def test_the_journey_is_drawn_step_by_step(small_prior: Trained, tmp_path: Path)
     assert all(one.score.budget_limited for one in scores)
     assert draw_journey(scores, "png").startswith(b"\x89PNG")
     assert draw_journey(scores, "svg") == draw_journey(scores, "svg")
+
+
+def test_every_step_of_the_journey_builds_on_one_before_it() -> None:
+    """The first alone builds on none; steps have run directories of their own."""
+    bases = [builds_on(step) for step in STEPS]
+    assert bases[0] is None
+    for number, base in enumerate(bases[1:], start=1):
+        assert base in STEPS[:number]
+    assert len({step.run for step in STEPS}) == len(STEPS)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ labelfill's own stages, every way in a run directory of its own.
 
 from labelfill.comparison._drawing import draw_comparison, draw_journey
 from labelfill.comparison._filled import WAYS, Comparison, Way, WayScore, compare
-from labelfill.comparison._journey import STEPS, Step, StepScore, journey
+from labelfill.comparison._journey import STEPS, Step, StepScore, builds_on, journey
 from labelfill.comparison._models import MODEL_WAYS, FinalScore, TrainedWays
 from labelfill.comparison._stages import (
     Setting,
@@ -28,6 +28,7 @@ __all__ = [
     "TrainedWays",
     "Way",
     "WayScore",
+    "builds_on",
     "check_one_split",
     "compare",
     "draw_comparison",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,12 +26,20 @@ class Step:
         Of `FinalModelSettings`.
     filled
         The way whose fills it learns, if it learns fills.
+    after
+        Name of the step that it builds on; None for the one before it.
     """
 
     phase: str
     name: str
     options: Mapping[str, Any]
     filled: ModelWay | None = None
+    after: str | None = None
+
+    @property
+    def run(self) -> str:
+        """The name of its run directory."""
+        return "journey-" + re.sub(r"[^a-z0-9]+", "-", f"{self.phase} {self.name}".lower()).strip("-")
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ def _steps() -> tuple[Step, ...]:
     early = {"preset": "phase2", "equalize": "none", "flip": "off", "rotate": "none"}
     turned = {**early, "flip": "on", "rotate": "complete"}
     deep = {"preset": "phase3", "second_session_epochs": 0}
+    relu, copies = "12 convolutions, ReLU", "turned copies"
     apart = {"preset": "phase3", "second_session_epochs": 0, "labels": "observed"}
     return (
         Step("baseline", "baseline", {"preset": "baseline"}),
@@ -65,26 +75,34 @@ def _steps() -> tuple[Step, ...]:
         Step("phase 1", "second session", {"preset": "phase1"}),
         Step("phase 2", "image-only fills", early, "image-only"),
         Step("phase 2", "flipped copies", {**early, "flip": "on"}, "image-only"),
-        Step("phase 2", "turned copies", turned, "image-only"),
-        Step("phase 2", "stretched contrast", {**turned, "equalize": "stretch"}, "image-only"),
-        Step("phase 2", "equalised histogram", {**turned, "equalize": "histogram"}, "image-only"),
-        Step("phase 2", "adaptive equalisation", {"preset": "phase2"}, "image-only"),
-        Step("phase 3", "12 convolutions, ReLU", {**deep, "activation": "relu"}, "image-only"),
-        Step("phase 3", "LeakyReLU", {**deep, "activation": "leaky-relu"}, "image-only"),
-        Step("phase 3", "ELU", {**deep, "activation": "elu"}, "image-only"),
-        Step("phase 3", "SELU", deep, "image-only"),
-        Step("phase 3", "SELU, no batch norm.", {**deep, "batch_norm": "off"}, "image-only"),
-        Step("phase 3", "SELU, L1", {**deep, "l1": 1e-6}, "image-only"),
-        Step("phase 3", "SELU, L2", {**deep, "l2": 1e-5}, "image-only"),
-        Step("phase 3", "second session", {"preset": "phase3"}, "image-only"),
-        Step("ideas", "sources: two networks", {**apart, "rows": "separate"}),
-        Step("ideas", "sources: two outputs", {**apart, "rows": "parallel"}),
-        Step("ideas", "edges beside pixels", {**deep, "features": "edges"}, "image-only"),
-        Step("labelfill", "default", {"preset": "default"}, "anchored"),
+        Step("phase 2", copies, turned, "image-only"),
+        Step("phase 2", "stretched contrast", {**turned, "equalize": "stretch"}, "image-only", copies),
+        Step("phase 2", "equalised histogram", {**turned, "equalize": "histogram"}, "image-only", copies),
+        Step("phase 2", "adaptive equalisation", {"preset": "phase2"}, "image-only", copies),
+        Step("phase 3", relu, {**deep, "activation": "relu"}, "image-only"),
+        Step("phase 3", "LeakyReLU", {**deep, "activation": "leaky-relu"}, "image-only", relu),
+        Step("phase 3", "ELU", {**deep, "activation": "elu"}, "image-only", relu),
+        Step("phase 3", "SELU", deep, "image-only", relu),
+        Step("phase 3", "SELU, no batch norm.", {**deep, "batch_norm": "off"}, "image-only", "SELU"),
+        Step("phase 3", "SELU, L1", {**deep, "l1": 1e-6}, "image-only", "SELU"),
+        Step("phase 3", "SELU, L2", {**deep, "l2": 1e-5}, "image-only", "SELU"),
+        Step("phase 3", "second session", {"preset": "phase3"}, "image-only", "SELU"),
+        Step("ideas", "sources: two networks", {**apart, "rows": "separate"}, after="SELU"),
+        Step("ideas", "sources: two outputs", {**apart, "rows": "parallel"}, after="SELU"),
+        Step("ideas", "edges beside pixels", {**deep, "features": "edges"}, "image-only", "SELU"),
+        Step("labelfill", "default", {"preset": "default"}, "anchored", "baseline"),
     )
 
 
 STEPS = _steps()
+
+
+def builds_on(step: Step) -> Step | None:
+    """The step that a step's error is to be seen beside; None for the first."""
+    if step.after is not None:
+        return next(other for other in STEPS if other.name == step.after)
+    number = STEPS.index(step)
+    return STEPS[number - 1] if number else None
 
 
 def journey(
@@ -104,11 +122,11 @@ def journey(
     needed = {step.filled for step in steps if step.filled is not None}
     paths = {way: trained.filled(way) for way in MODEL_WAYS if way in needed}
     scores = []
-    for number, step in enumerate(bar(steps, desc="journey", unit="network", show=show_progress)):
+    for step in bar(steps, desc="journey", unit="network", show=show_progress):
         settings = _limited(FinalModelSettings(**step.options), limits or {})
         path = None if step.filled is None else paths[step.filled]
         try:
-            score = trained.final(f"journey-{number:02d}", settings, path)
+            score = trained.final(step.run, settings, path)
         except DataError as error:
             if settings.rows == "together":
                 raise

@@ -54,6 +54,8 @@ class FinalScore:
 
     Attributes
     ----------
+    plateau
+        Whether its validation error had stopped falling; None without validation rows.
     budget_limited
         Whether more epochs would have helped, or only some of the rows were learnt from.
     """
@@ -65,6 +67,7 @@ class FinalScore:
     peak_memory: int | None
     parameters: int
     epochs: int
+    plateau: bool | None
     budget_limited: bool
 
 
@@ -146,7 +149,7 @@ class TrainedWays:
         limited = results["plateau"] is not True or settings.most_rows is not None
         return FinalScore(
             results[f"{part} rmse"], results[f"{part} mae"], results[f"{part} rows"], cost.seconds,
-            cost.peak_memory, results["parameters"], results["epochs"], limited,
+            cost.peak_memory, results["parameters"], results["epochs"], results["plateau"], limited,
         )  # fmt: skip
 
     def parameters(self, way: str) -> int:

@@ -1,0 +1,119 @@
+"""The original work's journey by several seeds: what each step is worth beside the one that it builds on.
+
+Every seed has a split of its own, shared by all its steps. A step helps if it is better by every seed and by
+over 2% on average; it harms if it is worse so; else these seeds tell no difference. Steps whose validation
+error still fell at the end are called budget-limited.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from labelfill.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
+from labelfill.runs import atomic_write
+from labelfill.settings import KeypointModelSettings, TableSettings
+
+PHASES = tuple(dict.fromkeys(step.phase for step in STEPS))
+MATTERS = 0.02
+
+
+def main() -> None:
+    arguments = parse()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    steps = [step for step in STEPS if step.phase in arguments.phases]
+    limits = {"most_rows": arguments.rows, "epochs": arguments.epochs}
+    if arguments.epochs is not None:
+        limits["second_session_epochs"] = max(arguments.epochs // 4, 1)
+    limits = {name: value for name, value in limits.items() if value is not None}
+    found: list[list[StepScore]] = []
+    for seed in arguments.seeds:  # whole seeds first: a stopped run has paired figures
+        setting = Setting(
+            arguments.out / f"seed-{seed}",
+            arguments.data,
+            TableSettings(),
+            seed,
+            arguments.device,
+            progress=True,
+        )
+        found.append(journey(TrainedWays(setting, KeypointModelSettings()), limits=limits, steps=steps))
+        report(steps, found, arguments)
+    print((arguments.out / "results.md").read_text())
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  scripts/journey --data faces/training.zip --out outputs/journey --rows 400",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, metavar="TABLE")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
+    parser.add_argument("--seeds", default="0,1,2", type=lambda text: [int(s) for s in text.split(",")])
+    parser.add_argument(
+        "--phases", default=list(PHASES), type=lambda text: text.split(","), help=",".join(PHASES)
+    )
+    parser.add_argument("--rows", type=int, metavar="N", help="to learn from (default: all)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="of each step (default: the step's own)")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    for phase in arguments.phases:
+        if phase not in PHASES:
+            parser.error(f"there is no phase {phase!r}; there are {', '.join(PHASES)}")
+    return arguments
+
+
+def report(
+    steps: Sequence[Step], found: Sequence[Sequence[StepScore]], arguments: argparse.Namespace
+) -> None:
+    """The steps by the seeds that are done, each beside the one that it builds on."""
+    seeds = [{one.step.run: one.score for one in scores} for scores in found]
+    # A step that a seed's rows do not allow is left out of all.
+    scored = {
+        step.run: [seed[step.run] for seed in seeds] for step in steps if all(step.run in s for s in seeds)
+    }
+    lines = [
+        "| phase | step | RMSE px | each seed | MAE px | beside what it builds on | verdict | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    told = []
+    for step in steps:
+        if step.run not in scored:
+            continue
+        scores, base = scored[step.run], builds_on(step)
+        errors = np.array([score.rmse for score in scores])
+        change, words = "", []
+        if base is not None and base.run in scored:
+            share = errors / np.array([score.rmse for score in scored[base.run]]) - 1
+            change = f"{share.mean():+.1%} ({share.min():+.1%} to {share.max():+.1%}) {base.name}"
+            words.append(verdict(share))
+        if not all(score.plateau for score in scores):
+            words.append("budget-limited")
+        cells = [
+            step.phase, step.name, f"{errors.mean():.2f}", ", ".join(f"{error:.2f}" for error in errors),
+            f"{np.mean([score.mae for score in scores]):.2f}", change, ", ".join(words),
+            f"{np.median([score.seconds for score in scores]):.0f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+        told.append({"phase": step.phase, "step": step.name, "scores": [vars(score) for score in scores]})
+    with atomic_write(arguments.out / "results.json", "w") as file:
+        json.dump({"rows": arguments.rows, "epochs": arguments.epochs, "steps": told}, file, indent=1)
+    with atomic_write(arguments.out / "results.md", "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def verdict(share: np.ndarray) -> str:
+    if share.mean() < -MATTERS and share.max() < 0:
+        return "helps"
+    if share.mean() > MATTERS and share.min() > 0:
+        return "harms"
+    return "no clear difference"
+
+
+if __name__ == "__main__":
+    main()
