@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,30 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
         "draw a sample by `labelfill demo-data`, or put there the training.zip of Kaggle's competition "
         "facial-keypoints-detection (https://www.kaggle.com/c/facial-keypoints-detection/data)"
     )
+
+
+def tables_of_pattern(data: Path | None) -> dict[str, Path] | None:
+    """The tables that a pattern such as ``parts/*.csv`` stands for, by name; None if `data` is no pattern.
+
+    Raises
+    ------
+    DataError
+        If there is none, or if two have one name, as they would be filled into one file.
+    """
+    if data is None or data.exists() or not glob.has_magic(str(data)):
+        return None
+    found = [Path(path) for path in sorted(glob.glob(str(data), recursive=True)) if Path(path).is_file()]
+    if not found:
+        raise DataError(f"no file is called like {data}")
+    tables: dict[str, Path] = {}
+    for path in found:
+        if path.name in tables:
+            raise DataError(
+                f"{tables[path.name]} and {path} have one name, and would be filled into one file: "
+                "give a pattern for each folder, with an --out of its own"
+            )
+        tables[path.name] = path
+    return tables
 
 
 def find_images(images: Path | None) -> Path:

@@ -93,6 +93,15 @@ def filling_plan_text(plan: Plan) -> str:
     return "\n".join([*lines, f"on {plan['device']}", *_writes(plan)])
 
 
+def filling_plans_text(plans: Sequence[Plan]) -> str:
+    """How many cells `impute` would fill of each of many tables, a line each."""
+    rows = [["table", "rows", "to be filled", "to stay blank", "would be written"]]
+    for one in plans:
+        cells = [f"{one[name]:,}" for name in ("rows", "filled", "left_blank")]
+        rows.append([one["table"], *cells, one["writes"]["table"]])
+    return "\n".join(aligned(rows))
+
+
 def final_plan_text(plan: Plan) -> str:
     """What `train-final` would learn from, for how long, and how large its network would be."""
     if plan["state"] == "after filling":

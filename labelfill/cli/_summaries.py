@@ -146,6 +146,27 @@ def filling_text(
     return _ended(lines, command, run_dir, following)
 
 
+def fillings_text(summaries: Sequence[Summary], coverage: float) -> str:
+    """What `impute` filled of each of many tables, a line each, and over all."""
+    rows = [["table", "rows", "filled", "left blank", "median radius, px"]]
+    for one in summaries:
+        radius = "" if one["median_radius"] is None else f"{one['median_radius']:.2f}"
+        cells = [f"{one[name]:,}" for name in ("rows", "filled", "left_blank")]
+        rows.append([Path(one["out"]).name, *cells, radius])
+    total = {name: sum(one[name] for one in summaries) for name in ("rows", "filled", "left_blank")}
+    rows.append(["all", *(f"{count:,}" for count in total.values()), ""])
+    before = sum(one["state"] == "done before" for one in summaries)
+    done = f", {before} of them before" if before else ""
+    return "\n".join(
+        [
+            *aligned(rows),
+            f"each radius holds in {coverage:.0%} of cases",
+            f"filled {counted(len(summaries), 'table')} into {Path(summaries[0]['out']).parent}{done}; "
+            "beside each, where its filled values come from",
+        ]
+    )
+
+
 def _why_blank(summary: Summary) -> str:
     """Why cells were left blank, with counts where there are several reasons."""
     rejected, uncertain = summary["rejected"], summary["too_uncertain"]

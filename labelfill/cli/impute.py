@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import chosen_engine, find_table, open_run, refuse_changed_table
+from labelfill.cli._inputs import (
+    chosen_engine,
+    find_table,
+    open_run,
+    refuse_changed_table,
+    tables_of_pattern,
+)
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -23,15 +30,17 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import filling_plan_text, print_plan
-from labelfill.cli._summaries import filling_text
-from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
+from labelfill.cli._plans import filling_plan_text, filling_plans_text, print_plan
+from labelfill.cli._summaries import filling_text, fillings_text
+from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, UsageError
 from labelfill.run_tables import read_run_table
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
     from labelfill.dataset import Dataset
     from labelfill.runs import RunDirectory
+
+_log = logging.getLogger("labelfill")
 
 SECTIONS = (TableSettings, ImputeSettings)
 
@@ -49,7 +58,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--out",
         type=Path,
         metavar="TABLE",
-        help="where to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory)",
+        help="where to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory); a folder, if "
+        "--data is a pattern of many tables such as 'parts/*.csv'",
     )
     add_data_option(parser)
     add_run_options(parser)
@@ -65,7 +75,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
+    many = tables_of_pattern(settings(TableSettings).data)
     with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
+        if many is not None:
+            return _each(many, arguments, settings, run)
         if arguments.dry_run:
             planned = plan(arguments, settings, run)
             print_plan(planned, filling_plan_text(planned), as_json=arguments.json)
@@ -88,39 +101,81 @@ def output_path(arguments: argparse.Namespace, run: RunDirectory, table: Path) -
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    work, options = _what_and_how(arguments, settings, run)
-
-    from labelfill.imputation import impute
-
-    progress, engine = show_progress(arguments), chosen_engine(settings)
-    return asdict(impute(run, *work, progress=progress, engine=engine, **options))
+    table = find_table(settings(TableSettings).data, run)
+    return _perform(table, output_path(arguments, run, table), arguments, settings, run)
 
 
 def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     """What `perform` would do."""
-    work, options = _what_and_how(arguments, settings, run)
+    table = find_table(settings(TableSettings).data, run)
+    return _plan(table, output_path(arguments, run, table), arguments, settings, run)
+
+
+def _each(
+    tables: Mapping[str, Path], arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+) -> int:
+    """Fill every table of a pattern into a folder, under its own name; what is finished is not done again."""
+    told = {
+        "--corrections": settings(ImputeSettings).corrections,
+        "--distrust": settings(TableSettings).distrust,
+    }
+    given = [name for name, file in told.items() if file is not None]
+    if given:
+        raise UsageError(f"{' and '.join(given)} names rows of one table: fill that table by itself")
+    folder = arguments.out or run.path / "filled"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file; many tables are filled into a folder")
+    run.make_folder(folder)
+    if arguments.dry_run:
+        plans = [_plan(path, folder / name, arguments, settings, run) for name, path in tables.items()]
+        print_plan({"tables": plans}, filling_plans_text(plans), as_json=arguments.json)
+        return EXIT_DONE
+    summaries = []
+    for number, (name, path) in enumerate(tables.items(), start=1):
+        _log.info("table %d of %d: %s", number, len(tables), path)
+        summaries.append(_perform(path, folder / name, arguments, settings, run))
+    text = fillings_text(summaries, settings(ImputeSettings).coverage)
+    print_result({"tables": summaries}, as_json=arguments.json, text=text)
+    return max(map(exit_code, summaries))
+
+
+def _perform(
+    table: Path, out: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+) -> Mapping[str, Any]:
+    dataset, options = _what_and_how(table, arguments, settings, run)
+
+    from labelfill.imputation import impute
+
+    progress, engine = show_progress(arguments), chosen_engine(settings)
+    filling = settings(ImputeSettings)
+    return asdict(impute(run, dataset, out, filling, progress=progress, engine=engine, **options))
+
+
+def _plan(
+    table: Path, out: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+) -> Mapping[str, Any]:
+    dataset, options = _what_and_how(table, arguments, settings, run)
 
     from labelfill.plans import plan_filling
 
-    return plan_filling(run, *work, **options)
+    return plan_filling(run, dataset, out, settings(ImputeSettings), **options)
 
 
 def _what_and_how(
-    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
-) -> tuple[tuple[Dataset, Path, ImputeSettings], dict[str, Any]]:
-    """What is filled, where to, and by which settings; and the further options."""
-    run_settings, table, filling = settings(RunSettings), settings(TableSettings), settings(ImputeSettings)
-    path, progress = find_table(table.data, run), show_progress(arguments)
-    dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
+    path: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+) -> tuple[Dataset, dict[str, Any]]:
+    """The table that is filled, and the options of filling beside its settings."""
+    run_settings, table = settings(RunSettings), settings(TableSettings)
+    dataset = read_run_table(run, path, table, to_fill=True, show_progress=show_progress(arguments))
     if table.data is None:
         refuse_changed_table(run, dataset)
 
     from labelfill.corrections import read_corrections
 
-    told = filling.corrections
+    told = settings(ImputeSettings).corrections
     options = {
         "corrections": None if told is None else read_corrections(told, dataset.table),
         "device": run_settings.device,
         "force": arguments.force,
     }
-    return (dataset, output_path(arguments, run, path), filling), options
+    return dataset, options

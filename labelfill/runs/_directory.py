@@ -126,6 +126,20 @@ class RunDirectory(Stages, Artefacts):
         if self._lock is not None:
             self._lock.release()
 
+    def make_folder(self, folder: Path) -> None:
+        """A folder for outputs, where needed; if the run is only looked at, outputs may be planned in it.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be created or written.
+        """
+        if not self._only_looked_at:
+            make_folder(folder)
+            return
+        refuse_unwritable(folder)
+        self._would_be_made = folder
+
     @property
     def cache(self) -> Path | None:
         """Where tables that were read are kept; None if it is only looked at."""

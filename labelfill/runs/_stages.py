@@ -52,6 +52,9 @@ class Standing:
 class Stages(Ledger):
     """The part of `RunDirectory` that begins, finishes and requires stages."""
 
+    # A folder for outputs, of a run that is only looked at.
+    _would_be_made: Path | None = None
+
     def standing(self, name: str, inputs: Mapping[str, Json], force: bool = False) -> Standing:
         """How a stage stands, before anything is done about it; changes nothing.
 
@@ -216,7 +219,8 @@ class Stages(Ledger):
         entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
         for path in paths:
             folder = destination(path).parent
-            if not folder.is_dir() and folder.resolve() != self.path.resolve():  # that one would be made
+            made = {one.resolve() for one in (self.path, self._would_be_made) if one is not None}
+            if not folder.is_dir() and folder.resolve() not in made:
                 raise StorageError(f"cannot write {path}: the folder does not exist; create it")
             if not destination(path).exists() or overwrite:
                 continue
