@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from labelfill.errors import ModelError, StorageError, UsageError
-from labelfill.runs import RunDirectory, json_value, make_split, write_bytes
+from labelfill.runs import RunDirectory, json_value, make_split
 from labelfill.settings import (
     SECTIONS,
     FinalModelSettings,
@@ -210,35 +210,17 @@ def test_the_stage_finished_last_stands_last(run: RunDirectory) -> None:
 # -- checkpoints, metrics, split --------------------------------------------------------------------
 
 
-def test_a_checkpoint_lives_until_its_unit_is_finished(run: RunDirectory) -> None:
-    """It is read back as it was, replaced by the next, and gone with the finished unit."""
-    run.begin_stage("train", INPUTS)
-    assert run.load_checkpoint("train", "nose") is None
-    for data in (b"epoch 1", bytes(range(256))):
-        run.save_checkpoint("train", "nose", data)
-        assert run.load_checkpoint("train", "nose") == data
-    run.save_unit("train", "nose", {"nose.bin": b""})
-    assert run.load_checkpoint("train", "nose") is None
-
-
-def test_a_checkpoint_of_another_attempt_is_not_continued(run: RunDirectory) -> None:
-    """After --force, or when damaged, a unit starts over."""
-    run.begin_stage("train", INPUTS)
-    run.save_checkpoint("train", "nose", b"epoch 1")
-    path = next((run.path / "checkpoints").rglob("*.checkpoint"))
-    old = path.read_bytes()
-    run.begin_stage("train", INPUTS, force=True)
-    assert not path.exists()
-    write_bytes_with_parents(path, old)
-    assert run.load_checkpoint("train", "nose") is None
-    run.save_checkpoint("train", "nose", b"epoch 1")
-    path.write_bytes(path.read_bytes()[:-1])
-    assert run.load_checkpoint("train", "nose") is None
-
-
-def write_bytes_with_parents(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, data)
+def test_checkpoints_live_as_long_as_their_attempt(run: RunDirectory) -> None:
+    """What unfinished units keep is gone when the stage is begun anew, and when it is finished."""
+    for end in (lambda: run.begin_stage("train", INPUTS, force=True), lambda: run.finish_stage("train")):
+        run.begin_stage("train", INPUTS)
+        folder = run.checkpoint_folder("train")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "nose").write_bytes(b"epoch 1")
+        assert run.begin_stage("train", INPUTS) == "resume"
+        assert (folder / "nose").is_file()
+        end()
+        assert not (folder / "nose").exists()
 
 
 def test_metrics_are_whole_lines_even_after_a_kill(run: RunDirectory) -> None:
@@ -294,7 +276,8 @@ def test_a_stage_without_work_is_begun_anew(run: RunDirectory) -> None:
     """A mistyped setting that stopped a stage at once need not be forced out; a checkpoint has to be."""
     run.begin_stage("train", {"column": "typo"})
     assert run.begin_stage("train", {"column": "right"}) == "fresh"
-    run.save_checkpoint("train", "nose", b"work")
+    run.checkpoint_folder("train").mkdir(parents=True)
+    (run.checkpoint_folder("train") / "nose").write_bytes(b"work")
     with pytest.raises(UsageError, match='column: was "right", is "other"'):
         run.begin_stage("train", {"column": "other"})
 

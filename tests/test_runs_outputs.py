@@ -72,17 +72,18 @@ def test_outputs_that_fail_leave_nothing(run: RunDirectory, tmp_path: Path) -> N
 KILLS = """
 import filelock, json, os, shutil, signal, sys
 from pathlib import Path
-from labelfill.runs import RunDirectory
+from labelfill.runs import RunDirectory, write_bytes
 
 def job(folder):
     with RunDirectory.open(folder / "run") as run:
         if run.begin_stage("train", {"seed": 0}) != "done":
             for unit in ("nose", "mouth"):
                 if run.finished_unit("train", unit) is None:
-                    done = run.load_checkpoint("train", unit)
-                    if done is None:
-                        run.save_checkpoint("train", unit, done := b"epoch")
-                    run.save_unit("train", unit, {f"models/{unit}.bin": unit.encode() + done})
+                    kept = run.checkpoint_folder("train")
+                    kept.mkdir(parents=True, exist_ok=True)
+                    if not (kept / unit).is_file():
+                        write_bytes(kept / unit, b"epoch")
+                    run.save_unit("train", unit, {f"models/{unit}.bin": (kept / unit).read_bytes()})
             run.finish_stage("train")
         if run.begin_stage("impute", {"models": run.stage_fingerprint("train")}) != "done":
             paths = [folder / "f.provenance.csv", folder / "f.csv"]

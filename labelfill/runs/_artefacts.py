@@ -1,4 +1,4 @@
-"""Units of work of a stage: their files with SHA-256, and checkpoints of unfinished ones.
+"""Units of work of a stage: their files with SHA-256.
 
 A unit counts as finished when the manifest holds the SHA-256 of its files and the files have them.
 """
@@ -6,17 +6,13 @@ A unit counts as finished when the manifest holds the SHA-256 of its files and t
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 
 from labelfill.errors import ModelError
 from labelfill.runs._files import make_folder, storage_error, write_bytes
 from labelfill.runs._ledger import Ledger, command_of
 from labelfill.runs._manifest import Json, json_value
-from labelfill.runs._names import safe_file_name
 
 _log = logging.getLogger("labelfill")
 
@@ -36,7 +32,6 @@ class Artefacts(Ledger):
         with self._changing:
             self.stages[stage]["units"][unit] = {"files": hashes, "results": json_value(results or {})}
             self.save()
-        self.drop_checkpoint(stage, unit)
         if self.watcher is not None:
             self.watcher.unit_saved(files)
 
@@ -81,38 +76,3 @@ class Artefacts(Ledger):
                 f"run `labelfill {command_of(stage)}` again"
             )
         return data
-
-    def save_checkpoint(self, stage: str, unit: str, data: bytes) -> None:
-        """Keep the state of an unfinished unit; replaces the one before."""
-        self.check_writable()
-        make_folder(self.checkpoint_folder(stage))
-        head = json.dumps(
-            {"attempt": self.stages[stage]["attempt"], "sha256": hashlib.sha256(data).hexdigest()}
-        )
-        write_bytes(self._checkpoint(stage, unit), head.encode() + b"\n" + data)
-
-    def load_checkpoint(self, stage: str, unit: str) -> bytes | None:
-        """What `save_checkpoint` kept in this attempt at the stage; None if nothing, or if damaged."""
-        path = self._checkpoint(stage, unit)
-        try:
-            head, _, data = path.read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise storage_error(error, path, "read") from error
-        try:
-            about = json.loads(head)
-            whole = about["sha256"] == hashlib.sha256(data).hexdigest()
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
-            _log.warning("%s is damaged; %s %s starts over", path, stage, unit)
-            return None
-        return data if about["attempt"] == self.stages[stage]["attempt"] else None
-
-    def drop_checkpoint(self, stage: str, unit: str) -> None:
-        with suppress(OSError):  # gone already, or a leftover that the finished unit makes meaningless
-            self._checkpoint(stage, unit).unlink()
-
-    def _checkpoint(self, stage: str, unit: str) -> Path:
-        return self.checkpoint_folder(stage) / f"{safe_file_name(unit)}.checkpoint"
