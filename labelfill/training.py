@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,9 @@ _log = logging.getLogger("labelfill")
 _LOG_SIGMA_RANGE = 4.0
 # The last part of training minimises the squared error alone: the likelihood neglects hard rows.
 _LIKELIHOOD_SHARE = 0.8
+# Epochs of small tables take less time than keeping their state: what a killed job loses is the epoch at hand
+# or these seconds.
+_KEPT_EVERY = 2.0
 ANSWERED_AT_ONCE = RowsAtOnce("the networks' answers", 128)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -191,7 +195,8 @@ def fit(
     key
         Where the randomness comes from: (seed, stage, keypoint, ...).
     checkpoint
-        File to which the state goes after every epoch, and from which an interrupted fit goes on.
+        File to which the state goes after an epoch, unless it did so a moment before, and from which an
+        interrupted fit goes on.
     on_epoch
         Is told each epoch's figures, those of epochs before an interruption first.
     """
@@ -202,6 +207,7 @@ def fit(
     fitted = Fitted({}, -1)
     average: dict[str, Tensor] = {}
     start = 0
+    kept = time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
         start, average = _resume(checkpoint, network, optimizer, fitted)
         if on_epoch is not None:
@@ -221,9 +227,11 @@ def fit(
             fitted.best_epoch, fitted.state = epoch, _copied(shown)
         if plan.also_by and _is_better(figures, fitted.history, fitted.other_epoch, plan.also_by):
             fitted.other_epoch, fitted.other = epoch, _copied(shown)
-        if checkpoint is not None:
+        last = epoch + 1 == plan.epochs
+        if checkpoint is not None and (last or time.monotonic() - kept >= _KEPT_EVERY):
             state = _frozen(network, optimizer, fitted, average, epoch)
             write_bytes(checkpoint, state + hashlib.sha256(state).digest())
+            kept = time.monotonic()
         if on_epoch is not None:
             on_epoch(figures)
     network.load_state_dict(fitted.state)

@@ -109,6 +109,13 @@ def test_the_same_key_learns_the_same() -> None:
     assert same(first.state, learn(face=True).state)
 
 
+@pytest.fixture
+def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States are kept however short the epochs are."""
+    monkeypatch.setattr(training, "_KEPT_EVERY", 0.0)
+
+
+@pytest.mark.usefixtures("after_every_epoch")
 @pytest.mark.parametrize("stop_before", [1, 3, 5])
 @pytest.mark.parametrize("face", [False, True], ids=["patch", "face"])
 @pytest.mark.parametrize("averaged", [0.0, 0.9])
@@ -127,6 +134,17 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_bytes(
     assert resumed.history == undisturbed.history
     assert resumed.best_epoch == undisturbed.best_epoch
     assert same(resumed.state, undisturbed.state)
+
+
+def test_short_epochs_are_not_kept_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit of a moment writes its state once, at its end; killed before, it begins again to the same end."""
+    monkeypatch.setattr(training, "_KEPT_EVERY", 1e9)
+    checkpoint = tmp_path / "short.safetensors"
+    with pytest.raises(Stopped):
+        learn(checkpoint=checkpoint, stop_before=5)
+    assert not checkpoint.exists()
+    assert same(learn(checkpoint=checkpoint).state, learn().state)
+    assert checkpoint.is_file()
 
 
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
