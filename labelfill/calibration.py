@@ -9,7 +9,7 @@ not seen; the error radius is a split-conformal quantile of the same residuals (
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ _POOLED_ROWS = 60.0
 # With fewer residuals than this a keypoint's quantile is that of all keypoints together.
 _OWN_QUANTILE_ROWS = 100
 LEAST_SIGMA = 0.05
+# A keypoint's own share of variance that averaging lessens counts like the pooled one with this many rows.
+_POOLED_SHARES = 20
 _QUANTILES_KEPT = 200
 
 
@@ -92,6 +94,10 @@ class Calibration:
             np.array(rows, np.int64),
         )  # fmt: skip
 
+    def narrowed(self, gain: Array) -> Calibration:
+        """For answers whose errors are `gain` (K,) times those that this was made from."""
+        return replace(self, sigma_scale=self.sigma_scale * gain)
+
     def radius_factor(self, coverage: float) -> Array:
         """(K,): the radius that holds in `coverage` of cases, in units of sigma."""
         count = self.ratios.shape[1]
@@ -119,6 +125,31 @@ def calibrate(residuals: Array, sigmas: Array) -> Calibration:
     neutral = Calibration(weights, one, np.zeros(keypoints), one[:, None], one.astype(np.int64))
     blended, sigma = neutral.blend(residuals, np.where(there, sigmas, np.nan))
     return neutral.rescaled(blended, sigma)
+
+
+def gain_of_averaging(answers: Array, sigma: Array) -> Array:
+    """(K,): error of the average of several networks' answers in units of the error of one of them.
+
+    Of an error's variance one part is each network's own, and averaging F of them leaves 1/F of it. How they
+    disagree tells that part (the ambiguity of Krogh & Vedelsby 1995). A keypoint of few rows is drawn towards
+    what all keypoints show.
+
+    Parameters
+    ----------
+    answers
+        (F, n, K, 2), px: for rows that none of them learnt from; NaN where there is none.
+    sigma
+        (F, n, K), px: what is stated of the errors of one network's answers.
+    """
+    count = len(answers)
+    own = answers.var(axis=0, ddof=1).mean(axis=2) if count > 1 else np.zeros(answers.shape[1:3])
+    share = own / np.maximum((sigma**2).mean(axis=0), LEAST_SIGMA**2)  # (n, K), of one network's variance
+    there: Mask = np.isfinite(share)
+    share = np.where(there, np.minimum(np.nan_to_num(share), 1.0), 0.0)
+    pooled = share.sum() / max(there.sum(), 1)
+    typical = (share.sum(axis=0) + _POOLED_SHARES * pooled) / (there.sum(axis=0) + _POOLED_SHARES)
+    gain: Array = np.sqrt(1 - (1 - 1 / count) * typical)
+    return gain
 
 
 def _thinned(ordered: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.anchors import Anchors, PatternBank
-from labelfill.calibration import Calibration, calibrate
+from labelfill.calibration import Calibration, calibrate, gain_of_averaging
 from labelfill.ensemble import Ensemble, Members, answer_in_blocks
 from labelfill.joint import fit_joint_correction
 from labelfill.preparation import LEAST_LABELS
@@ -38,7 +38,7 @@ def calibrate_on_hidden(
         work.fit_prior(anchors, training & (prep.folds != fold)) for fold in range(prep.fold_count)
     )
     hidden = replace(ensemble, fold_priors=priors)
-    own = _hidden_answers(work, hidden, anchors, kept, training, "calibration", folded=True)
+    own = _hidden_answers(work, hidden, anchors, kept, training, "calibration", folds=prep.folds)
     calibration = calibrate(own.members.xy - own.truth[None], own.members.sigma)
     corrected, stated = calibration.blend(own.members.xy, own.members.sigma)
     joint = None
@@ -50,12 +50,40 @@ def calibrate_on_hidden(
     calibration = calibration.rescaled(corrected - own.truth, stated)
     radii = _radii(work, anchors, own, corrected, calibration)
     ensemble = replace(ensemble, calibration=calibration, joint=joint, radii=radii)
+    gain = _gain_of_averaging(work, ensemble, anchors, kept)
+    ensemble = replace(ensemble, calibration=calibration.narrowed(gain), radii=radii.narrowed(gain))
     figures: dict[int, dict[str, float]] = {}
     _note(figures, "cross-fitted", own, corrected, kept)
     for name, rows in (("validation", prep.validation), ("evaluation", prep.evaluation)):
-        held_out = _hidden_answers(work, ensemble, anchors, kept, rows, name, folded=False)
+        held_out = _hidden_answers(work, ensemble, anchors, kept, rows, name)
         _note(figures, name, held_out, ensemble.best(held_out.members)[0], kept)
     return ensemble, figures
+
+
+def _gain_of_averaging(work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers) -> Array:
+    """(K,): by how much answers are better than the residuals that they are calibrated on.
+
+    A row to be filled is answered by the average of all folds' networks, a residual is of one fold's. Of rows
+    that no network learnt from their disagreement tells what averaging takes away; labels have no say in it.
+    """
+    prep = work.preparation
+    if not ensemble.patch or not prep.validation.any():
+        return np.ones(work.dataset.schema.count)
+    each = [
+        ensemble.best(
+            _hidden_answers(
+                work,
+                ensemble,
+                anchors,
+                kept,
+                prep.validation,
+                "validation",
+                folds=np.full(len(prep.folds), fold),
+            ).members
+        )
+        for fold in range(prep.fold_count)
+    ]
+    return gain_of_averaging(np.stack([xy for xy, _ in each]), np.stack([sigma for _, sigma in each]))
 
 
 @dataclass(frozen=True)
@@ -106,16 +134,19 @@ def _note(
 
 
 def _hidden_answers(
-    work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers, part: Mask, name: str, *, folded: bool
-) -> _Hidden:
-    """Members' answers and labels for rows of a part, each keypoint hidden as in the rows that lack it."""
+    work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers, part: Mask, name: str,
+    *, folds: Integers | None = None,
+) -> _Hidden:  # fmt: skip
+    """Members' answers and labels for rows of a part, each keypoint hidden as in the rows that lack it.
+
+    With `folds`, for all rows of the table, answers are of the networks that did not see a row's fold.
+    """
     rows = _chosen_rows(work, anchors, kept, part, name)
     count = work.dataset.schema.count
     xy = np.full((3, len(rows), count, 2), np.nan)
     sigma = np.full((3, len(rows), count), np.nan)
     truth = np.full((len(rows), count, 2), np.nan)
     expected, scale, angle = np.zeros((len(rows), count, 2)), np.ones(len(rows)), np.zeros(len(rows))
-    folds = work.preparation.folds[rows] if folded else None
     passes = _hidden_by_keypoints(anchors, work.blank, kept, rows, work.seed, name)
     for number, (keypoints, borrowed, labelled) in enumerate(passes):
         hidden = np.zeros((len(rows), count), bool)
@@ -124,7 +155,7 @@ def _hidden_answers(
         # Keypoints without a label are asked for too: what is answered there tells of the others.
         members = answer_in_blocks(
             ensemble, rows[some], borrowed.take(some), hidden[some], work.images, work.device,
-            folds=None if folds is None else folds[some], desc=name, progress=work.progress,
+            folds=None if folds is None else folds[rows[some]], desc=name, progress=work.progress,
         )  # fmt: skip
         asked = np.ix_(some, keypoints)
         xy[:, asked[0], asked[1]] = members.xy[:, :, keypoints]

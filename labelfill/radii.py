@@ -14,7 +14,7 @@ keypoints that both this source and the others label.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,10 @@ class Radii:
     def shift(self, groups: Integers) -> Array:
         """(n, K): by how much to widen radii and sigma, 1 where residuals of the row's source were seen."""
         return np.where(self.unverified(groups), self.widening[np.maximum(groups, 0)][:, None], 1.0)
+
+    def narrowed(self, gain: Array) -> Radii:
+        """For answers whose stated sigma is `gain` (K,) times that of the answers that this was made from."""
+        return replace(self, typical=self.typical * gain)
 
     def typical_radius(self, coverage: float) -> float:
         """The middle of the keypoints' usual radii, px: what a large radius is judged by."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from labelfill.calibration import Calibration, calibrate
+from labelfill.calibration import Calibration, calibrate, gain_of_averaging
 
 Array = NDArray[np.float64]
 SPREAD = np.array([3.0, 1.5, 1.0])  # px per coordinate: prior, face and patch regressor
@@ -197,3 +197,31 @@ def test_perfect_answers_are_no_trouble() -> None:
     _, sigma = found.blend(np.zeros((2, 1, 1, 2)), np.ones((2, 1, 1)))
     assert 0 < sigma[0, 0] < 0.2
     np.testing.assert_allclose(found.weights.sum(axis=1), 1.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**16), folds=st.integers(2, 5), own=st.floats(0.0, 1.0), rows=st.integers(300, 600)
+)
+def test_averaging_gains_what_networks_err_each_by_themselves(
+    seed: int, folds: int, own: float, rows: int
+) -> None:
+    """The error of the average over that of one network, from answers alone: no label is looked at."""
+    generator = np.random.default_rng(seed)
+    common = generator.normal(size=(1, rows, 3, 2)) * np.sqrt(1 - own)
+    errors = common + generator.normal(size=(folds, rows, 3, 2)) * np.sqrt(own)
+    gain = gain_of_averaging(errors + 40, np.ones((folds, rows, 3)))
+    # A row's share is cut off at all of its variance: the gain is told too small rather than too large.
+    true = np.sqrt((1 - own) + own / folds)
+    assert (gain > true - 0.08).all()
+    assert (gain <= 1).all()
+    if own < 0.3:
+        assert (gain < true + 0.08).all()
+
+
+def test_networks_that_agree_gain_nothing_by_averaging() -> None:
+    """Neither does one network alone; keypoints without an answer are as the others, or gain nothing."""
+    answers, sigma = np.full((3, 50, 2, 2), 7.0), np.ones((3, 50, 2))
+    np.testing.assert_array_equal(gain_of_averaging(answers, sigma), 1.0)
+    np.testing.assert_array_equal(gain_of_averaging(answers[:1], sigma[:1]), 1.0)
+    np.testing.assert_array_equal(gain_of_averaging(answers * np.nan, sigma), 1.0)
