@@ -45,7 +45,7 @@ def calibrate_on_hidden(
     if ensemble.patch and not ensemble.image_only:
         together = _answered_together(work.blank, kept)
         joint, corrected = fit_joint_correction(
-            own.members.found, corrected, own.truth, prep.folds[own.rows], together, work.partners
+            own.members.found, corrected, own.truth, prep.joint_folds[own.rows], together, work.partners
         )
     calibration = calibration.rescaled(corrected - own.truth, stated)
     radii = _radii(work, anchors, own, corrected, calibration)

@@ -32,6 +32,8 @@ LOW_DATA = 50
 # With fewer labels than this a keypoint is left blank.
 LEAST_LABELS = 10
 _FOLDS, _FOLDS_LOW_DATA = 3, 5
+# The more folds, the nearer is what is fitted without one to what is fitted on all rows.
+_JOINT_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Preparation:
         (n,): training, validation or evaluation.
     folds, fold_count
         (n,): fold of each training row, -1 elsewhere.
+    joint_folds
+        (n,): the same for what is fitted on the answers of all folds' networks: each holds rows of all `folds`.
     """
 
     groups: SourceGroups
@@ -56,6 +60,7 @@ class Preparation:
     parts: NDArray[np.int8]
     folds: Integers
     fold_count: int
+    joint_folds: Integers
 
     @property
     def training(self) -> Mask:
@@ -93,9 +98,9 @@ def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int
         },
     )
     trusted: Mask = labelled if dataset.distrusted is None else labelled & ~dataset.distrusted
-    folds, count = _folds(parts, rows_together(image_ids, together), trusted, seed)
+    folds, count, joint_folds = _folds(parts, rows_together(image_ids, together), trusted, seed)
     reference = reference_groups(labelled, group_of, len(groups.names))
-    return Preparation(groups, group_of, reference, parts, folds, count)
+    return Preparation(groups, group_of, reference, parts, folds, count, joint_folds)
 
 
 def _warn_of_labels_astray(dataset: Dataset) -> None:
@@ -163,8 +168,10 @@ def _column_ids(dataset: Dataset, name: str | None) -> Integers | None:
     return np.where(values == "", len(ids) + np.arange(len(ids)), ids)
 
 
-def _folds(parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int) -> tuple[Integers, int]:
-    """(n,) fold of each training row: rows with the same id share one."""
+def _folds(
+    parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int
+) -> tuple[Integers, int, Integers]:
+    """(n,) fold of each training row, their number, and (n,) joint folds: rows with the same id share one."""
     training = parts == TRAINING
     incomplete = ~labelled.all(axis=0)
     labels = labelled[training].sum(axis=0)[incomplete]
@@ -178,11 +185,12 @@ def _folds(parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int) ->
     richness = np.zeros(len(first))
     np.maximum.at(richness, cluster, labelled[training].sum(axis=1))
     order = np.lexsort((generator.random(len(first)), -richness))
-    fold_of = np.empty(len(first), np.int64)
-    fold_of[order] = np.arange(len(first)) % count
-    folds: Integers = np.full(len(parts), -1, np.int64)
-    folds[training] = fold_of[cluster]
-    return folds, count
+    place_of = np.empty(len(first), np.int64)
+    place_of[order] = np.arange(len(first))
+    folds, joint = np.full(len(parts), -1, np.int64), np.full(len(parts), -1, np.int64)
+    folds[training] = place_of[cluster] % count
+    joint[training] = place_of[cluster] // count % _JOINT_FOLDS
+    return folds, count, joint
 
 
 def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> tuple[int, ...] | None:
