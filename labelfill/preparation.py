@@ -51,7 +51,7 @@ class Preparation:
     folds, fold_count
         (n,): fold of each training row, -1 elsewhere.
     joint_folds
-        (n,): the same for what is fitted on the answers of all folds' networks: each holds rows of all `folds`.
+        (n,): the same for what is fitted on answers of all folds' networks: each holds rows of all `folds`.
     """
 
     groups: SourceGroups
