@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_report import report
+from option_values import some_of
 
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
 from labelfill.resources import measured
@@ -201,13 +202,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--whole", type=int, default=1, metavar="N",
         help="networks of the original way that are trained whole, to tell their error (default: 1)",
     )  # fmt: skip
-    parser.add_argument("--parts", default=names, type=lambda text: text.split(","), help=",".join(names))
+    parser.add_argument("--parts", default=names, type=some_of(names, "part"), help=",".join(names))
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(arguments)
-    unknown = [name for name in asked.parts if name not in names]
-    if unknown:
-        parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(names)}")
-    return asked
+    return parser.parse_args(arguments)
 
 
 def settle(file: Path, about: dict[str, Any]) -> None:

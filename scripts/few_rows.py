@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from option_values import some_of
 
 from labelfill.comparison import Setting, TrainedWays, compare
 from labelfill.model_files import STAGE
@@ -67,16 +68,11 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="training.zip and training_truth.csv")
-    parser.add_argument(
-        "--kinds", default=list(KINDS), type=lambda text: text.split(","), help=",".join(KINDS)
-    )
+    parser.add_argument("--kinds", default=list(KINDS), type=some_of(KINDS, "kind"), help=",".join(KINDS))
     parser.add_argument("--draws", type=int, metavar="N", help="of each kind (default: 5; of offsets 20)")
     parser.add_argument("--epochs", type=int, metavar="N", help="of the keypoint models (default: theirs)")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    for kind in arguments.kinds:
-        if kind not in KINDS:
-            parser.error(f"there is no kind {kind!r}; there are {', '.join(KINDS)}")
     if arguments.data is None and set(arguments.kinds) - {"drawn"}:
         parser.error("tables of real faces need --data; without it there is --kinds drawn")
     return arguments

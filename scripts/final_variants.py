@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from option_values import seeds, some_of
 
 from labelfill.comparison import Setting, check_one_split, fill_by_models, train_final_on, train_models
 from labelfill.dataset import read_dataset
@@ -63,9 +64,9 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--seeds", default="0,1,2", type=lambda text: [int(s) for s in text.split(",")])
+    parser.add_argument("--seeds", default="0,1,2", type=seeds)
     parser.add_argument(
-        "--variants", default=list(VARIANTS), type=lambda text: text.split(","), help=",".join(VARIANTS)
+        "--variants", default=list(VARIANTS), type=some_of(VARIANTS, "variant"), help=",".join(VARIANTS)
     )
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="of the final network (default: the preset's)"
@@ -77,11 +78,7 @@ def parse() -> argparse.Namespace:
         help="train keypoint models anew for each seed, with a split of its own (default: once, seed 0)",
     )  # fmt: skip
     parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    for variant in arguments.variants:
-        if variant not in VARIANTS:
-            parser.error(f"there is no variant {variant!r}; there are {', '.join(VARIANTS)}")
-    return arguments
+    return parser.parse_args()
 
 
 def train_and_predict(arguments: argparse.Namespace, variant: str, seed: int) -> Path:

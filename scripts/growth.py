@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
+from bench import output
+
 from labelfill.runs import atomic_write, make_folder
 from labelfill.schema import ImageSize
 from labelfill.synthetic import LANDMARKS, draw_table, write_table
@@ -75,11 +74,8 @@ def measure(size: tuple[int, int, int], folder: Path, epochs: int) -> dict[str, 
 
 def seconds(*arguments: object) -> float:
     """Processor seconds of a command and its workers."""
-    command = [sys.executable, "-m", "labelfill", *map(str, arguments), "--device", "cpu", "-q"]
     before = used_by_children()
-    ended = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if ended.returncode not in (EXIT_DONE, EXIT_CELLS_LEFT_BLANK):
-        raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}")
+    output("-m", "labelfill", *arguments, "--device", "cpu", "-q")
     return used_by_children() - before
 
 
@@ -119,5 +115,4 @@ def whole(size: tuple[int, int, int], arguments: argparse.Namespace) -> dict[str
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     main()

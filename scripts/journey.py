@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from option_values import seeds, some_of
 
 from labelfill.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
 from labelfill.runs import atomic_write
@@ -54,18 +55,14 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, metavar="TABLE")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--seeds", default="0,1,2", type=lambda text: [int(s) for s in text.split(",")])
+    parser.add_argument("--seeds", default="0,1,2", type=seeds)
     parser.add_argument(
-        "--phases", default=list(PHASES), type=lambda text: text.split(","), help=",".join(PHASES)
+        "--phases", default=list(PHASES), type=some_of(PHASES, "phase"), help=",".join(PHASES)
     )
     parser.add_argument("--rows", type=int, metavar="N", help="to learn from (default: all)")
     parser.add_argument("--epochs", type=int, metavar="N", help="of each step (default: the step's own)")
     parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
-    for phase in arguments.phases:
-        if phase not in PHASES:
-            parser.error(f"there is no phase {phase!r}; there are {', '.join(PHASES)}")
-    return arguments
+    return parser.parse_args()
 
 
 def report(

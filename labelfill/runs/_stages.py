@@ -217,9 +217,9 @@ class Stages(Ledger):
             If there is no folder to write to.
         """
         entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
+        made = {one.resolve() for one in (self.path, self._would_be_made) if one is not None}
         for path in paths:
             folder = destination(path).parent
-            made = {one.resolve() for one in (self.path, self._would_be_made) if one is not None}
             if not folder.is_dir() and folder.resolve() not in made:
                 raise StorageError(f"cannot write {path}: the folder does not exist; create it")
             if not destination(path).exists() or overwrite:
