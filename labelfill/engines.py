@@ -12,7 +12,9 @@ joblib, Dask and Ray hand objects on as pickles, between this process and worker
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import re
 import sys
 import threading
 import time
@@ -63,7 +65,7 @@ class Engine:
 
     def results(
         self, work: Callable[[Shared, Job], Result], shared: Shared, jobs: Mapping[int, Job], workers: int,
-        *, gpu: bool = False,
+        *, gpus: int = 0,
     ) -> Iterator[tuple[int, Result]]:  # fmt: skip
         """What `work` gives for each job, by its number, as they are finished.
 
@@ -75,8 +77,9 @@ class Engine:
             Handed to each worker once, where that is possible.
         workers
             Processes, where they are this machine's.
-        gpu
-            Whether a job needs a CUDA device; Ray lets only those see one that ask for it.
+        gpus
+            CUDA devices here, if a job needs one; 0 if it does not. Each process of this machine sees one of
+            several, and Ray lets only those see one that ask for it.
 
         Raises
         ------
@@ -90,22 +93,24 @@ class Engine:
         if self.backend == "dask":
             yield from _by_dask(self.scheduler, work, shared, jobs, workers)
         elif self.backend == "ray":
-            yield from _by_ray(work, shared, jobs, gpu)
+            yield from _by_ray(work, shared, jobs, gpus > 0)
         else:
-            yield from _by_processes(work, shared, jobs, workers)
+            yield from _by_processes(work, shared, jobs, workers, gpus)
 
 
 LOCAL = Engine()
 
 
-def _by_processes(work: Any, shared: Any, jobs: Mapping[int, Any], workers: int) -> Iterator[tuple[int, Any]]:
+def _by_processes(
+    work: Any, shared: Any, jobs: Mapping[int, Any], workers: int, gpus: int
+) -> Iterator[tuple[int, Any]]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
     parallel = Parallel(
         n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
     )
-    calls = (delayed(_numbered)(work, shared, number, job, os.getpid()) for number, job in jobs.items())
+    calls = (delayed(_numbered)(work, shared, number, job, os.getpid(), gpus) for number, job in jobs.items())
     try:
         yield from parallel(calls)
     except BrokenProcessPool as error:
@@ -226,10 +231,23 @@ def _at_ray(work: Any, shared: Any, number: int, job: Any, wanted: Mapping[str, 
     return _numbered(work, shared, number, job)
 
 
-def _numbered(work: Any, shared: Any, number: int, job: Any, parent: int | None = None) -> tuple[int, Any]:
+def _numbered(
+    work: Any, shared: Any, number: int, job: Any, parent: int | None = None, gpus: int = 0
+) -> tuple[int, Any]:
     if parent is not None:
         _end_with(parent)
+    if gpus > 1:
+        _see_one(gpus)
     return number, work(shared, job)
+
+
+@cache
+def _see_one(gpus: int) -> None:
+    """Let this worker see one of several GPUs, as its name's number says; nothing has looked for them yet."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = told.split(",") if told else [str(number) for number in range(gpus)]
+    own = int(re.sub(r"\D", "", multiprocessing.current_process().name) or 0)
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen[own % len(seen)]
 
 
 @cache

@@ -51,6 +51,8 @@ class ImputeSummary:
         Cells withheld because a person rejected the fill, or because its radius is larger than asked for.
     to_review
         Points that the review list names.
+    inference_seconds
+        The part of `seconds` in which fills were found; the rest is mostly writing them.
     further
         What else was written beside the table: what it is by its path.
     """
@@ -71,6 +73,7 @@ class ImputeSummary:
     to_review: int = 0
     further: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    inference_seconds: float = 0.0
     rows_per_second: float = 0.0
     state: str = "fresh"
 
@@ -115,7 +118,9 @@ def impute(
         return ImputeSummary(**{**told, "further": _further(job), **now})
     keep_threads(run, stage)
     ensemble, sources, audit = load_ensemble(run, chosen)
+    inferring = time.perf_counter()
     found = fill(job.dataset, ensemble, sources, audit, settings, chosen, progress=progress, engine=engine)
+    inferred = time.perf_counter() - inferring
     own = None if found.harmonised is None else found.harmonised.in_own_px(job.dataset)
     found = replace(found, fills=found.fills.in_own_px(job.dataset), harmonised=own)
     summary = count_fills(job, found)
@@ -125,6 +130,7 @@ def impute(
         summary,
         state=state,
         seconds=round(seconds, 2),
+        inference_seconds=round(inferred, 2),
         rows_per_second=round(dataset.table.rows / max(seconds, 1e-9), 1),
     )
     results = {

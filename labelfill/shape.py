@@ -305,10 +305,18 @@ def _negative_log_likelihood(prior: ShapePrior, xy: Array, noise: Array) -> floa
 
 def _patterns(noise: Array) -> tuple[Array, list[NDArray[np.int64]]]:
     """Distinct rows of noise (u, 2K), and the rows that have each."""
-    # Conditioning depends on noise alone, and a table has few patterns: each is worked out once.
-    distinct, which = np.unique(noise, axis=0, return_inverse=True)
-    order = np.argsort(which.reshape(-1), kind="stable")
-    ends = np.cumsum(np.bincount(which.reshape(-1), minlength=len(distinct)))
+    # Conditioning depends on noise alone, and a table has few patterns: each is worked out once. Sorting all
+    # rows takes longer than working them out, so that only those that differ are sorted.
+    whole = np.ascontiguousarray(noise)
+    numbers: dict[bytes, int] = {}
+    texts = whole.view(f"V{whole.itemsize * whole.shape[1]}").reshape(-1).tolist()
+    which = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
+    first = np.full(len(numbers), len(whole))
+    np.minimum.at(first, which, np.arange(len(whole)))
+    distinct, place = np.unique(whole[first], axis=0, return_inverse=True)
+    which = place.reshape(-1)[which]
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which, minlength=len(distinct)))
     return distinct, np.split(order, ends[:-1])
 
 

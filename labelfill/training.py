@@ -7,8 +7,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ from torch import Tensor, nn
 from labelfill.chunks import RowsAtOnce, in_chunks
 from labelfill.errors import DeviceError
 from labelfill.optimizer import AdamW
+from labelfill.replay import ReplayedEpochs
 from labelfill.runs import RunDirectory, write_bytes
+
+Order = np.ndarray[Any, np.dtype[np.int64]]
 
 _log = logging.getLogger("labelfill")
 
@@ -34,6 +39,10 @@ _LIKELIHOOD_SHARE = 0.8
 # or these seconds.
 _KEPT_EVERY = 2.0
 ANSWERED_AT_ONCE = RowsAtOnce("the networks' answers", 128)
+# A GPU would be idle between chunks of so few.
+_ANSWERED_AT_ONCE_BY_GPU = RowsAtOnce("the networks' answers", 512)
+# Networks built alike take turns in one captured step; of so many kinds it is kept.
+_KEPT_BENCHES = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -203,33 +212,37 @@ def fit(
     seed, *place = key
     if plan.channels_last:  # convolutions and pooling take two thirds of the time otherwise
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
-    optimizer = AdamW(network.parameters(), plan.weight_decay)
+    bench = _bench(network, plan)
     fitted = Fitted({}, -1)
-    average: dict[str, Tensor] = {}
     start = 0
     kept = time.monotonic()
     if checkpoint is not None and checkpoint.is_file():
-        start, average = _resume(checkpoint, network, optimizer, fitted)
+        start = _resume(checkpoint, bench, fitted)
         if on_epoch is not None:
             for figures in fitted.history:
                 on_epoch(figures)
+    draws = _Draws(draw, bench.device)
     for epoch in range(start, plan.epochs):
-        examples = draw(epoch)
+        examples = draws.take(epoch)
         order = np.arange(len(examples.inputs))
         if plan.shuffle:
             order = np.random.default_rng(random_key(int(seed), *place, epoch, "order")).permutation(order)
         torch.manual_seed(random_key(int(seed), *place, epoch, "dropout"))  # dropout knows no other source
-        loss = _train_epoch(network, optimizer, examples, order, plan, epoch, average)
-        shown = _with_average(network, average)
-        figures = {"epoch": float(epoch), "loss": loss, **_errors(network, average, validation)}
+        with _arithmetic(bench.device, tf32=True):
+            total = _train_epoch(bench, examples, order, plan, epoch)
+        last = epoch + 1 == plan.epochs
+        if not last:
+            draws.ahead(epoch + 1)
+        loss = float(total) / _step_count(order, plan)  # the epoch's one synchronisation with the device
+        shown = bench.average or bench.network.state_dict()
+        figures = {"epoch": float(epoch), "loss": loss, **_errors(bench, validation)}
         fitted.history.append(figures)
         if _is_better(figures, fitted.history, fitted.best_epoch, plan.best_by):
             fitted.best_epoch, fitted.state = epoch, _copied(shown)
         if plan.also_by and _is_better(figures, fitted.history, fitted.other_epoch, plan.also_by):
             fitted.other_epoch, fitted.other = epoch, _copied(shown)
-        last = epoch + 1 == plan.epochs
         if checkpoint is not None and (last or time.monotonic() - kept >= _KEPT_EVERY):
-            state = _frozen(network, optimizer, fitted, average, epoch)
+            state = _frozen(bench, fitted, epoch)
             write_bytes(checkpoint, state + hashlib.sha256(state).digest())
             kept = time.monotonic()
         if on_epoch is not None:
@@ -248,42 +261,133 @@ def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
-def _train_epoch(
-    network: nn.Module,
-    optimizer: AdamW,
-    examples: Examples,
-    order: np.ndarray[Any, np.dtype[np.int64]],
-    plan: Plan,
-    epoch: int,
-    average: dict[str, Tensor],
-) -> float:
-    network.train()
-    device = examples.inputs.device
-    steps = max(1, len(order) // plan.batch_size)
-    shuffled = torch.from_numpy(order).to(device)
-    total = torch.zeros((), device=device)
-    for step in range(steps):
-        # Batches of equal size: a last batch of one or two rows would upset batch normalisation.
-        rows = shuffled[step * len(order) // steps : (step + 1) * len(order) // steps]
-        if len(rows) < 2:
-            continue
-        share = 1.0 if plan.constant else _one_cycle((epoch + (step + 0.5) / steps) / plan.epochs)
-        with _half_precision(device, plan.bfloat16):
-            answer = network(examples.inputs[rows], examples.evidence[rows])
-        loss = keypoint_loss(
-            answer.float(),
-            examples.target[rows],
-            examples.weight[rows],
-            likelihood=epoch < _LIKELIHOOD_SHARE * plan.epochs,
-        )
-        if plan.l1 or plan.l2:
-            loss = loss + _penalty(network, plan)
+class _Draws:
+    """An epoch's examples; on a GPU those of the next are drawn while it still learns from the last."""
+
+    def __init__(self, draw: Callable[[int], Examples], device: torch.device) -> None:
+        self._draw = draw
+        self._aside: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's types lack it
+        self._drawn: Examples | None = None
+
+    def take(self, epoch: int) -> Examples:
+        """What was drawn ahead must be kept until the epoch is computed: its memory is another stream's."""
+        drawn, self._drawn = self._drawn, None
+        if self._aside is None:
+            return self._draw(epoch)
+        here = torch.cuda.current_stream(self._aside.device)
+        if drawn is None:
+            drawn = self._draw(epoch)
+            self._aside.wait_stream(here)  # images that were prepared for the first draw serve all
+        here.wait_stream(self._aside)
+        return drawn
+
+    def ahead(self, epoch: int) -> None:
+        if self._aside is not None:
+            with torch.cuda.stream(self._aside):
+                self._drawn = self._draw(epoch)
+
+
+@dataclass
+class _Bench:
+    """A network on which steps are done, and all that changes with them.
+
+    Attributes
+    ----------
+    average
+        Averaged weights; empty without, and before the first step.
+    replayed
+        The same steps captured, on a GPU.
+    """
+
+    network: nn.Module
+    optimizer: AdamW
+    plan: Plan
+    average: dict[str, Tensor] = field(default_factory=dict)
+    replayed: ReplayedEpochs | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def step(self, batch: tuple[Tensor, ...], rate: float | Tensor, likelihood: bool) -> Tensor:
+        """Move the weights by what a batch tells: inputs, evidence, targets and weights; its loss."""
+        inputs, evidence, target, weight = batch
+        self.network.zero_grad(set_to_none=True)  # what a step left that could not be captured
+        with _half_precision(inputs.device, self.plan.bfloat16):
+            answer = self.network(inputs, evidence)
+        loss = keypoint_loss(answer.float(), target, weight, likelihood=likelihood)
+        if self.plan.l1 or self.plan.l2:
+            loss = loss + _penalty(self.network, self.plan)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step(plan.learning_rate * share)
-        total += loss.detach()
-        if plan.averaged:
-            _update_average(network, average, plan.averaged)
-    return float(total) / steps  # the epoch's one synchronisation with the device
+        self.optimizer.step(rate)
+        if self.plan.averaged:
+            _update_average(self.network, self.average, self.plan.averaged)
+        return loss.detach()
+
+
+# By how a network is built and learns: what a GPU captured of its steps.
+_benches: dict[tuple[str, str, Plan], _Bench] = {}
+
+
+def _bench(network: nn.Module, plan: Plan) -> _Bench:
+    """Where a network's steps are done: itself, or on a GPU one built alike whose steps are captured."""
+    bench = _Bench(network, AdamW(network.parameters(), plan.weight_decay), plan)
+    if bench.device.type != "cuda":
+        return bench
+    kind = (repr(network), str(bench.device), plan)
+    if kind in _benches:
+        bench = _benches.pop(kind)  # and back: the one that was used last is kept longest
+        bench.network.load_state_dict(network.state_dict())
+        bench.optimizer.begin_anew()
+    else:
+        # One of its own: the caller's may go where its weights are put in place of these.
+        bench = replace(bench, network=deepcopy(network))
+        bench.optimizer = AdamW(bench.network.parameters(), plan.weight_decay)
+        bench.replayed = ReplayedEpochs(bench.step, bench.device)
+    if not plan.averaged:  # averages begin with a network's first step, which is no other step
+        _benches[kind] = bench
+        while len(_benches) > _KEPT_BENCHES:
+            del _benches[next(iter(_benches))]
+    return bench
+
+
+def _step_count(order: Order, plan: Plan) -> int:
+    return max(1, len(order) // plan.batch_size)
+
+
+def _train_epoch(bench: _Bench, examples: Examples, order: Order, plan: Plan, epoch: int) -> Tensor:
+    """An epoch's steps; the sum of their losses, which a GPU may still compute."""
+    network, device = bench.network, examples.inputs.device
+    network.train()
+    steps = _step_count(order, plan)
+    # Batches of equal size: a last batch of one or two rows would upset batch normalisation.
+    begins = [step * len(order) // steps for step in range(steps + 1)]
+    progress = [(epoch + (step + 0.5) / steps) / plan.epochs for step in range(steps)]
+    rates = [plan.learning_rate * (1.0 if plan.constant else _one_cycle(done)) for done in progress]
+    likelihood = epoch < _LIKELIHOOD_SHARE * plan.epochs
+    shuffled = torch.from_numpy(order).to(device)
+    learnt = (examples.inputs, examples.evidence, examples.target, examples.weight)
+    if bench.replayed is not None and len(order) > 1:
+        return bench.replayed.run(learnt, shuffled, begins, rates, likelihood)
+    total = torch.zeros((), device=device)
+    for begin, end, rate in zip(begins[:-1], begins[1:], rates, strict=True):
+        if end - begin > 1:
+            rows = shuffled[begin:end]
+            batch = tuple(tensor[rows] for tensor in learnt)
+            total += bench.step(batch, rate, likelihood)
+    return total
+
+
+@contextmanager
+def _arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """How a GPU convolves: in TF32 while it learns, else in float32; and the same at each run."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+        yield
 
 
 def _half_precision(device: torch.device, wanted: bool) -> torch.autocast:
@@ -344,20 +448,19 @@ def _one_cycle(progress: float) -> float:
 
 def _update_average(network: nn.Module, average: dict[str, Tensor], decay: float) -> None:
     for name, tensor in network.state_dict().items():
-        if name not in average or not tensor.dtype.is_floating_point:
+        if name not in average:
             average[name] = tensor.detach().clone()
-        else:
+        elif tensor.dtype.is_floating_point:
             average[name].lerp_(tensor.detach(), 1 - decay)
+        else:
+            average[name].copy_(tensor.detach())
 
 
-def _with_average(network: nn.Module, average: dict[str, Tensor]) -> dict[str, Tensor]:
-    return average or network.state_dict()
-
-
-def _errors(network: nn.Module, average: dict[str, Tensor], validation: Examples | None) -> dict[str, float]:
+def _errors(bench: _Bench, validation: Examples | None) -> dict[str, float]:
     """Validation RMSE per coordinate and MAE, px, of the network with its averaged weights, if it has any."""
     if validation is None:
         return {}
+    network, average = bench.network, bench.average
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()} if average else {}
     if average:
         network.load_state_dict(average)
@@ -392,7 +495,9 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: boo
         answered: Tensor = network(piece, facts)[: len(piece) - missing]
         return answered
 
-    pieces = list(in_chunks(len(inputs), ANSWERED_AT_ONCE, answer))
+    at_once = _ANSWERED_AT_ONCE_BY_GPU if inputs.device.type == "cuda" else ANSWERED_AT_ONCE
+    with _arithmetic(inputs.device, tf32=False):
+        pieces = list(in_chunks(len(inputs), at_once, answer))
     if not pieces:
         nothing: Tensor = network(
             inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
@@ -401,18 +506,12 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: boo
     return torch.cat(pieces)
 
 
-def _frozen(
-    network: nn.Module,
-    optimizer: AdamW,
-    fitted: Fitted,
-    average: dict[str, Tensor],
-    epoch: int,
-) -> bytes:
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+def _frozen(bench: _Bench, fitted: Fitted, epoch: int) -> bytes:
+    tensors = {f"network.{name}": tensor for name, tensor in bench.network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in fitted.state.items()}
     tensors |= {f"other.{name}": tensor for name, tensor in fitted.other.items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in bench.average.items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in bench.optimizer.state().items()}
     about = {
         "epoch": str(epoch),
         "best_epoch": str(fitted.best_epoch),
@@ -422,32 +521,31 @@ def _frozen(
     return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, about)
 
 
-def _resume(
-    checkpoint: Path, network: nn.Module, optimizer: AdamW, fitted: Fitted
-) -> tuple[int, dict[str, Tensor]]:
-    """Put the state of a checkpoint back; (first epoch to do, averaged weights)."""
+def _resume(checkpoint: Path, bench: _Bench, fitted: Fitted) -> int:
+    """Put the state of a checkpoint back; the first epoch to do."""
     stored = checkpoint.read_bytes()
     data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
     if hashlib.sha256(data).digest() != digest:
-        return 0, {}  # a checkpoint is a convenience: a damaged one starts the unit over
+        return 0  # a checkpoint is a convenience: a damaged one starts the unit over
     try:
         tensors = load(data)
         head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     except (SafetensorError, ValueError, KeyError):
-        return 0, {}  # left by another version, which wrote it otherwise
-    device = next(network.parameters()).device
+        return 0  # left by another version, which wrote it otherwise
+    device = bench.device
     parts: dict[str, dict[str, Tensor]] = {
         part: {} for part in ("network", "best", "other", "average", "optimizer")
     }
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor.to(device)
-    fresh = {name: (tensor.shape, tensor.dtype) for name, tensor in network.state_dict().items()}
+    fresh = {name: (tensor.shape, tensor.dtype) for name, tensor in bench.network.state_dict().items()}
     if fresh != {name: (tensor.shape, tensor.dtype) for name, tensor in parts["network"].items()}:
-        return 0, {}  # left by another version, whose networks are built otherwise
-    network.load_state_dict(parts["network"])
-    optimizer.load(parts["optimizer"])
+        return 0  # left by another version, whose networks are built otherwise
+    bench.network.load_state_dict(parts["network"])
+    bench.optimizer.load(parts["optimizer"])
+    bench.average = parts["average"]
     fitted.state, fitted.best_epoch = parts["best"], int(head["best_epoch"])
     fitted.other, fitted.other_epoch = parts["other"], int(head.get("other_epoch", -1))
     fitted.history = json.loads(head["history"])
-    return int(head["epoch"]) + 1, parts["average"]
+    return int(head["epoch"]) + 1

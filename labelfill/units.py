@@ -136,10 +136,12 @@ def _example_count(unit: Unit, evidence: Evidence) -> int:
 def _perform(
     jobs: list[_Job], evidence: Evidence, device: torch.device, engine: Engine
 ) -> Iterator[tuple[_Job, list[Fitted]]]:
-    """Each job and what came of it, as they are finished: in worker processes, one thread each."""
+    """Each job and what came of it, as they are finished: by a process per core or GPU."""
     steps = [_steps(job, evidence) for job in jobs]
-    workers = min(os.cpu_count() or 1, _MOST_WORKERS, len(jobs))
-    few = device.type != "cpu" or workers < 2 or sum(steps) < _WORTH_WORKERS
+    gpus = _gpus(device)
+    most = min(os.cpu_count() or 1, _MOST_WORKERS) if device.type == "cpu" else gpus
+    workers = min(most, len(jobs))
+    few = workers < 2 or sum(steps) < _WORTH_WORKERS
     if not jobs or (few and not engine.cluster):
         for job in jobs:
             yield job, _train(evidence, job)
@@ -150,13 +152,20 @@ def _perform(
     )
     try:
         ordered = {i: jobs[i] for i in todo}
-        for number, fitted in engine.results(_train, evidence, ordered, workers, gpu=device.type == "cuda"):
+        for number, fitted in engine.results(_train, evidence, ordered, workers, gpus=gpus):
             todo.remove(number)
             yield jobs[number], fitted
     except WorkersLost as lost:
         _log.warning("%s: going on with one model at a time", lost)
     for i in todo:  # none, unless workers were lost
         yield jobs[i], _train(evidence, jobs[i])
+
+
+def _gpus(device: torch.device) -> int:
+    """How many CUDA devices may be used: all, unless one of them was named."""
+    if device.type != "cuda":
+        return 0
+    return torch.cuda.device_count() if device.index is None else 1
 
 
 def _steps(job: _Job, evidence: Evidence) -> float:

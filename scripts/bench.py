@@ -11,9 +11,12 @@ two label conventions. In one run, on the same table and device:
   trained on observed labels alone (masked loss); the original way, a network that sees the image alone for
   each incomplete keypoint (bench_original.py)
 * reading: the table's text to labels and pixels, beside pandas, which leaves pixels as text
+* impute end to end: a table that no command has read, of this size and ten times it, beside what reading and
+  inference take of that
+* accuracy against time: the prior alone, fewer epochs, and the default
 
-Parts that are finished are kept in --out and not done again. Threads are as many as OMP_NUM_THREADS says, or
-as there are cores.
+`--repeat` does the keypoint models and impute so often; they end the same each time. Parts that are finished
+are kept in --out and not done again. Threads are as many as OMP_NUM_THREADS says, or as there are cores.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench_report import report
-from option_values import some_of
+from option_values import numbers, some_of
 
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
 from labelfill.resources import measured
@@ -93,6 +97,35 @@ class Bench:
             *self.epochs,
         )  # fmt: skip
 
+    def curve(self) -> dict[str, Any]:
+        """What keypoint models cost and reach in less time; the prior trains no network."""
+        told, tables = {}, []
+        for name in ("prior", *map(str, self.asked.curve)):
+            run, filled = self.folder / f"curve-{name}", self.folder / f"{name}.csv"
+            shutil.rmtree(run, ignore_errors=True)
+            method = ["--method", "prior"] if name == "prior" else ["--epochs", name]
+            begun = time.perf_counter()
+            labelfill("train-keypoint-models", "--data", self.table, "--run-dir", run, *method, *self.common)
+            labelfill("impute", "--run-dir", run, "--out", filled, *self.device, "--force")
+            told[name] = {"seconds": time.perf_counter() - begun}
+            tables += ["--filled", filled]
+        scores = labelfill("compare", self.table, "--truth", self.truth, *tables, "--ways", "none")["ways"]
+        return {
+            "choices": {name: {**one, "rmse": scores[f"{name}.csv"]["rmse"]} for name, one in told.items()}
+        }
+
+    def end_to_end(self) -> dict[str, Any]:
+        """`impute` of tables that nothing has read before, the second ten times as long."""
+        tenfold = self.out / "data" / "tenfold.csv"
+        if not tenfold.is_file():
+            repeat_table(self.table, tenfold, 10)
+        told = []
+        for table in (self.table, tenfold):
+            arguments = ["--scratch", self.out / "reading", "--run", self.run, "--device", self.asked.device]
+            told.append(script("bench_impute.py", "--data", table, *arguments))
+        tenfold.unlink()
+        return {"tables": told}
+
     def imputers(self) -> dict[str, Any]:
         """Every way's error, and what scikit-learn's imputers take."""
         known = [self.table, "--truth", self.truth]
@@ -123,13 +156,27 @@ class Bench:
             "data": (self.draw, False),
             "train-keypoint-models": (self.train, True),
             "impute": (self.impute, True),
-            "train-final": (self.final, True),
+            "train-final": (self.final, False),
             "networks": (self.networks, False),
-            "masked loss": (self.mask, True),
+            "masked loss": (self.mask, False),
             "original": (self.original_way, False),
-            "imputers": (self.imputers, True),
+            "imputers": (self.imputers, False),
             "reading": (self.reading, False),
+            "curve": (self.curve, False),
+            "end to end": (self.end_to_end, False),
         }
+
+
+def repeat_table(table: Path, path: Path, times: int) -> None:
+    """The table's rows so many times, no image twice: each copy begins with another pixel."""
+    with open(table, "rb") as file, atomic_write(path) as out:
+        head, *rows = file.readlines()
+        out.write(head)
+        for copy in range(times):
+            for row in rows:
+                labels, _, pixels = row.rpartition(b",")
+                first, _, others = pixels.partition(b" ")
+                out.write(b"%b,%d %b" % (labels, (int(first) + copy) % 256, others))
 
 
 def labelfill(*arguments: object) -> dict[str, Any]:
@@ -164,7 +211,7 @@ def stored(out: Path, part: str, repetition: int = 0) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     make_folder(asked.out / "parts")
-    about = {name: getattr(asked, name) for name in ("rows", "epochs", "device", "seed", "whole")}
+    about = {name: getattr(asked, name) for name in ("rows", "epochs", "device", "seed", "whole", "curve")}
     settle(asked.out / "about.json", about)
     for repetition in range(asked.repeat):
         bench = Bench(asked, repetition)
@@ -197,7 +244,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--rows", type=int, default=KAGGLE_ROWS, help=f"of the table (default: {KAGGLE_ROWS})"
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="of every network (default: theirs)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="medians of N runs of the stages")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="medians of N runs")
+    parser.add_argument(
+        "--curve", type=numbers, default=[10, 5], metavar="N,...", help="fewer epochs to try (default: 10,5)"
+    )
     parser.add_argument(
         "--whole", type=int, default=1, metavar="N",
         help="networks of the original way that are trained whole, to tell their error (default: 1)",

@@ -69,8 +69,11 @@ def main() -> None:
 
 def matrix_rates(device: torch.device, threads: list[int]) -> Iterator[tuple[tuple[str, int], float]]:
     """FLOP/s of a product of two large square matrices, the best of some, by precision and threads."""
-    side = SIDE[device.type]
-    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+    side, gpu = SIDE[device.type], device.type == "cuda"
+    for precision, dtype in (
+        ("float32", torch.float32), *([("tf32", torch.float32)] if gpu else []), ("bfloat16", torch.bfloat16)
+    ):  # fmt: skip
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         for count in threads if device.type == "cpu" else [1]:
             torch.set_num_threads(count)
@@ -79,6 +82,7 @@ def matrix_rates(device: torch.device, threads: list[int]) -> Iterator[tuple[tup
             while time.perf_counter() - begun < SECONDS or len(took) < 2:
                 took.append(seconds(lambda a=a, b=b: a @ b, device))
             yield (precision, count), 2 * side**3 / min(took)
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def seconds(work: object, device: torch.device) -> float:
@@ -123,7 +127,9 @@ def measured(
     examples = random_examples(one, one.rows, device)
     flops = training_flops(one, network, device)
     took = epoch_seconds(network, examples, Plan(epochs + 1, one.batch, 1e-3))
-    precision = "bfloat16" if device.type == "cpu" and native_bfloat16() else "float32"
+    precision = "tf32"  # as networks are trained on a GPU
+    if device.type == "cpu":
+        precision = "bfloat16" if native_bfloat16() else "float32"
     threads = one.threads if device.type == "cpu" else 1
     return {
         "network": one.name, "device": str(device), "threads": threads, "precision": precision,

@@ -11,6 +11,7 @@ from typing import Any
 from labelfill.runs import atomic_write
 
 STAGES = ("train-keypoint-models", "impute", "train-final")
+ONE_OFF = ("data", "networks", "original", "reading", "curve", "end to end")
 Row = list[str]
 NOT_MEASURED = "not measured"
 
@@ -24,7 +25,8 @@ def report(out: Path, about: dict[str, Any]) -> str:
     sections = [
         ("stages", stage_rows(summary)), ("ways of filling", way_rows(summary)),
         ("networks, training", network_rows(summary)), ("matrix product", matrix_rows(summary)),
-        ("reading", reading_rows(summary)),
+        ("reading", reading_rows(summary)), ("impute end to end", end_to_end_rows(summary)),
+        ("accuracy against time", curve_rows(summary)),
     ]  # fmt: skip
     head = ", ".join(f"{name} {value}" for name, value in about.items())
     text = "\n\n".join([head, *(markdown(title, rows) for title, rows in sections if len(rows) > 1)]) + "\n"
@@ -95,7 +97,11 @@ def best_rate(parts: dict[str, list[dict[str, Any]]]) -> float:
 
 
 def one_off(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    return {name: parts[name][0] for name in ("data", "networks", "original", "reading") if name in parts}
+    return {
+        name: parts[name][0]
+        for name in ("data", "networks", "original", "reading", "curve", "end to end")
+        if name in parts
+    }
 
 
 def cost(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -180,6 +186,31 @@ def reading_rows(summary: dict[str, Any]) -> list[Row]:
             name, number(one["seconds"], 2), number(one["processor seconds"], 2),
             number(told["rows"] / one["seconds"]),
         ])  # fmt: skip
+    return rows
+
+
+def end_to_end_rows(summary: dict[str, Any]) -> list[Row]:
+    rows = [["rows", "seconds", "reading alone", "inference", "times the larger"]]
+    return rows + [
+        [
+            number(one["rows"]), number(one["seconds"], 1), number(one["reading"], 1),
+            number(one["inference"], 1), number(one["times the larger"], 2),
+        ]
+        for one in summary.get("end to end", {}).get("tables", [])
+    ]  # fmt: skip
+
+
+def curve_rows(summary: dict[str, Any]) -> list[Row]:
+    """The prior, fewer epochs and the default: seconds of training and filling, and how well they fill."""
+    choices = dict(summary.get("curve", {}).get("choices", {}))
+    own = summary["ways"].get("labelfill")
+    if not choices or own is None:
+        return [[]]
+    original = summary["original"]["extrapolated seconds"]
+    rows = [["epochs", "seconds", "RMSE px", "the original way's time over it"]]
+    for name, one in (*choices.items(), ("default", own)):
+        ratio = original / one["seconds"]
+        rows.append([name, number(one["seconds"], 1), number(one["rmse"], 3), number(ratio, 1)])
     return rows
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from option_values import seeds, some_of
+from option_values import numbers, some_of
 
 from labelfill.comparison import Setting, check_one_split, fill_by_models, train_final_on, train_models
 from labelfill.dataset import read_dataset
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--seeds", default="0,1,2", type=seeds)
+    parser.add_argument("--seeds", default="0,1,2", type=numbers)
     parser.add_argument(
         "--variants", default=list(VARIANTS), type=some_of(VARIANTS, "variant"), help=",".join(VARIANTS)
     )

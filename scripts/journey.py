@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from option_values import seeds, some_of
+from option_values import numbers, some_of
 
 from labelfill.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
 from labelfill.runs import atomic_write
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, metavar="TABLE")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--seeds", default="0,1,2", type=seeds)
+    parser.add_argument("--seeds", default="0,1,2", type=numbers)
     parser.add_argument(
         "--phases", default=list(PHASES), type=some_of(PHASES, "phase"), help=",".join(PHASES)
     )

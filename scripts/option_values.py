@@ -1,4 +1,4 @@
-"""Values of options that several scripts take: some of a few words, and seeds."""
+"""Values of options that several scripts take: some of a few words, and numbers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def some_of(known: Iterable[str], what: str) -> Callable[[str], list[str]]:
     return chosen
 
 
-def seeds(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     """A type for argparse: whole numbers separated by commas."""
     return [int(one) for one in text.split(",")]

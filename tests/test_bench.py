@@ -49,7 +49,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.slow
 def test_every_part_leaves_figures_and_is_not_done_twice(bench: ModuleType, tmp_path: Path) -> None:
     """Stages, other ways, networks and reading are measured; what was measured is kept."""
-    asked = ["--out", str(tmp_path), "--rows", "44", "--epochs", "1", "--device", "cpu"]
+    asked = ["--out", str(tmp_path), "--rows", "44", "--epochs", "1", "--curve", "1", "--device", "cpu"]
     threads = torch.get_num_threads()
     assert bench.main(asked) == 0
     told = json.loads((tmp_path / "results.json").read_text())
@@ -65,6 +65,10 @@ def test_every_part_leaves_figures_and_is_not_done_twice(bench: ModuleType, tmp_
     assert 1e6 < original["training flops per row"] < 1e9
     assert {"pandas.read_csv", "labelfill, into memory"} <= set(told["reading"]["ways"])
     assert "extrapolated to 50 epochs" in text
+    assert told["curve"]["choices"].keys() == {"prior", "1"}
+    assert told["curve"]["choices"]["1"]["rmse"] == ways["labelfill"]["rmse"], "of as many epochs"
+    assert [one["rows"] for one in told["end to end"]["tables"]] == [44, 440]
+    assert all(one["seconds"] > one["inference"] > 0 for one in told["end to end"]["tables"])
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "parts").iterdir()}
     assert bench.main(asked) == 0
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "parts").iterdir()}

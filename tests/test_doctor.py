@@ -56,6 +56,7 @@ def test_a_device_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert outcome.out.endswith("1 problem\n")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_cuda_device_agrees_with_the_cpu(tmp_path: Path) -> None:
     """Fills of both devices lie close together."""

@@ -122,6 +122,25 @@ def test_worker_processes_come_to_the_same_bytes(
     assert left == {name: serial[name] for name in left}
 
 
+@pytest.mark.parametrize(("told", "seen"), [("5,7", {"5", "7"}), (None, {"0", "1"})])
+def test_each_worker_process_sees_one_gpu_of_several(
+    told: str | None, seen: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that the command may use; with a single one nothing is changed."""
+    if told is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    jobs = dict.fromkeys(range(24), "none is named")
+
+    def visible(gpus: int) -> set[str]:
+        found = engines.LOCAL.results(os.getenv, "CUDA_VISIBLE_DEVICES", jobs, 2, gpus=gpus)
+        return {value for _, value in found}
+
+    assert visible(2) <= seen
+    assert visible(1) == {told or "none is named"}
+
+
 def test_a_scheduler_that_does_not_answer_is_named(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ ORDER = (
         "mirroring",
         "reviewing",
         "optimizer",
+        "replay",
     },
     {"formats", "joining", "lookup", "distrust", "final_networks"},
     {"dataset"},

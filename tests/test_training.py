@@ -360,6 +360,7 @@ def test_mps_is_taken_only_where_it_is_and_when_it_is_named() -> None:
     assert choose_device("auto").type != "mps"
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_cuda_device_is_found() -> None:
     """Where there is one, `auto` takes it, and a number too high is refused."""
