@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,6 +245,23 @@ def refused(folder: Path, *names: str, allow_outside: bool = False) -> str:
     with pytest.raises(DataError) as caught:
         loaded(folder, *names, allow_outside=allow_outside)
     return str(caught.value).replace(str(folder), "DIR")
+
+
+def test_a_refused_image_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever library tried to read it; it is called by its name alone."""
+    (tmp_path / "a.png").write_text("hello")
+    opened, plain_open = [], open
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        file = plain_open(*arguments, **options)
+        opened.append(file)
+        return file
+
+    monkeypatch.setattr("builtins.open", noting)
+    told = refused(tmp_path, "a.png")
+    assert [file.name for file in opened if not file.closed] == []
+    assert len(opened) > 0
+    assert "<" not in told
 
 
 def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from labelfill.schema import ImageSize
 MAX_IMAGE_PIXELS = 64_000_000
 
 _COLUMN = "image_path"
+# scikit-image reads these by another library.
+_TIFF = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,10 @@ def _read(where: str, name: str, path: Path) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata; pixels are what counts
-            return np.asarray(io.imread(path))
+            if path.suffix.lower() in _TIFF:  # which are told by their names
+                return np.asarray(io.imread(path))
+            with open(path, "rb") as file:  # opened here: imread leaves open what it cannot read
+                return np.asarray(io.imread(file))
     except PermissionError as error:
         raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
     except MemoryError:
@@ -182,7 +188,8 @@ def _refuse_too_large(where: str, name: str, path: Path) -> None:
 
 
 def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    # How Python shows an open file tells nobody anything.
+    lines = re.sub(r"`?<_io\.[^>]*>`?", "it", str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:100]}" if lines else type(error).__name__
 
 
