@@ -24,6 +24,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -48,7 +49,7 @@ _log = logging.getLogger("labelfill")
 
 def is_deeplabcut(begin: bytes) -> bool:
     """Whether a file that begins so is one of these."""
-    lines = [line[1] for line in _LINE.finditer(begin.removeprefix(_BOM))][:2]
+    lines = [line[1] for line in islice(_LINE.finditer(begin.removeprefix(_BOM)), 2)]
     firsts = [line.split(b",")[0].strip(b'" ') for line in lines]
     return len(firsts) == 2 and firsts[0] == b"scorer" and firsts[1] in (b"bodyparts", b"individuals")
 
