@@ -97,11 +97,7 @@ def best_rate(parts: dict[str, list[dict[str, Any]]]) -> float:
 
 
 def one_off(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    return {
-        name: parts[name][0]
-        for name in ("data", "networks", "original", "reading", "curve", "end to end")
-        if name in parts
-    }
+    return {name: parts[name][0] for name in ONE_OFF if name in parts}
 
 
 def cost(each: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -15,25 +15,10 @@ from labelfill import training
 from labelfill.networks import FaceRegressor, PatchRegressor
 from labelfill.optimizer import AdamW
 from labelfill.replay import ReplayedEpochs
-from labelfill.schema import ImageSize
 from labelfill.training import Examples, Fitted, Plan, answers, fit
-from tests.drawn_shapes import blobs
+from tests.toy_examples import CPU, SIDE, examples
 
-SIDE = 12
 PLAN = Plan(epochs=5, batch_size=16, learning_rate=5e-3, bfloat16=False)
-CPU = torch.device("cpu")
-
-
-def examples(seed: int, rows: int = 72, device: torch.device = CPU) -> Examples:
-    """Patches with a bright blob; its place is the target, in halves of the side."""
-    rng = np.random.default_rng(seed)
-    target = rng.uniform(-0.5, 0.5, (rows, 1, 2))
-    images = blobs(SIDE / 2 * (target + 1) - 0.5, ImageSize(SIDE, SIDE), radius=1.5)
-    tensors = (
-        torch.from_numpy(images / 255).float()[:, None] - 0.2, torch.zeros(rows, 0),
-        torch.from_numpy(target).float(), torch.ones(rows, 1), torch.full((rows,), 6.0),
-    )  # fmt: skip
-    return Examples(*(tensor.to(device) for tensor in tensors))
 
 
 def benches(plan: Plan = PLAN, count: int = 2) -> list[training._Bench]:
@@ -116,7 +101,7 @@ def learnt(
         if not capture:
             patched.setattr(training, "ReplayedEpochs", lambda *_: None)
         return fit(
-            network.to(device), lambda epoch: examples(epoch, 72 + epoch % 2, device),
+            network.to(device), lambda epoch: examples(epoch, 72 + epoch % 2, device=device),
             examples(99, device=device), plan, key=(seed, "toy"), checkpoint=checkpoint,
         )  # fmt: skip
 
@@ -176,7 +161,7 @@ def test_a_gpu_goes_on_where_it_was_stopped(gpu: torch.device, tmp_path: Path) -
         def stop(epoch: int) -> Examples:
             if epoch == 3:
                 raise KeyboardInterrupt
-            return examples(epoch, 72 + epoch % 2, gpu)
+            return examples(epoch, 72 + epoch % 2, device=gpu)
 
         torch.manual_seed(3)
         with pytest.raises(KeyboardInterrupt):

@@ -16,7 +16,6 @@ from labelfill import training
 from labelfill.chunks import RowsAtOnce
 from labelfill.errors import DeviceError
 from labelfill.networks import FaceRegressor, PatchRegressor
-from labelfill.schema import ImageSize
 from labelfill.training import (
     Examples,
     Fitted,
@@ -28,27 +27,10 @@ from labelfill.training import (
     random_key,
 )
 from labelfill.training import _one_cycle as one_cycle
-from tests.drawn_shapes import blobs
+from tests.toy_examples import SIDE, examples
 
 PACKAGE = Path(__file__).parent.parent / "labelfill"
-SIDE = 12
 PLAN = Plan(epochs=6, batch_size=16, learning_rate=5e-3)
-
-
-def examples(seed: int, rows: int = 64, keypoints: int = 1) -> Examples:
-    """Patches with a bright blob; its place is the target, in halves of the side."""
-    rng = np.random.default_rng(seed)
-    target = rng.uniform(-0.5, 0.5, (rows, 1, 2))
-    images = blobs(SIDE / 2 * (target + 1) - 0.5, ImageSize(SIDE, SIDE), radius=1.5)
-    patches = torch.from_numpy(images / 255).float()[:, None]
-    several = torch.from_numpy(target).float().expand(rows, keypoints, 2)
-    return Examples(
-        patches - patches.mean(),
-        torch.zeros(rows, 0),
-        several,
-        torch.ones(rows, keypoints),
-        torch.full((rows,), 6.0),
-    )
 
 
 class Stopped(Exception):
