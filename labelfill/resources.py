@@ -13,7 +13,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PAUSE = 0.25  # seconds between two looks at the memory
+_PAUSE = 0.25  # seconds between two looks at the memory, at least
+# Adding up the pages of large processes takes long: between two looks pass so many times what a look takes.
+_PAUSE_PER_LOOK = 100
 _PROC = Path("/proc")
 
 
@@ -95,10 +97,11 @@ class _Sampler:
 
     def _look(self) -> None:
         while True:
+            begun = time.perf_counter()
             now = memory_of_tree()
             if now is not None:
                 self.peak = max(now, self.peak or 0)
-            if self._ended.wait(_PAUSE):
+            if self._ended.wait(max(_PAUSE, _PAUSE_PER_LOOK * (time.perf_counter() - begun))):
                 return
 
 

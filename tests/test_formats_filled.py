@@ -14,6 +14,7 @@ import pytest
 from labelfill.errors import DataError
 from labelfill.formats import FoundPoints, read_keypoints, write_found
 from labelfill.formats.conversion import convert
+from labelfill.formats.deeplabcut import is_deeplabcut
 from labelfill.formats.visibility import declared_occluded
 from tests.drawn_points import write_faces, write_images
 from tests.driving import PRIOR, done, labelfill, read_provenance
@@ -108,6 +109,15 @@ def test_malformed_deeplabcut(tmp_path: Path, content: str, words: str) -> None:
     outcome = labelfill("inspect", path)
     assert outcome.code == 3
     assert words in outcome.sentence
+
+
+def test_a_first_line_that_does_not_end_is_looked_at_once(tmp_path: Path) -> None:
+    """Megabytes without a line end: a search that begins anew at every byte would not end within days."""
+    assert not is_deeplabcut(b"left_eye_x,Image" + b"7" * (4 << 20))
+    path = tmp_path / "CollectedData_A.csv"
+    path.write_bytes(b"scorer,A,A\nbodyparts," + b"n" * (4 << 20))
+    with pytest.raises(DataError, match="the file ends in its header"):
+        read_keypoints(path)
 
 
 def test_parquet(faces: Trained, tmp_path: Path) -> None:

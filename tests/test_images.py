@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import io
 
+from labelfill import scanning
 from labelfill.errors import DataError, StorageError, UsageError
 from labelfill.images import (
     FileStore,
     ImageFiles,
-    ImageStore,
     MemoryStore,
     PixelText,
     content_ids,
@@ -24,26 +26,37 @@ from labelfill.images import (
     likely_sizes,
     load_image_files,
 )
-from labelfill.images.pixel_text import decode_at_once, decode_one_by_one
+from labelfill.images.decoding import Decoder, decode_one_by_one
 from labelfill.schema import ImageSize
 
 RANDOM = np.random.default_rng(0)
 TABLE = Path("t.csv")
 
 
-def decoded(
-    texts: list[bytes],
-    size: ImageSize | None = None,
-    store: ImageStore | None = None,
-    cut_short: bool = False,
-) -> np.ndarray:
-    sink = PixelText(TABLE, size, store or MemoryStore())
-    buffer = b"|".join(texts)
-    ends = np.cumsum([len(text) + 1 for text in texts]) - 1
-    starts = ends - [len(text) for text in texts]
-    rows = np.arange(len(texts))
-    sink.add(buffer, starts, ends, rows, rows + 2, cut_short=cut_short)
-    return sink.finish()
+WAYS = [None] if scanning.compiled_decode is None else [None, scanning.compiled_decode]
+
+
+def decoded(texts: list[bytes], size: ImageSize | None = None, cut_short: bool = False) -> np.ndarray:
+    """What the decoder in numpy makes of rows; the compiled one, where there is one, makes the same."""
+    results, errors = [], []
+    for way in WAYS:
+        sink = PixelText(TABLE, size, MemoryStore())
+        buffer = b"|".join(texts)
+        ends = np.cumsum([len(text) + 1 for text in texts]) - 1
+        starts = ends - [len(text) for text in texts]
+        rows = np.arange(len(texts))
+        with mock.patch.object(scanning, "compiled_decode", way):
+            try:
+                sink.add(buffer, starts, ends, rows, rows + 2, cut_short=cut_short)
+                results.append(sink.finish())
+            except DataError as error:
+                errors.append(error)
+    if errors:
+        assert not results
+        assert len(set(map(str, errors))) == 1
+        raise errors[0]
+    np.testing.assert_array_equal(results[0], results[-1])
+    return results[0]
 
 
 @settings(deadline=None)
@@ -60,26 +73,78 @@ def test_pixels_are_read_in_any_dress(pixels: list[int], between: str, around: s
 
 
 @settings(deadline=None)
-@given(text=st.text("0123456789  ", max_size=30).map(str.encode))
-def test_decoding_at_once_agrees_with_one_by_one(text: bytes) -> None:
-    """The fast decoder gives the slow one's pixels, or declines."""
-    at_once = decode_at_once(np.frombuffer(text, np.uint8))
+@given(texts=st.lists(st.text("0123456789  ", max_size=30).map(str.encode), min_size=1, max_size=5))
+def test_decoding_at_once_agrees_with_one_by_one(texts: list[bytes]) -> None:
+    """The fast decoder gives the slow one's pixels and how many each text has, or declines."""
+    at_once = Decoder().decode([memoryview(text) for text in texts])
     try:
-        one_by_one = decode_one_by_one(text).tolist()
+        one_by_one = [decode_one_by_one(text).tolist() for text in texts]
     except ValueError:
         one_by_one = None
     if at_once is None:
-        assert one_by_one is None or max(map(len, text.split())) > 3
+        assert one_by_one is None or max(len(word) for text in texts for word in text.split()) > 3
     else:
-        assert at_once.tolist() == one_by_one
+        assert one_by_one is not None
+        assert at_once[0].tolist() == list(chain.from_iterable(one_by_one))
+        assert at_once[1] == list(map(len, one_by_one))
 
 
 def test_every_value_is_decoded() -> None:
-    """0 to 255, and 256 to 1099 are refused."""
+    """0 to 255, and 256 to 1099 are refused; what a decoder saw before does not matter."""
+    decoder = Decoder()
     for value in range(1100):
-        at_once = decode_at_once(np.frombuffer(str(value).encode(), np.uint8))
+        at_once = decoder.decode([memoryview(b"%d 7" % value)])
         assert (at_once is None) == (value > 255)
-        assert at_once is None or at_once.tolist() == [value]
+        assert at_once is None or at_once[0].tolist() == [value, 7]
+
+
+@pytest.mark.parametrize("byte", sorted(set(range(256)) - set(b"0123456789 ")))
+def test_no_byte_but_digits_and_spaces_is_decoded_at_once(byte: int) -> None:
+    """Every other byte is left to the decoder that can say what is wrong."""
+    assert Decoder().decode([memoryview(b"1 2%c3" % byte)]) is None
+
+
+@settings(deadline=None)
+@given(
+    texts=st.lists(
+        st.lists(st.integers(0, 300), min_size=3, max_size=5).map(
+            lambda row: " ".join(map(str, row)).encode()
+        )
+        | st.sampled_from([b"1\t2 3 4", b"1 2  3 04", b" 1 2 3 4 ", b"1 2 3 x", b"1.0 2 3 4"]),
+        max_size=8,
+    )
+)
+def test_rows_are_decoded_or_refused_alike(texts: list[bytes]) -> None:
+    """A row of another dress, or a wrong one, between others: same images or same sentence either way."""
+    try:
+        expected = [decode_one_by_one(text.replace(b"\t", b" ")).tolist() for text in texts]
+    except ValueError:
+        expected = [[]]
+    if any(len(row) != 4 for row in expected):
+        with pytest.raises(DataError):
+            decoded([b"9 9 9 9", *texts])
+    else:
+        assert decoded([b"9 9 9 9", *texts]).reshape(-1, 4).tolist() == [[9] * 4, *expected]
+
+
+@pytest.mark.skipif(scanning.compiled_decode is None, reason="labelfill was installed without a C compiler")
+@pytest.mark.parametrize(
+    ("spans", "pixels", "room"),
+    [([(0, 4)], 2, 2), ([(-1, 3)], 2, 2), ([(2, 1)], 2, 2), ([(0, 3), (0, 3)], 2, 3), ([(0, 3)], 0, 9)],
+)
+def test_the_compiled_decoder_stays_inside_its_arrays(
+    spans: list[tuple[int, int]], pixels: int, room: int
+) -> None:
+    """Positions outside the buffer, and room for fewer pixels, are refused before anything is read."""
+    starts, ends = (np.array(each) for each in zip(*spans, strict=True))
+    with pytest.raises(ValueError, match="do not lie in the buffer"):
+        scanning.compiled_decode(b"1 2", starts, ends, pixels, np.zeros(room, np.uint8))
+
+
+def test_rows_that_make_up_for_each_other_are_refused() -> None:
+    """One pixel too few in a row and one too many in the next are two faults, not none."""
+    with pytest.raises(DataError, match=r"row 1 .*found 3 pixels, expected 4"):
+        decoded([b"1 2 3 4", b"1 2 3", b"1 2 3 4 5"])
 
 
 BAD_PIXELS = {

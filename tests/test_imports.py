@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "labelfill"
 
 # From left to right: a room imports rooms of earlier lines only, never one of its own line.
 ORDER = (
-    {"labelfill", "errors", "progress", "place", "resources"},
+    {"compiled"},  # from C
+    {"labelfill", "errors", "progress", "place", "resources", "scanning"},
     {"schema"},
     {"settings"},
     {

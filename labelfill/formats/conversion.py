@@ -21,9 +21,9 @@ from labelfill.formats.points import Array
 from labelfill.formats.tables import further_columns, write_table
 from labelfill.images import ImageFiles, Images, MemoryStore, PixelText
 from labelfill.runs import atomic_write, make_folder
+from labelfill.scanning import Positions
 from labelfill.schema import ImageSize
 from labelfill.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, WrittenTable, compressed_writer
-from labelfill.table.tokenizer import Positions
 
 _log = logging.getLogger("labelfill")
 

@@ -38,7 +38,8 @@ FORMAT = "deeplabcut"
 
 _AXES = ("x", "y")
 _HEADER_ROWS = ("scorer", "bodyparts", "coords")
-_LINE = re.compile(rb"([^\r\n]*)(\r?\r\n|[\r\n])")
+# The last alternative matches where no line end follows: else the search would begin anew at every byte.
+_LINE = re.compile(rb"([^\r\n]*+)(\r?\r\n|[\r\n]|\Z)")
 _FIRST_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 # The folders of a project above that of the csv file: labeled-data, and the project itself.
@@ -49,8 +50,8 @@ _log = logging.getLogger("labelfill")
 
 def is_deeplabcut(begin: bytes) -> bool:
     """Whether a file that begins so is one of these."""
-    lines = [line[1] for line in islice(_LINE.finditer(begin.removeprefix(_BOM)), 2)]
-    firsts = [line.split(b",")[0].strip(b'" ') for line in lines]
+    lines = islice(_LINE.finditer(begin.removeprefix(_BOM)), 2)
+    firsts = [line[1].split(b",", 1)[0].strip(b'" ') for line in lines]
     return len(firsts) == 2 and firsts[0] == b"scorer" and firsts[1] in (b"bodyparts", b"individuals")
 
 
@@ -77,9 +78,13 @@ def read_deeplabcut(path: Path, *, beside: Path | None = None, show_progress: bo
     return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=FORMAT)
 
 
+def _whole_lines(buffer: bytes) -> list[re.Match[bytes]]:
+    return [line for line in _LINE.finditer(buffer) if line[2]]
+
+
 def _read_header(path: Path, read: Callable[[int], bytes]) -> tuple[Header, Cursor]:
     buffer = b""
-    while len(lines := list(_LINE.finditer(buffer))) < len(_HEADER_ROWS) + 1 and len(buffer) < _FIRST_BYTES:
+    while len(lines := _whole_lines(buffer)) < len(_HEADER_ROWS) + 1 and len(buffer) < _FIRST_BYTES:
         chunk = read(_FIRST_BYTES)
         if not chunk:
             break

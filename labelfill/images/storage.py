@@ -18,7 +18,7 @@ Images = NDArray[np.uint8]
 
 
 class ImageStore(Protocol):
-    """Takes images one after the other and gives them back as one read-only (n, H, W) array."""
+    """Takes images, one or several at a time, and gives them back as one read-only (n, H, W) array."""
 
     def append(self, pixels: NDArray[np.uint8]) -> None: ...
 
@@ -36,7 +36,7 @@ class MemoryStore:
         self._bytes = bytearray()
 
     def append(self, pixels: NDArray[np.uint8]) -> None:
-        self._bytes += pixels.data.cast("B") if pixels.ndim > 1 else pixels.data
+        self._bytes += pixels.ravel().data
 
     def clear(self) -> None:
         """Forget the images appended so far."""

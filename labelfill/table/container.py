@@ -79,7 +79,7 @@ class DecompressedReader(io.RawIOBase):
     @property
     def packed_position(self) -> int:
         """How many bytes of the file itself were read, for a progress bar."""
-        return self._packed.tell()
+        return self._packed.tell() if self._kind else self._length
 
     def close(self) -> None:
         if not self.closed:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.place import shown
-from labelfill.table.tokenizer import Bytes, Positions
+from labelfill.scanning import Bytes, Positions
 
 MISSING_WORDS = frozenset({b"", b"nan", b"na", b"n/a", b"null"})
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from labelfill.errors import DataError
 from labelfill.place import place
 from labelfill.progress import bar
+from labelfill.scanning import Positions
 from labelfill.schema import AXES
 from labelfill.table.container import open_decompressed
 from labelfill.table.coordinates import NotACoordinate, decode_coordinates
 from labelfill.table.header import IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header, read_header
-from labelfill.table.tokenizer import Cursor, Positions, RecordBlock, record_blocks
+from labelfill.table.tokenizer import Cursor, RecordBlock, record_blocks
 
 HeaderReader = Callable[[Path, Callable[[int], bytes]], tuple[Header, Cursor]]
 """From a table's path and a function that gives its next bytes: the header, and the cursor behind it."""
@@ -129,14 +130,17 @@ def read_table(
     path = Path(path)
     with ExitStack() as stack:
         source = stack.enter_context(open_decompressed(path))
-        hasher = stack.enter_context(_Hasher())
+        sha256, length = hashlib.sha256(), 0
+        hashing, imaging = (stack.enter_context(_Beside(name)) for name in ("sha256", "images"))
         progress = stack.enter_context(
             bar(total=path.stat().st_size, desc=f"reading {path.name}", unit="B", show=show_progress)
         )
 
         def read(size: int) -> bytes:
+            nonlocal length
             data = source.read(size)
-            hasher.update(data)
+            hashing.do(sha256.update, data)
+            length += len(data)
             progress.update(source.packed_position - progress.n)
             return data
 
@@ -146,42 +150,47 @@ def read_table(
             )
         else:
             found, cursor = header(path, read)
-        collected = _Collected(path, found, image_sink)
+        collected = _Collected(path, found, image_sink, imaging)
         for block in record_blocks(path, read, found.delimiter, found.columns, cursor):
             collected.add(block)
             source.refuse_bomb(collected.memory)
         if not collected.rows:
             raise DataError(f"{path} has a header but no rows; expected at least one row of labels or images")
-        return collected.table(hasher.hexdigest(), hasher.length)
+        imaging.wait()
+        hashing.wait()
+        return collected.table(sha256.hexdigest(), length)
 
 
-class _Hasher:
-    """SHA-256 of a stream, computed beside the parsing: hashing releases the interpreter lock."""
+class _Beside:
+    """A thread that does one piece of work after the other beside the tokenizing.
 
-    def __init__(self) -> None:
-        self.length = 0
-        self._sha256 = hashlib.sha256()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+    Hashing and numpy's passes release the interpreter lock. What the work raises is raised by the
+    next `do` or at the end: before whatever is wrong further down in the table.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._last: Future[None] | None = None
 
-    def __enter__(self) -> _Hasher:
+    def __enter__(self) -> _Beside:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._worker.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None or issubclass(kind, DataError):
+                self.wait()
+        finally:
+            self._worker.shutdown()
 
-    def update(self, data: bytes) -> None:
-        self._wait()  # at most one block is in memory for the hash
-        self.length += len(data)
-        self._last = self._worker.submit(self._sha256.update, data)
+    def do(self, work: Callable[..., None], *arguments: object, **options: object) -> None:
+        """Begin, once the work before has ended: at most one block is in memory for it."""
+        self.wait()
+        self._last = self._worker.submit(work, *arguments, **options)
 
-    def hexdigest(self) -> str:
-        self._wait()
-        return self._sha256.hexdigest()
-
-    def _wait(self) -> None:
-        if self._last is not None:
-            self._last.result()
+    def wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
 
 
 class _Growing:
@@ -209,9 +218,9 @@ class _Growing:
 class _Collected:
     """What the blocks read so far add up to."""
 
-    def __init__(self, path: Path, header: Header, sink: ImageSink | None) -> None:
+    def __init__(self, path: Path, header: Header, sink: ImageSink | None, imaging: _Beside) -> None:
         self.rows = 0
-        self._path, self._header, self._sink = path, header, sink
+        self._path, self._header, self._sink, self._imaging = path, header, sink, imaging
         self._coordinates = np.array(header.coordinate_columns, np.intp)
         self._extra_columns = header.extra_columns
         has_text = header.image_column == IMAGE_COLUMN
@@ -244,7 +253,8 @@ class _Collected:
             texts += _texts(block.buffer, block.starts[:, c].tolist(), block.ends[:, c].tolist())
         if self._image is not None and self._sink is not None:
             begin, end = _inner(block.buffer, block.starts[:, self._image], block.ends[:, self._image])
-            self._sink.add(block.buffer, begin, end, block.rows, block.lines, cut_short=block.cut_short)
+            lines, cut_short = block.lines, block.cut_short
+            self._imaging.do(self._sink.add, block.buffer, begin, end, block.rows, lines, cut_short=cut_short)
         self.rows += len(block.lines)
 
     def table(self, sha256: str, length: int) -> KeypointTable:

@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.place import place
+from labelfill.scanning import Bytes, Positions, positions
 from labelfill.table import faults
 
-Positions = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
-
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 # The stated bound on one record: a 16 megapixel image as text.
 MAX_RECORD_BYTES = 64 << 20
 
@@ -137,25 +135,19 @@ def find_separators(path: Path, buffer: bytes, delimiter: str, cursor: Cursor, *
     (`DataError`).
     """
     text = np.frombuffer(buffer, np.uint8)
+    if b'"' not in buffer:
+        return positions(buffer, ord(delimiter), _LF, _CR)
     count = buffer.count(b'"')
-    if count == 0:
-        return _positions(text, ord(delimiter), _LF, _CR)
-    quotes = _positions(text, _QUOTE) if count <= _MOST_QUOTES_AT_ONCE else None
+    quotes = positions(buffer, _QUOTE) if count <= _MOST_QUOTES_AT_ONCE else None
     unclosed = count % 2 == 1
     # The slow one also tells which quote the table's end leaves open.
     if quotes is None or (unclosed and at_end) or not _quotes_stand_around_fields(text, quotes, delimiter):
         return _walk(path, buffer, delimiter, cursor, at_end=at_end)
-    # Behind an opening quote without a closing one everything is quoted.
-    found = _positions(text[: quotes[-1]] if unclosed else text, ord(delimiter), _LF, _CR)
+    found = positions(buffer, ord(delimiter), _LF, _CR)
+    if unclosed:  # behind an opening quote without a closing one everything is quoted
+        found = found[: np.searchsorted(found, quotes[-1])]
     outside: NDArray[np.bool_] = np.searchsorted(quotes, found) % 2 == 0
     return found[outside]
-
-
-def _positions(text: Bytes, *wanted: int) -> Positions:
-    mask: NDArray[np.bool_] = text == wanted[0]
-    for byte in wanted[1:]:
-        mask |= text == byte
-    return np.flatnonzero(mask)
 
 
 def _quotes_stand_around_fields(text: Bytes, quotes: Positions, delimiter: str) -> bool:
@@ -206,15 +198,20 @@ def _last_safe_end(buffer: bytes, separators: Positions) -> int:
 
 def line_ends(buffer: bytes) -> Positions:
     """Positions at which a line ends, quoted or not; CRLF and CR CR LF end one line."""
-    text = np.frombuffer(buffer, np.uint8)
-    ends: NDArray[np.bool_] = text == _LF
-    if b"\r" in buffer:
-        returns = _positions(text, _CR)
+    return _line_ends_among(positions(buffer, _LF, _CR), np.frombuffer(buffer, np.uint8))
+
+
+def _line_ends_among(found: Positions, text: Bytes) -> Positions:
+    """Those of all LF and CR, other positions among them or not, at which a line ends."""
+    kinds = text[found]
+    ends: Positions = found[kinds == _LF]
+    returns: Positions = found[kinds == _CR]
+    if len(returns):
         padded = np.concatenate([text, np.zeros(2, np.uint8)])
         following = padded[returns + 1]
         belongs = (following == _LF) | ((following == _CR) & (padded[returns + 2] == _LF))
-        ends[returns[~belongs]] = True
-    return np.flatnonzero(ends)
+        ends = np.sort(np.concatenate([ends, returns[~belongs]]))
+    return ends
 
 
 def _fields(buffer: bytes, end: int, separators: Positions, delimiter: str) -> _Fields:
@@ -239,6 +236,8 @@ def _fields(buffer: bytes, end: int, separators: Positions, delimiter: str) -> _
 def _without_blank_lines(buffer: bytes, fields: _Fields) -> _Fields:
     last = np.cumsum(fields.counts) - 1
     single = last[fields.counts == 1]
+    if not len(single):
+        return fields
     blank = fields.starts[single] == fields.ends[single]
     first = np.frombuffer(buffer, np.uint8)[np.minimum(fields.starts[single], len(buffer) - 1)]
     for i in np.flatnonzero(~blank & np.isin(first, list(_BLANKS))):
@@ -260,7 +259,12 @@ def _cut(
     cursor: Cursor,
 ) -> tuple[RecordBlock, int]:
     fields = _fields(buffer, end, separators, delimiter)
-    feeds = line_ends(buffer[:end])
+    # Without quotes every line end is a separator, and was found already.
+    feeds = (
+        line_ends(buffer[:end])
+        if b'"' in buffer
+        else _line_ends_among(separators[: np.searchsorted(separators, end)], np.frombuffer(buffer, np.uint8))
+    )
     first = np.cumsum(fields.counts) - fields.counts
     lines = cursor.line + np.searchsorted(feeds, fields.starts[first])
     row = cursor.row
