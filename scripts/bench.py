@@ -129,7 +129,7 @@ class Bench:
     def imputers(self) -> dict[str, Any]:
         """Every way's error, and what scikit-learn's imputers take."""
         known = [self.table, "--truth", self.truth]
-        tables = ["--filled", self.filled, "--filled", self.masked]
+        tables = ["--filled", self.filled, *(["--filled", self.masked] if self.masked.is_file() else [])]
         everything = labelfill("compare", *known, *tables, "--ways", "iterative,knn,mean")
         whole = stored(self.out, "original")["trained whole"]
         few = ["--keypoints", ",".join(whole), "--filled", self.filled, "--filled", self.original]

@@ -45,11 +45,11 @@ class Decoder:
         The text after them, if any, needs a closer look.
         """
         if scanning.compiled_decode is not None:
-            size = len(starts) * pixels
-            if size > len(self._images):
-                self._images = np.empty(size, np.uint8)
-            images = self._images[:size].reshape(-1, pixels)
-            starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+            n = min(len(starts), len(buffer) // pixels + 1)  # no more texts are long enough
+            if n * pixels > len(self._images):
+                self._images = np.empty(n * pixels, np.uint8)
+            images = self._images[: n * pixels].reshape(n, pixels)
+            starts, ends = np.ascontiguousarray(starts[:n]), np.ascontiguousarray(ends[:n])
             return images[: scanning.compiled_decode(buffer, starts, ends, pixels, images)]
         texts = self._first_texts(buffer, starts, ends)
         decoded = self.decode(texts)

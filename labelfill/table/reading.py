@@ -28,7 +28,7 @@ HeaderReader = Callable[[Path, Callable[[int], bytes]], tuple[Header, Cursor]]
 
 
 class ImageSink(Protocol):
-    """Takes the text of the ``Image`` column, block by block, in row order."""
+    """Takes the text of the ``Image`` column, block by block, in row order, in one thread at a time."""
 
     def add(
         self,
@@ -112,8 +112,8 @@ def read_table(
 ) -> KeypointTable:
     """Read a ``.csv``, ``.csv.gz`` or ``.zip`` table in one streaming pass.
 
-    The text of ``Image`` goes to `image_sink`, or is skipped. `require_images` asks only that the
-    table has a column of images.
+    The text of ``Image`` goes to `image_sink`, beside the tokenizing of the next block, or is skipped.
+    `require_images` asks only that the table has a column of images.
 
     Parameters
     ----------
