@@ -61,7 +61,7 @@ def stages(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
 
 def ways(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Seconds, error on held-out cells and memory of each way, labelfill's first."""
-    if not {*STAGES[:2], "masked loss", "original", "imputers"} <= set(parts):
+    if not {*STAGES[:2], "original", "imputers"} <= set(parts):
         return {}
     scores = [one["all"]["ways"] for one in parts["imputers"]]
     few = [one["trained whole"]["ways"] for one in parts["imputers"]]
@@ -81,7 +81,9 @@ def ways(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
             "peak_memory": max(one[name]["peak_memory"] or 0 for one in scores) or None,
             "rmse": middle_of(scores, name),
         }
-    told["one network, masked loss"] = {**cost(parts["masked loss"]), "rmse": middle_of(scores, "masked.csv")}
+    if "masked loss" in parts and all("masked.csv" in one for one in scores):
+        masked = {**cost(parts["masked loss"]), "rmse": middle_of(scores, "masked.csv")}
+        told["one network, masked loss"] = masked
     original = parts["original"][0]
     told["the original way"] = {
         "seconds": original["extrapolated seconds"], "peak_memory": original["peak_memory"], "rmse": None,
