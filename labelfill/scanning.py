@@ -20,15 +20,20 @@ except ImportError:
     compiled_find = compiled_decode = None
 
 _MOST_WANTED = 4
+# Room for one position in so many bytes: as much memory as the bytes. For more positions it is made anew.
+_BYTES_FOR_EACH = 8
 
 
 def positions(buffer: bytes, *wanted: int) -> Positions:
     """Where any of up to four byte values stands in `buffer`, in order."""
     if compiled_find is not None:
-        # Address space for the worst case; pages that are not written to take no memory.
-        found = np.empty(len(buffer), np.int64)
         four = bytes(wanted) + bytes(wanted[:1]) * (_MOST_WANTED - len(wanted))
-        return found[: compiled_find(buffer, four, found)].copy()
+        found = np.empty(len(buffer) // _BYTES_FOR_EACH, np.int64)
+        count = compiled_find(buffer, four, found)
+        if count > len(found):
+            found = np.empty(count, np.int64)
+            compiled_find(buffer, four, found)
+        return found[:count].copy()
     text = np.frombuffer(buffer, np.uint8)
     mask: NDArray[np.bool_] = text == wanted[0]
     another = np.empty_like(mask)
