@@ -30,10 +30,11 @@ def positions(buffer: bytes, *wanted: int) -> Positions:
         four = bytes(wanted) + bytes(wanted[:1]) * (_MOST_WANTED - len(wanted))
         found = np.empty(len(buffer) // _BYTES_FOR_EACH, np.int64)
         count = compiled_find(buffer, four, found)
-        if count > len(found):
-            found = np.empty(count, np.int64)
-            compiled_find(buffer, four, found)
-        return found[:count].copy()
+        if count <= len(found):
+            return found[:count].copy()  # the rest of the room is given back
+        found = np.empty(count, np.int64)
+        compiled_find(buffer, four, found)
+        return found
     text = np.frombuffer(buffer, np.uint8)
     mask: NDArray[np.bool_] = text == wanted[0]
     another = np.empty_like(mask)

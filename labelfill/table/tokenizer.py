@@ -260,11 +260,8 @@ def _cut(
 ) -> tuple[RecordBlock, int]:
     fields = _fields(buffer, end, separators, delimiter)
     # Without quotes every line end is a separator, and was found already.
-    feeds = (
-        line_ends(buffer[:end])
-        if b'"' in buffer
-        else _line_ends_among(separators[: np.searchsorted(separators, end)], np.frombuffer(buffer, np.uint8))
-    )
+    breaks = positions(buffer, _LF, _CR) if b'"' in buffer else separators
+    feeds = _line_ends_among(breaks[: np.searchsorted(breaks, end)], np.frombuffer(buffer, np.uint8))
     first = np.cumsum(fields.counts) - fields.counts
     lines = cursor.line + np.searchsorted(feeds, fields.starts[first])
     row = cursor.row
