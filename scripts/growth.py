@@ -1,8 +1,8 @@
 """How the three commands' cost grows with rows, keypoints and image size: processor seconds on drawn tables.
 
 Around one table (1,600 rows, 10 keypoints, 96x96 px, 30% random gaps) each of the three is halved and doubled
-by itself. Networks take few epochs, and twice as many: so what grows with epochs is told from what does not,
-and carried on to the default's.
+by itself. Networks are trained with few epochs, and with more: the straight line through what they take tells
+what grows with epochs from what does not, and goes on to the default's epochs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import argparse
 import json
 import resource
 import shutil
+import statistics
 import sys
 from pathlib import Path
 
+import numpy as np
 from bench import output
+from option_values import numbers
 
 from labelfill.runs import atomic_write, make_folder
 from labelfill.schema import ImageSize
@@ -23,7 +26,10 @@ from labelfill.synthetic import LANDMARKS, draw_table, write_table
 ROWS, KEYPOINTS, SIDE = 1600, 10, 96
 GAPS = 0.3
 STAGES = ("train-keypoint-models", "impute", "train-final")
+# Tables of fewer than 1,400 rows are finished with more epochs of the final network: 800 steps at least.
 DEFAULT_EPOCHS = {"train-keypoint-models": 20, "train-final": 40}
+
+Size = tuple[int, int, int]
 
 
 def main() -> None:
@@ -32,7 +38,9 @@ def main() -> None:
         epilog="example:\n  scripts/growth --out outputs/growth",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps figures")
-    parser.add_argument("--epochs", type=int, default=2, metavar="N", help="of every network (default: 2)")
+    parser.add_argument(
+        "--epochs", type=numbers, default=[1, 6], metavar="N,N,...", help="of every network (default: 1,6)"
+    )
     parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help=f"default: {ROWS}")
     arguments = parser.parse_args()
     make_folder(arguments.out)
@@ -45,29 +53,33 @@ def main() -> None:
             (rows, KEYPOINTS, round(SIDE * factor)),
         ]
     for size in sizes:
-        name = "x".join(map(str, size))
-        if not (arguments.out / f"{name}.json").is_file():
-            print(f"== {size[0]} rows, {size[1]} keypoints, {size[2]}x{size[2]} px", file=sys.stderr)
-            took = measure(size, arguments.out / name, arguments.epochs)
-            with atomic_write(arguments.out / f"{name}.json", "w") as file:
-                json.dump(took, file, indent=1)
+        for epochs in arguments.epochs:
+            file = kept(arguments.out, size, epochs)
+            if not file.is_file():
+                print(f"== {file.stem} epochs", file=sys.stderr)
+                took = measure(size, arguments.out / file.stem, epochs)
+                with atomic_write(file, "w") as out:
+                    json.dump(took, out, indent=1)
     report(sizes, arguments)
 
 
-def measure(size: tuple[int, int, int], folder: Path, epochs: int) -> dict[str, list[float]]:
-    """Processor seconds of each stage, with `epochs` and with twice as many."""
+def kept(folder: Path, size: Size, epochs: int) -> Path:
+    return folder / f"{'x'.join(map(str, size))} {epochs}.json"
+
+
+def measure(size: Size, folder: Path, epochs: int) -> dict[str, float]:
+    """Processor seconds of each stage."""
     rows, keypoints, side = size
+    shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
-    table = folder / "table.csv"
+    table, run = folder / "table.csv", folder / "run"
     drawn = draw_table(rows, keypoints=LANDMARKS[:keypoints], image_size=ImageSize(side, side), gaps=GAPS)
     write_table(table, drawn)
-    took: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    for number, count in enumerate((epochs, 2 * epochs)):
-        run = folder / f"run-{number}"
-        for stage in STAGES:
-            options = ["--data", table] if stage == STAGES[0] else []
-            options += [] if stage == "impute" else ["--epochs", count]
-            took[stage].append(seconds(stage, "--run-dir", run, *options))
+    took = {}
+    for stage in STAGES:
+        options = ["--data", table] if stage == STAGES[0] else []
+        options += [] if stage == "impute" else ["--epochs", epochs]
+        took[stage] = seconds(stage, "--run-dir", run, *options)
     shutil.rmtree(folder)
     return took
 
@@ -84,7 +96,7 @@ def used_by_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def report(sizes: list[tuple[int, int, int]], arguments: argparse.Namespace) -> None:
+def report(sizes: list[Size], arguments: argparse.Namespace) -> None:
     """Each table's seconds with the default's epochs, and how they compare with the middle table's."""
     head = ["rows", "keypoints", "image"]
     for stage in STAGES:
@@ -103,14 +115,17 @@ def report(sizes: list[tuple[int, int, int]], arguments: argparse.Namespace) -> 
     print(text)
 
 
-def whole(size: tuple[int, int, int], arguments: argparse.Namespace) -> dict[str, float]:
+def whole(size: Size, arguments: argparse.Namespace) -> dict[str, float]:
     """Seconds of each stage, those that grow with epochs carried on to the default's epochs."""
-    took = json.loads((arguments.out / f"{'x'.join(map(str, size))}.json").read_text())
+    took = [json.loads(kept(arguments.out, size, epochs).read_text()) for epochs in arguments.epochs]
     found = {}
-    for stage, (short, longer) in took.items():
-        epochs = DEFAULT_EPOCHS.get(stage)
-        each = (longer - short) / arguments.epochs
-        found[stage] = short if epochs is None else short + each * (epochs - arguments.epochs)
+    for stage in STAGES:
+        each = [one[stage] for one in took]
+        if stage in DEFAULT_EPOCHS:
+            line = np.polynomial.Polynomial.fit(arguments.epochs, each, 1)
+            found[stage] = float(line(DEFAULT_EPOCHS[stage]))
+        else:
+            found[stage] = statistics.median(each)
     return found
 
 
