@@ -21,13 +21,17 @@ from option_values import numbers
 
 from labelfill.runs import atomic_write, make_folder
 from labelfill.schema import ImageSize
+from labelfill.settings import PRESETS, KeypointModelSettings
 from labelfill.synthetic import LANDMARKS, draw_table, write_table
 
 ROWS, KEYPOINTS, SIDE = 1600, 10, 96
 GAPS = 0.3
 STAGES = ("train-keypoint-models", "impute", "train-final")
-# Tables of fewer than 1,400 rows are finished with more epochs of the final network: 800 steps at least.
-DEFAULT_EPOCHS = {"train-keypoint-models": 20, "train-final": 40}
+# Of fewer than 1,400 rows the final network takes more epochs than this: 800 steps at least.
+DEFAULT_EPOCHS = {
+    "train-keypoint-models": KeypointModelSettings().epochs,
+    "train-final": int(PRESETS["default"]["epochs"]),
+}
 
 Size = tuple[int, int, int]
 
@@ -43,6 +47,8 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help=f"default: {ROWS}")
     arguments = parser.parse_args()
+    if len(set(arguments.epochs)) < 2:
+        parser.error("--epochs needs two different numbers: from one, nothing tells what grows with epochs")
     make_folder(arguments.out)
     rows = arguments.rows
     sizes = [(rows, KEYPOINTS, SIDE)]
@@ -97,17 +103,19 @@ def used_by_children() -> float:
 
 
 def report(sizes: list[Size], arguments: argparse.Namespace) -> None:
-    """Each table's seconds with the default's epochs, and how they compare with the middle table's."""
+    """Each table's seconds as measured and with the default's epochs, and these beside the middle table's."""
     head = ["rows", "keypoints", "image"]
     for stage in STAGES:
-        head += [f"{stage}, s", "ratio"]
+        head += [f"{stage}, s with {' / '.join(map(str, arguments.epochs))} epochs", "default", "ratio"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    middle = whole(sizes[0], arguments)
+    middle = measured(sizes[0], arguments)
     for size in sorted(sizes):
-        found = whole(size, arguments)
+        found = measured(size, arguments)
         cells = [f"{size[0]:,}", str(size[1]), f"{size[2]}x{size[2]}"]
         for stage in STAGES:
-            cells += [f"{found[stage]:.0f}", f"{found[stage] / middle[stage]:.2f}"]
+            default = whole(stage, found, arguments)
+            ratio = default / whole(stage, middle, arguments)
+            cells += [" / ".join(f"{one:.0f}" for one in found[stage]), f"{default:.0f}", f"{ratio:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     with atomic_write(arguments.out / "results.md", "w") as file:
@@ -115,18 +123,18 @@ def report(sizes: list[Size], arguments: argparse.Namespace) -> None:
     print(text)
 
 
-def whole(size: Size, arguments: argparse.Namespace) -> dict[str, float]:
-    """Seconds of each stage, those that grow with epochs carried on to the default's epochs."""
+def measured(size: Size, arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of each stage, for each number of epochs."""
     took = [json.loads(kept(arguments.out, size, epochs).read_text()) for epochs in arguments.epochs]
-    found = {}
-    for stage in STAGES:
-        each = [one[stage] for one in took]
-        if stage in DEFAULT_EPOCHS:
-            line = np.polynomial.Polynomial.fit(arguments.epochs, each, 1)
-            found[stage] = float(line(DEFAULT_EPOCHS[stage]))
-        else:
-            found[stage] = statistics.median(each)
-    return found
+    return {stage: [one[stage] for one in took] for stage in STAGES}
+
+
+def whole(stage: str, found: dict[str, list[float]], arguments: argparse.Namespace) -> float:
+    """Seconds of a stage; where they grow with epochs, carried on to the default's."""
+    if stage not in DEFAULT_EPOCHS:
+        return statistics.mean(found[stage])
+    line = np.polynomial.Polynomial.fit(arguments.epochs, found[stage], 1)
+    return float(line(DEFAULT_EPOCHS[stage]))
 
 
 if __name__ == "__main__":
