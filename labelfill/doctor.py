@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelfill import scanning
 from labelfill.dataset import read_dataset
 from labelfill.errors import DeviceError, LabelfillError, StorageError
 from labelfill.imputation import impute
@@ -63,7 +62,6 @@ def examine(run_dir: Path, device: str = "auto") -> Iterator[Check]:
     yield Check("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
     yield Check("packages", _installed(_PACKAGES))
     yield Check("optional packages", _installed(_OPTIONAL))
-    yield Check("reading of tables", _reading())
     yield Check("system", f"{platform.platform()}, {os.cpu_count()} processors")
     yield _memory()
     yield _disk(run_dir)
@@ -82,12 +80,6 @@ def _installed(packages: tuple[str, ...]) -> str:
         except metadata.PackageNotFoundError:
             found.append(f"{package} not installed")
     return ", ".join(found)
-
-
-def _reading() -> str:
-    if scanning.compiled_decode is not None:
-        return "compiled"
-    return "in numpy, which takes longer; install labelfill where there is a C compiler to have it compiled"
 
 
 def _memory() -> Check:

@@ -40,7 +40,7 @@ import hashlib
 import os
 import pathlib
 
-files = [pathlib.Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt", "labelfill/compiled.c")]
+files = [pathlib.Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
 print(hashlib.sha256(b"\0".join([*files, os.getcwd().encode()])).hexdigest())
 PY
     )

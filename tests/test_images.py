@@ -5,7 +5,6 @@ import zlib
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import io
 
-from labelfill import scanning
 from labelfill.errors import DataError, StorageError, UsageError
 from labelfill.images import (
     FileStore,
@@ -33,30 +31,15 @@ RANDOM = np.random.default_rng(0)
 TABLE = Path("t.csv")
 
 
-WAYS = [None] if scanning.compiled_decode is None else [None, scanning.compiled_decode]
-
-
 def decoded(texts: list[bytes], size: ImageSize | None = None, cut_short: bool = False) -> np.ndarray:
-    """What the decoder in numpy makes of rows; the compiled one, where there is one, makes the same."""
-    results, errors = [], []
-    for way in WAYS:
-        sink = PixelText(TABLE, size, MemoryStore())
-        buffer = b"|".join(texts)
-        ends = np.cumsum([len(text) + 1 for text in texts]) - 1
-        starts = ends - [len(text) for text in texts]
-        rows = np.arange(len(texts))
-        with mock.patch.object(scanning, "compiled_decode", way):
-            try:
-                sink.add(buffer, starts, ends, rows, rows + 2, cut_short=cut_short)
-                results.append(sink.finish())
-            except DataError as error:
-                errors.append(error)
-    if errors:
-        assert not results
-        assert len(set(map(str, errors))) == 1
-        raise errors[0]
-    np.testing.assert_array_equal(results[0], results[-1])
-    return results[0]
+    """What the decoder makes of rows."""
+    sink = PixelText(TABLE, size, MemoryStore())
+    buffer = b"|".join(texts)
+    ends = np.cumsum([len(text) + 1 for text in texts]) - 1
+    starts = ends - [len(text) for text in texts]
+    rows = np.arange(len(texts))
+    sink.add(buffer, starts, ends, rows, rows + 2, cut_short=cut_short)
+    return sink.finish()
 
 
 @settings(deadline=None)
@@ -125,20 +108,6 @@ def test_rows_are_decoded_or_refused_alike(texts: list[bytes]) -> None:
             decoded([b"9 9 9 9", *texts])
     else:
         assert decoded([b"9 9 9 9", *texts]).reshape(-1, 4).tolist() == [[9] * 4, *expected]
-
-
-@pytest.mark.skipif(scanning.compiled_decode is None, reason="labelfill was installed without a C compiler")
-@pytest.mark.parametrize(
-    ("spans", "pixels", "room"),
-    [([(0, 4)], 2, 2), ([(-1, 3)], 2, 2), ([(2, 1)], 2, 2), ([(0, 3), (0, 3)], 2, 3), ([(0, 3)], 0, 9)],
-)
-def test_the_compiled_decoder_stays_inside_its_arrays(
-    spans: list[tuple[int, int]], pixels: int, room: int
-) -> None:
-    """Positions outside the buffer, and room for fewer pixels, are refused before anything is read."""
-    starts, ends = (np.array(each) for each in zip(*spans, strict=True))
-    with pytest.raises(ValueError, match="do not lie in the buffer"):
-        scanning.compiled_decode(b"1 2", starts, ends, pixels, np.zeros(room, np.uint8))
 
 
 def test_rows_that_make_up_for_each_other_are_refused() -> None:

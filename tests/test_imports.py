@@ -14,7 +14,6 @@ PACKAGE = Path(__file__).parent.parent / "labelfill"
 
 # From left to right: a room imports rooms of earlier lines only, never one of its own line.
 ORDER = (
-    {"compiled"},  # from C
     {"labelfill", "errors", "progress", "place", "resources", "scanning"},
     {"schema"},
     {"settings"},

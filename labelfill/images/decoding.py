@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from labelfill import scanning
 from labelfill.place import shown
 from labelfill.scanning import Bytes, Positions
 
@@ -28,14 +27,13 @@ class BadPixels(ValueError):
 class Decoder:
     """Decodes texts of numbers of up to three digits and spaces, many at once; keeps its working memory.
 
-    Rows go to the compiled decoder where there is one. Without it every byte is taken for the last
-    digit of a number, in a few passes of numpy over all bytes, and of these answers those at last
-    digits are kept: the faster, the better the texts and five times their size of working memory
-    stay in the processor's cache.
+    Every byte is taken for the last digit of a number, in a few passes of numpy over all bytes, and
+    of these answers those at last digits are kept: the faster, the better the texts and five times
+    their size of working memory stay in the processor's cache.
     """
 
     def __init__(self) -> None:
-        self._images = self._text = self._digits = self._answers = np.empty(0, np.uint8)
+        self._text = self._digits = self._answers = np.empty(0, np.uint8)
         self._is_digit = self._is_last = self._has_tens = np.empty(0, bool)
         self._bytes_at_once = _BYTES_AT_ONCE
 
@@ -44,13 +42,6 @@ class Decoder:
 
         The text after them, if any, needs a closer look.
         """
-        if scanning.compiled_decode is not None:
-            n = min(len(starts), len(buffer) // pixels + 1)  # no more texts are long enough
-            if n * pixels > len(self._images):
-                self._images = np.empty(n * pixels, np.uint8)
-            images = self._images[: n * pixels].reshape(n, pixels)
-            starts, ends = np.ascontiguousarray(starts[:n]), np.ascontiguousarray(ends[:n])
-            return images[: scanning.compiled_decode(buffer, starts, ends, pixels, images)]
         texts = self._first_texts(buffer, starts, ends)
         decoded = self.decode(texts)
         if decoded is not None and all(count == pixels for count in decoded[1]):
