@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, UsageError
-from labelfill.place import did_you_mean
+from labelfill.errors import DataError, UsageError, did_you_mean
 
 Array = NDArray[np.float64]
 
@@ -160,7 +159,7 @@ class KeypointSchema:
     Attributes
     ----------
     mirror_shift
-        By how many px labels lie right of what they mark, as `labelfill.mirroring` finds it; only
+        By how many px labels lie right of what they mark, as `labelfill.shape.mirror_axis` finds it; only
         mirroring needs to know.
     """
 

@@ -36,8 +36,8 @@ from bench_report import report
 from option_values import numbers, some_of
 
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
-from labelfill.resources import measured
 from labelfill.runs import atomic_write, make_folder
+from labelfill.runs.resources import measured
 
 KAGGLE_ROWS = 7049
 SCRIPTS = Path(__file__).parent

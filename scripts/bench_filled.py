@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labelfill.evaluation import coordinates_of
+from labelfill.data.table import read_table, write_filled
+from labelfill.reports.scores import coordinates_of
 from labelfill.runs import atomic_write
-from labelfill.table import read_table, write_filled
 
 
 def main() -> None:

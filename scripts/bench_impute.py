@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench import output
 
-from labelfill.dataset import read_dataset
+from labelfill.data.dataset import read_dataset
 
 
 def main() -> None:

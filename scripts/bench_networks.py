@@ -19,14 +19,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from labelfill.final_networks import build_final_network
-from labelfill.model_files import STAGE, load_ensemble
-from labelfill.networks import parameter_count
-from labelfill.regressors import MOST_EXAMPLES
+from labelfill.final.final_networks import build_final_network
+from labelfill.networks.architectures import parameter_count
+from labelfill.networks.fit import Examples, Plan, fit, keypoint_loss, native_bfloat16
+from labelfill.regressors.files import STAGE, load_ensemble
+from labelfill.regressors.patch_regressor import MOST_EXAMPLES
+from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory
 from labelfill.settings import PRESETS, FinalModelSettings
-from labelfill.training import Examples, Plan, fit, keypoint_loss, native_bfloat16
-from labelfill.views import View, make_network
 
 SIDE = {"cpu": 1536, "cuda": 8192}
 SECONDS = 1.0  # of matrix products, for each rate

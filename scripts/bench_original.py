@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from bench_networks import epoch_seconds
 
-from labelfill.dataset import Dataset, read_dataset
-from labelfill.final_examples import plain_examples
-from labelfill.final_fitting import new_model
-from labelfill.final_model import FinalModel
-from labelfill.final_targets import Heads, Targets
+from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.table import write_filled
+from labelfill.final.final_examples import plain_examples
+from labelfill.final.fitting import new_model
+from labelfill.final.model import FinalModel
+from labelfill.final.targets import Heads, Targets
+from labelfill.networks.fit import Examples, Plan, fit, native_bfloat16, random_key
 from labelfill.runs import TRAINING, VALIDATION, atomic_write
 from labelfill.schema import KeypointSchema
 from labelfill.settings import FinalModelSettings
-from labelfill.table import write_filled
-from labelfill.training import Examples, Plan, fit, native_bfloat16, random_key
 
 HELD_OUT = 0.15
 SETTINGS = FinalModelSettings(preset="baseline").complete()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from labelfill.dataset import read_dataset
+from labelfill.data.dataset import read_dataset
 
 REPETITIONS = 3
 

@@ -21,16 +21,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from labelfill.anchors import PatternBank, labels_as_anchors
-from labelfill.dataset import Dataset, read_dataset
-from labelfill.ensemble import answer_in_blocks
-from labelfill.filling import fill, known_of_rows
-from labelfill.images import content_ids
-from labelfill.model_files import load_ensemble
+from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.images import content_ids
+from labelfill.data.table import open_decompressed, read_table
+from labelfill.filling.fill import fill, known_of_rows
+from labelfill.networks.fit import random_key
+from labelfill.regressors.ensemble import answer_in_blocks
+from labelfill.regressors.files import load_ensemble
 from labelfill.runs import RunDirectory
 from labelfill.settings import ImputeSettings
-from labelfill.table import open_decompressed, read_table
-from labelfill.training import random_key
+from labelfill.sources.anchors import PatternBank, labels_as_anchors
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from labelfill.anchors import labels_as_anchors
-from labelfill.dataset import Dataset, read_dataset
-from labelfill.shape import fit_shape_prior
+from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.shape.prior import fit_shape_prior
+from labelfill.sources.anchors import labels_as_anchors
 
 sys.path.insert(0, str(Path(__file__).parent))
 

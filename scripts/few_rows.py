@@ -26,16 +26,16 @@ from pathlib import Path
 import numpy as np
 from option_values import some_of
 
-from labelfill.comparison import Setting, TrainedWays, compare
-from labelfill.model_files import STAGE
+from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
+from labelfill.data.table import open_decompressed, read_table
+from labelfill.networks.fit import choose_device
+from labelfill.regressors.files import STAGE
+from labelfill.regressors.source_audit import audit_sources
+from labelfill.regressors.stage_state import begin_work
+from labelfill.reports.comparison import Setting, TrainedWays, compare
 from labelfill.runs import RunDirectory, atomic_write, json_value
 from labelfill.schema import ImageSize, x_column, y_column
 from labelfill.settings import KeypointModelSettings, TableSettings
-from labelfill.source_audit import audit_sources
-from labelfill.synthetic import LANDMARKS, draw_table, write_table
-from labelfill.table import open_decompressed, read_table
-from labelfill.training import choose_device
-from labelfill.work import begin_work
 
 SECOND_SOURCE = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 KINDS = {"sixty": 5, "gaps": 5, "drawn": 5, "offsets": 20}  # and how many draws of each

@@ -22,14 +22,20 @@ from pathlib import Path
 import numpy as np
 from option_values import numbers, some_of
 
-from labelfill.comparison import Setting, check_one_split, fill_by_models, train_final_on, train_models
-from labelfill.dataset import read_dataset
-from labelfill.evaluation import coordinates_of
-from labelfill.joining import join_rows
-from labelfill.prediction import predict
+from labelfill.data.dataset import read_dataset
+from labelfill.data.joining import join_rows
+from labelfill.data.table import read_table, write_filled
+from labelfill.final.predict import predict
+from labelfill.reports.comparison import (
+    Setting,
+    check_one_split,
+    fill_by_models,
+    train_final_on,
+    train_models,
+)
+from labelfill.reports.scores import coordinates_of
 from labelfill.runs import RunDirectory, atomic_write
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, PredictSettings, TableSettings
-from labelfill.table import read_table, write_filled
 
 MIX = {"1": 0.649, "2": 0.351}  # Kaggle's
 VARIANTS = ("complete", "observed", "forward-fill", "iterative", "image-only", "labelfill", "true")

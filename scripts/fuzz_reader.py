@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the table reader (atheris): whatever the bytes, a sentence or an intact table.
 
 Needs ``pip install atheris``. A finding is kept as ``crash-...`` in the folder of inputs; put it into
-``tests/fuzz_findings/`` as a regression case once it is mended.
+``tests/data/fuzz_findings/`` as a regression case once it is mended.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["labelfill.table", "labelfill.images", "labelfill.place"]):
-    from labelfill import images, table  # noqa: F401 - their modules are to be instrumented
+with atheris.instrument_imports(
+    include=["labelfill.data.table", "labelfill.data.images", "labelfill.errors"]
+):
+    from labelfill.data import (
+        images,  # noqa: F401 - their modules are to be instrumented
+        table,  # noqa: F401 - their modules are to be instrumented
+    )
 
-from labelfill.synthetic import draw_table, write_table
+from labelfill.data.synthetic import draw_table, write_table
 from tests.drawn_tables import check_refused_or_intact
 
 PLAIN = (

@@ -19,10 +19,10 @@ import numpy as np
 from bench import output
 from option_values import numbers
 
+from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
 from labelfill.runs import atomic_write, make_folder
 from labelfill.schema import ImageSize
 from labelfill.settings import PRESETS, KeypointModelSettings
-from labelfill.synthetic import LANDMARKS, draw_table, write_table
 
 ROWS, KEYPOINTS, SIDE = 1600, 10, 96
 GAPS = 0.3

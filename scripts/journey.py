@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from option_values import numbers, some_of
 
-from labelfill.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
+from labelfill.reports.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
 from labelfill.runs import atomic_write
 from labelfill.settings import KeypointModelSettings, TableSettings
 

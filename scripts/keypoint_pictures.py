@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from pictures import FILLED, OBSERVED, show_image
 
-from labelfill.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.runs import RunDirectory
 
 FACES = 6

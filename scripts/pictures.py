@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from labelfill.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset, read_dataset
 
 OBSERVED = {"marker": "o", "color": "#56B4E9", "markeredgecolor": "black", "markersize": 5.5}
 FILLED = {"marker": "D", "color": "#E69F00", "markeredgecolor": "black", "markersize": 4.5}

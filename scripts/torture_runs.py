@@ -36,15 +36,16 @@ os.environ |= {
 
 import torch
 
-import labelfill.final_training
-import labelfill.keypoint_models
-from labelfill import training, units
-from labelfill.chunks import RowsAtOnce
+import labelfill.final.stage
+import labelfill.regressors.stage
 from labelfill.cli.main import main as labelfill
+from labelfill.data.synthetic import draw_table, write_table
 from labelfill.errors import LabelfillError
+from labelfill.networks import fit as training
+from labelfill.networks.memory import RowsAtOnce
+from labelfill.regressors import units
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
-from labelfill.synthetic import draw_table, write_table
 
 KEYPOINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 COMPARED = ("keypoint-models", "shared-models", "final", "split.csv", "filled.csv", "filled.provenance.csv")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labelfill.synthetic import DrawnTable, write_table
+from labelfill.data.synthetic import DrawnTable, write_table
 from tests.driving import done
 from tests.trained_runs import Trained, draw_small_table, draw_two_sources
 

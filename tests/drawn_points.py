@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import strategies as st
 from skimage import io
 
-from labelfill.formats.visibility import HIDDEN, NOT_LABELLED, VISIBLE, visibility_columns
+from labelfill.data.formats.visibility import HIDDEN, NOT_LABELLED, VISIBLE, visibility_columns
+from labelfill.data.synthetic import draw_table
 from labelfill.schema import ImageSize
-from labelfill.synthetic import draw_table
 from tests.trained_runs import SMALL_KEYPOINTS
 
 NAMES = ["nose", "left eye", "é_1", "l/r"]

@@ -17,9 +17,8 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from labelfill.errors import LabelfillError
-from labelfill.images import MemoryStore, PixelText
-from labelfill.table import (
+from labelfill.data.images import MemoryStore, PixelText
+from labelfill.data.table import (
     KeypointTable,
     header,
     open_decompressed,
@@ -28,6 +27,7 @@ from labelfill.table import (
     write_filled,
     writing,
 )
+from labelfill.errors import LabelfillError
 
 NUMBERS = ["65.", "6.5e1", "065.0", " 65", "65 ", "-3.25", "1E-3", "+7", ".5", "66.0335639098", "0"]
 BLANKS = ["", "", "", " ", "nan", "NaN", "NA", "n/a", "N/A", "null", "NULL"]

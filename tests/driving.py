@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 from labelfill.cli.main import main
-from labelfill.table import KeypointTable, open_decompressed, read_table
+from labelfill.data.table import KeypointTable, open_decompressed, read_table
 from tests.drawn_tables import restored
 
 DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -93,7 +93,7 @@ def bare_table(path: Path) -> KeypointTable:
 
 def read_provenance(filled: Path) -> list[dict[str, str]]:
     # Here, because every test loads this module by way of the fixtures, and most need no torch.
-    from labelfill.provenance import PROVENANCE_COLUMNS, provenance_path
+    from labelfill.filling.provenance import PROVENANCE_COLUMNS, provenance_path
 
     with open(provenance_path(filled), newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labelfill.cli.main import COMMANDS, build_parser
-from labelfill.provenance import PROVENANCE_COLUMNS
+from labelfill.filling.provenance import PROVENANCE_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from labelfill.networks.fit import Examples
 from labelfill.schema import ImageSize
-from labelfill.training import Examples
 from tests.drawn_shapes import blobs
 
 SIDE = 12

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from labelfill.data.synthetic import DrawnTable, Source, draw_table
 from labelfill.schema import ImageSize
-from labelfill.synthetic import DrawnTable, Source, draw_table
 
 
 @dataclass(frozen=True)

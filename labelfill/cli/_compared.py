@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labelfill.cli._summaries import aligned
 
 if TYPE_CHECKING:
-    from labelfill.comparison import Comparison, StepScore
+    from labelfill.reports.comparison import Comparison, StepScore
 
 Row = list[str]
 _MEGABYTE = 1e6

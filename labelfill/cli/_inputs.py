@@ -13,9 +13,9 @@ from labelfill.errors import DataError, UsageError
 from labelfill.settings import RunSettings, Settings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.dataset import Dataset
-    from labelfill.engines import Engine
+    from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
+    from labelfill.runs.engines import Engine
 
 USUAL_TABLES = (Path("data/training.csv"), Path("data/training.zip"))
 USUAL_IMAGES = (Path("data/test.csv"), Path("data/test.zip"))
@@ -116,7 +116,7 @@ def learning_curves(settings: Resolver, run: RunDirectory, command: str) -> Iter
     if not settings(RunSettings).tensorboard:
         yield
         return
-    from labelfill.curves import Curves
+    from labelfill.runs.curves import Curves
 
     with Curves(run, command):
         yield
@@ -126,7 +126,7 @@ def with_curves(settings: Resolver, run: RunDirectory, plan: Mapping[str, Any]) 
     """A training stage's plan, which tells where learning curves would go, if they are asked for."""
     if not settings(RunSettings).tensorboard:
         return plan
-    from labelfill.curves import FOLDER, require_tensorboard
+    from labelfill.runs.curves import FOLDER, require_tensorboard
 
     require_tensorboard()
     return {**plan, "writes": [*plan["writes"], str(run.path / FOLDER)]}
@@ -134,7 +134,7 @@ def with_curves(settings: Resolver, run: RunDirectory, plan: Mapping[str, Any]) 
 
 def chosen_engine(settings: Resolver) -> Engine:
     """What --backend and --scheduler say."""
-    from labelfill.engines import Engine
+    from labelfill.runs.engines import Engine
 
     run_settings = settings(RunSettings)
     return Engine(run_settings.backend, run_settings.scheduler)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from labelfill.place import did_you_mean
+from labelfill.errors import did_you_mean
 from labelfill.settings import (
     SECTIONS,
     RunSettings,

@@ -32,7 +32,7 @@ from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.comparison import TrainedWays
+    from labelfill.reports.comparison import TrainedWays
 
 _SIMPLE = "mean,forward-fill,knn,iterative"
 _ALL = f"{_SIMPLE},prior,image-only,anchored"
@@ -118,7 +118,7 @@ def handle(arguments: argparse.Namespace) -> int:
     table = find_table(arguments.table)
     asked = arguments.keypoints
 
-    from labelfill.comparison import MODEL_WAYS, compare, draw_comparison
+    from labelfill.reports.comparison import MODEL_WAYS, compare, draw_comparison
 
     final = None
     if arguments.final:
@@ -146,7 +146,7 @@ def handle(arguments: argparse.Namespace) -> int:
 def _journey(arguments: argparse.Namespace, settings: Resolver) -> int:
     table = find_table(arguments.table)
 
-    from labelfill.comparison import draw_journey, journey
+    from labelfill.reports.comparison import draw_journey, journey
 
     trained = _trained(arguments, settings, table)
     limits = _QUICK_FINAL if arguments.quick else {}
@@ -185,7 +185,7 @@ def _names(text: str) -> list[Any]:
 
 
 def _trained(arguments: argparse.Namespace, settings: Resolver, table: Path) -> TrainedWays:
-    from labelfill.comparison import Setting, TrainedWays
+    from labelfill.reports.comparison import Setting, TrainedWays
 
     run = settings(RunSettings)
     folder = run.run_dir / _FOLDER / ("quick" if arguments.quick else "full")

@@ -44,8 +44,8 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     table = Resolver(arguments)(TableSettings)
 
-    from labelfill.formats import FORMATS
-    from labelfill.formats.conversion import convert
+    from labelfill.data.formats import FORMATS
+    from labelfill.data.formats.conversion import convert
 
     done = convert(
         arguments.source,

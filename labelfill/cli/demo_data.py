@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     seed = Resolver(arguments)(RunSettings).seed
 
-    from labelfill.synthetic import SAMPLE_ROWS, write_sample
+    from labelfill.data.synthetic import SAMPLE_ROWS, write_sample
 
     rows = SAMPLE_ROWS if arguments.rows is None else arguments.rows
     folder: Path = arguments.out

@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)(RunSettings)
 
-    from labelfill.doctor import examine
+    from labelfill.api.doctor import examine
 
     checks = list(examine(settings.run_dir, settings.device))
     problems = [check.problem for check in checks if check.problem is not None]

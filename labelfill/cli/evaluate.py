@@ -18,7 +18,7 @@ from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.schema import AXES
 
 if TYPE_CHECKING:
-    from labelfill.evaluation import Evaluation, Score
+    from labelfill.reports.scores import Evaluation, Score
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -66,7 +66,7 @@ def handle(arguments: argparse.Namespace) -> int:
     mix = None if arguments.mix is None else _parse_mix(arguments.mix)
     asked: str = arguments.keypoints
 
-    from labelfill.evaluation import evaluate
+    from labelfill.reports.scores import evaluate
 
     result = evaluate(
         arguments.table,

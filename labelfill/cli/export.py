@@ -45,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     run_dir, prediction = settings(RunSettings).run_dir, settings(PredictSettings)
 
-    from labelfill.exporting import export
+    from labelfill.final.export import export
     from labelfill.runs import RunDirectory
 
     with RunDirectory.read_only(run_dir) as run:

@@ -32,12 +32,12 @@ from labelfill.cli._options import (
 )
 from labelfill.cli._plans import filling_plan_text, filling_plans_text, print_plan
 from labelfill.cli._summaries import filling_text, fillings_text
+from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, UsageError
-from labelfill.run_tables import read_run_table
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.dataset import Dataset
+    from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
 
 _log = logging.getLogger("labelfill")
@@ -95,7 +95,7 @@ def exit_code(summary: Mapping[str, Any]) -> int:
 
 def output_path(arguments: argparse.Namespace, run: RunDirectory, table: Path) -> Path:
     """Where the filled copy of `table` goes: in the same format."""
-    from labelfill.formats import suffix_of
+    from labelfill.data.formats import suffix_of
 
     return arguments.out or run.path / f"filled{suffix_of(table)}"
 
@@ -144,7 +144,7 @@ def _perform(
 ) -> Mapping[str, Any]:
     dataset, options = _what_and_how(table, arguments, settings, run)
 
-    from labelfill.imputation import impute
+    from labelfill.filling.stage import impute
 
     progress, engine = show_progress(arguments), chosen_engine(settings)
     filling = settings(ImputeSettings)
@@ -156,7 +156,7 @@ def _plan(
 ) -> Mapping[str, Any]:
     dataset, options = _what_and_how(table, arguments, settings, run)
 
-    from labelfill.plans import plan_filling
+    from labelfill.api.plans import plan_filling
 
     return plan_filling(run, dataset, out, settings(ImputeSettings), **options)
 
@@ -170,7 +170,7 @@ def _what_and_how(
     if table.data is None:
         refuse_changed_table(run, dataset)
 
-    from labelfill.corrections import read_corrections
+    from labelfill.data.corrections import read_corrections
 
     told = settings(ImputeSettings).corrections
     options = {

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from labelfill.dataset import Dataset
-    from labelfill.report.inspection import Inspection
-    from labelfill.sources import SourceGroups
+    from labelfill.data.dataset import Dataset
+    from labelfill.reports.inspection.inspection import Inspection
+    from labelfill.sources.groups import SourceGroups
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -72,9 +72,9 @@ def handle(arguments: argparse.Namespace) -> int:
     path = find_table(arguments.table or table_settings.data)
     _check_outputs(arguments)
 
-    from labelfill.dataset import read_dataset
-    from labelfill.report.inspection import inspect
-    from labelfill.report.summary import as_json, as_text
+    from labelfill.data.dataset import read_dataset
+    from labelfill.reports.inspection.inspection import inspect
+    from labelfill.reports.inspection.summary import as_json, as_text
     from labelfill.schema import mirror_partners
 
     dataset = read_dataset(
@@ -122,11 +122,11 @@ def _judged_by_models(
     """The findings with labels that a run's models contradict, and the convention offsets it measured."""
     from dataclasses import replace
 
-    from labelfill.contradictions import find_contradictions
-    from labelfill.model_files import STAGE
-    from labelfill.report.suspects import with_contradicted
+    from labelfill.networks.fit import choose_device
+    from labelfill.regressors.files import STAGE
+    from labelfill.reports.inspection.contradictions import find_contradictions
+    from labelfill.reports.inspection.suspects import with_contradicted
     from labelfill.runs import RunDirectory
-    from labelfill.training import choose_device
 
     run = RunDirectory.read_only(arguments.run_dir)
     run.require_stage(STAGE)
@@ -143,15 +143,15 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     if arguments.html is not None and arguments.html == arguments.write_distrust:
         raise UsageError(f"--html and --write-distrust name the same file {arguments.html}: choose two")
     if arguments.html is not None:
-        from labelfill.report.plots import require_matplotlib
+        from labelfill.reports.plots import require_matplotlib
 
         require_matplotlib()
 
 
 def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[np.int64]]:
     """The label sources and each row's."""
-    from labelfill.place import listed
-    from labelfill.sources import find_groups, single_group
+    from labelfill.errors import listed
+    from labelfill.sources.groups import find_groups, single_group
 
     labelled = dataset.table.labelled
     declared = None
@@ -177,15 +177,15 @@ def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspe
     written = []
     table = dataset.table
     if arguments.html is not None:
-        from labelfill.report.image_sections import Shown
-        from labelfill.report.inspection_page import inspection_page
+        from labelfill.reports.inspection.image_sections import Shown
+        from labelfill.reports.inspection.inspection_page import inspection_page
 
         shown = Shown(table.path.name, dataset.all_labels, table.lines, dataset.images)
         with atomic_write(arguments.html, "w") as file:
             file.write(inspection_page(found, shown))
         written.append(str(arguments.html))
     if arguments.write_distrust is not None:
-        from labelfill.distrust import write_distrust
+        from labelfill.data.distrust import write_distrust
 
         write_distrust(arguments.write_distrust, found.distrusted)
         written.append(f"{arguments.write_distrust} ({len(found.distrusted):,} labels)")

@@ -70,7 +70,7 @@ def handle(arguments: argparse.Namespace) -> int:
     progress = show_progress(arguments)
     images = find_images(arguments.images)
 
-    from labelfill.prediction import images_to_predict, predict
+    from labelfill.final.predict import images_to_predict, predict
     from labelfill.runs import RunDirectory
 
     with (

@@ -18,8 +18,8 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE, UsageError
-from labelfill.run_tables import read_run_table
 from labelfill.settings import RunSettings, TableSettings
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def write_report(
     """Write the report of a run with a filled table, or with the one filled last, if there is one."""
     table = settings(TableSettings)
 
-    from labelfill.model_files import STAGE
-    from labelfill.report.filled_rows import filled_table, read_filled_rows
-    from labelfill.report.report_page import run_report
+    from labelfill.regressors.files import STAGE
+    from labelfill.reports.result.filled_rows import filled_table, read_filled_rows
+    from labelfill.reports.result.report_page import run_report
     from labelfill.runs import atomic_write
 
     run.require_stage(STAGE)

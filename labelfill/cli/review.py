@@ -54,8 +54,8 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and out.exists() and not arguments.force:
         raise UsageError(f"{out} exists already: choose another file, or --force to replace it")
 
-    from labelfill.report.filled_rows import filled_table, read_filled_rows
-    from labelfill.report.review_page import review_page
+    from labelfill.reports.result.filled_rows import filled_table, read_filled_rows
+    from labelfill.reports.review.review_page import review_page
     from labelfill.runs import RunDirectory, atomic_write
 
     with RunDirectory.read_only(run_dir) as run:

@@ -99,7 +99,7 @@ def _plan(
     filled = impute.output_path(arguments, run, dataset.table.path)
     final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
 
-    from labelfill.plans import plan_destination
+    from labelfill.api.plans import plan_destination
 
     training = train_keypoint_models.plan(arguments, settings, run, dataset)
     if training["state"] == "done":

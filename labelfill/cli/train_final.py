@@ -81,7 +81,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    from labelfill.final_training import train_final
+    from labelfill.final.stage import train_final
 
     with learning_curves(settings, run, COMMAND):
         tables, options = (arguments.filled, arguments.data), _options(arguments, settings)
@@ -91,7 +91,7 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
 
 def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     """What `perform` would do."""
-    from labelfill.plans import plan_final
+    from labelfill.api.plans import plan_final
 
     tables, options = (arguments.filled, arguments.data), _options(arguments, settings)
     planned = plan_final(run, *tables, settings(FinalModelSettings), **options)

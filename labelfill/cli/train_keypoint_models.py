@@ -23,12 +23,12 @@ from labelfill.cli._options import (
 )
 from labelfill.cli._plans import print_plan, training_plan_text
 from labelfill.cli._summaries import training_text
+from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE
-from labelfill.run_tables import read_run_table
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.dataset import Dataset
+    from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
 
 COMMAND = "train-keypoint-models"
@@ -79,7 +79,7 @@ def read_table(arguments: argparse.Namespace, settings: Resolver, run: RunDirect
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    from labelfill.keypoint_models import train_keypoint_models
+    from labelfill.regressors.stage import train_keypoint_models
 
     progress = show_progress(arguments)
     with learning_curves(settings, run, COMMAND):
@@ -93,7 +93,7 @@ def plan(
     arguments: argparse.Namespace, settings: Resolver, run: RunDirectory, dataset: Dataset
 ) -> Mapping[str, Any]:
     """What `perform` would do."""
-    from labelfill.plans import plan_training
+    from labelfill.api.plans import plan_training
 
     chosen, options = settings(KeypointModelSettings), _options(arguments, settings)
     return with_curves(settings, run, plan_training(run, dataset, chosen, **options))

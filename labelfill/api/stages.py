@@ -1,0 +1,319 @@
+"""The stages as functions: paths and settings in, files and figures out.
+
+The commands do the same and print the figures. Unlike the commands these functions look neither into the
+environment nor for a settings file: what is not passed has its default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.data.dataset import Dataset, dataset_of_arrays, read_dataset
+from labelfill.data.run_tables import read_run_table
+from labelfill.filling import stage as imputation
+from labelfill.filling.stage import ImputeSummary
+from labelfill.final import export as exporting
+from labelfill.final import predict as prediction
+from labelfill.final import stage as final_training
+from labelfill.final.predict import Predictions
+from labelfill.regressors import stage as keypoint_models
+from labelfill.regressors.files import STAGE
+from labelfill.runs import RunDirectory
+from labelfill.schema import ImageSize
+from labelfill.settings import (
+    FinalModelSettings,
+    ImputeSettings,
+    KeypointModelSettings,
+    PredictSettings,
+    RunSettings,
+    Settings,
+    TableSettings,
+)
+
+Place = str | os.PathLike[str]
+
+
+def read_table(path: Place, *, image_size: ImageSize | str | None = None, images: bool = True) -> Dataset:
+    """Read a keypoint table and its images.
+
+    Parameters
+    ----------
+    path
+        A ``.csv``, ``.csv.gz``, or a ``.zip`` that holds one.
+    image_size
+        Height and width of the images in px, ``ImageSize(96, 96)`` or ``"96x96"``; None: a square, by the
+        number of grey values, or that of the image files.
+    images
+        False leaves the images unread, which is faster.
+
+    Returns
+    -------
+    Dataset
+        ``labels`` (n, K, 2) float64 in px, NaN where blank; ``images`` (n, H, W) uint8 or None;
+        ``schema.keypoints``; ``table.extra``, all other columns as text.
+
+    Raises
+    ------
+    DataError
+        If the table is not as it should be; the message names the place.
+
+    Examples
+    --------
+    >>> table = labelfill.read_table("data/training.csv")
+    >>> table.labels.shape, table.images.shape
+    ((60, 15, 2), (60, 96, 96))
+    >>> table.schema.keypoints[:2]
+    ('left_eye_center', 'right_eye_center')
+    """
+    size = ImageSize.parse(image_size) if isinstance(image_size, str) else image_size
+    return read_dataset(Path(path), image_size=size, with_images=images, require_images=images)
+
+
+def train_keypoint_models(
+    data: Place,
+    run_dir: Place = "outputs",
+    *,
+    settings: KeypointModelSettings | None = None,
+    table: TableSettings | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = False,
+) -> Mapping[str, Any]:
+    """Train what fills the blanks of a table, and keep it in a run directory.
+
+    Parameters
+    ----------
+    data
+        The table.
+    run_dir
+        Made where needed. If the same was trained there before nothing is done; if it was stopped it goes on.
+    settings, table
+        How to train, and how to read the table; None: the defaults.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (not tested).
+    force
+        Start over whatever the run directory holds.
+    progress
+        Draw progress bars on stderr, where that is a terminal.
+
+    Returns
+    -------
+    dict
+        Figures: rows, label sources, convention offsets, and per keypoint the RMSE in px on hidden labels.
+
+    Raises
+    ------
+    UsageError
+        If other models were trained there and `force` is not given.
+    DataError
+        If the table is not as it should be.
+
+    Examples
+    --------
+    >>> figures = labelfill.train_keypoint_models(
+    ...     "data/training.csv", "outputs", settings=labelfill.KeypointModelSettings(method="prior")
+    ... )
+    >>> figures["rows"], figures["sources"]
+    (60, {'1': 60})
+    """
+    settings, table = settings or KeypointModelSettings(), table or TableSettings()
+    with _open(run_dir, device, seed, table, settings) as run:
+        dataset = read_run_table(run, Path(data), table, show_progress=progress)
+        return keypoint_models.train_keypoint_models(
+            run, dataset, settings, table=table, device=device, seed=seed, force=force, progress=progress
+        )
+
+
+def impute(
+    data: Place,
+    out: Place,
+    run_dir: Place = "outputs",
+    *,
+    settings: ImputeSettings | None = None,
+    table: TableSettings | None = None,
+    device: str = "auto",
+    force: bool = False,
+    progress: bool = False,
+) -> ImputeSummary:
+    """Fill the blank coordinates of a table by the models of a run directory; write it and its sidecar.
+
+    Parameters
+    ----------
+    data
+        The table that the models were trained on, or another with the same keypoints and image size.
+    out
+        The filled table: the bytes of `data` but for the blank fields. Where each value comes from stands
+        beside it in ``<out>.provenance.csv``.
+
+    Returns
+    -------
+    ImputeSummary
+        How many cells were filled, how, and how far off they may be.
+
+    Raises
+    ------
+    UsageError
+        If `out` exists, is not from an earlier call, and `force` is not given.
+    ModelError
+        If the run directory holds no finished models, or models for other keypoints or images.
+
+    Examples
+    --------
+    >>> summary = labelfill.impute("data/training.csv", "filled.csv", "outputs")
+    >>> summary.filled + summary.observed + summary.left_blank == 60 * 30
+    True
+    """
+    settings, table = settings or ImputeSettings(), table or TableSettings()
+    with _open(run_dir, device, 0, table, settings) as run:
+        run.require_stage(STAGE)
+        dataset = read_run_table(run, Path(data), table, to_fill=True, show_progress=progress)
+        return imputation.impute(
+            run, dataset, Path(out), settings, device=device, force=force, progress=progress
+        )
+
+
+def train_final(
+    filled: Place,
+    run_dir: Place = "outputs",
+    *,
+    original: Place | None = None,
+    settings: FinalModelSettings | None = None,
+    table: TableSettings | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = False,
+) -> Mapping[str, Any]:
+    """Train one network for all keypoints on a filled table, and score it on rows kept for that.
+
+    Parameters
+    ----------
+    filled
+        What `impute` wrote, its sidecar beside it.
+    original
+        The table before it was filled, where there is no sidecar.
+
+    Returns
+    -------
+    dict
+        RMSE per coordinate and MAE in px over observed labels, over all and per keypoint.
+
+    Raises
+    ------
+    DataError
+        If the table is not the run's own, filled, or does not belong to its sidecar.
+
+    Examples
+    --------
+    >>> figures = labelfill.train_final(
+    ...     "filled.csv", "outputs", settings=labelfill.FinalModelSettings(epochs=1)
+    ... )
+    >>> figures["evaluation rows"]
+    6
+    """
+    settings, table = settings or FinalModelSettings(), table or TableSettings()
+    with _open(run_dir, device, seed, table, settings) as run:
+        return final_training.train_final(
+            run,
+            Path(filled),
+            None if original is None else Path(original),
+            settings,
+            device=device,
+            seed=seed,
+            allow_outside=table.allow_outside,
+            force=force,
+            progress=progress,
+        )
+
+
+def predict(
+    images: Place | NDArray[np.uint8],
+    run_dir: Place = "outputs",
+    *,
+    settings: PredictSettings | None = None,
+    table: TableSettings | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> Predictions:
+    """Find all keypoints in new images by the final network of a run directory.
+
+    Parameters
+    ----------
+    images
+        An array (n, H, W) of grey values 0..255; or a table of images; or a folder of image files.
+
+    Returns
+    -------
+    Predictions
+        ``xy`` (n, K, 2) and ``radius`` (n, K) in px of the images, in the order of ``keypoints``.
+
+    Raises
+    ------
+    ModelError
+        If there is no final network, or it is for images of another size.
+
+    Examples
+    --------
+    >>> found = labelfill.predict("data/test.csv", "outputs")
+    >>> found.xy.shape, found.radius.shape
+    ((20, 15, 2), (20, 15))
+    >>> table = labelfill.read_table("data/training.csv")
+    >>> labelfill.predict(table.images[:3], "outputs").to_frame().columns[0]
+    'left_eye_center_x'
+    """
+    settings, table = settings or PredictSettings(), table or TableSettings()
+    run = RunDirectory.read_only(Path(run_dir))
+    if isinstance(images, np.ndarray):
+        dataset = dataset_of_arrays(np.zeros((len(images), 0, 2)), (), images, "images")
+        return prediction.predicted(run, dataset, settings, device=device, progress=progress)
+    with prediction.images_to_predict(run, Path(images), table, show_progress=progress) as dataset:
+        return prediction.predicted(run, dataset, settings, device=device, progress=progress)
+
+
+def export(
+    out: Place,
+    run_dir: Place = "outputs",
+    *,
+    format: exporting.ExportFormat = "onnx",  # noqa: A002 - as the command calls it
+    source: str | None = None,
+    coverage: float = 0.9,
+    force: bool = False,
+) -> Mapping[str, Any]:
+    """Write the final network as one file for other programs, and a model card beside it.
+
+    Parameters
+    ----------
+    out
+        ``*.onnx``, or ``*.pt2`` for ``format="torch"``. Grey pixels go in, uint8 (B, H, W); ``xy`` (B, K, 2)
+        and ``radius`` (B, K) come out, px.
+    source
+        The label source in whose convention it answers; None: the reference convention.
+    coverage
+        The share of cases in which the radius holds.
+
+    Returns
+    -------
+    dict
+        The two files, and by how many px the answers differ from those of the network it was made of.
+
+    Raises
+    ------
+    UsageError
+        If a file exists and `force` is not given, or the packages for ONNX are not installed.
+    """
+    run = RunDirectory.read_only(Path(run_dir))
+    return exporting.export(run, Path(out), format, source=source, coverage=coverage, force=force)
+
+
+def _open(
+    run_dir: Place, device: str, seed: int, *settings: Settings,
+) -> RunDirectory:  # fmt: skip
+    run_settings = RunSettings(run_dir=Path(run_dir), device=device, seed=seed)
+    return RunDirectory.open(run_settings.run_dir, [run_settings, *settings])

@@ -1,0 +1,1 @@
+"""Tables, images and other tools' files: bytes in, bytes out."""

@@ -1,0 +1,164 @@
+"""Lists of labels that are not to be trusted: which label, by row and keypoint.
+
+Format: UTF-8 text, a header ``row,keypoint``, then one label per line, in any order; a label listed twice
+counts once. ``row`` is the 0-based data row of the table, ``keypoint`` the name without ``_x`` or ``_y``,
+quoted as in any csv file. Bytes of names that are not UTF-8 are written and read as they stand in the table.
+
+A distrusted label keeps its bytes. It is neither anchor nor target, and counts as unlabelled in scores.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError, StorageError
+from labelfill.errors import listed, place, shown
+from labelfill.runs import atomic_write
+from labelfill.data.table import KeypointTable
+
+HEADER = ("row", "keypoint")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a file that names labels of a table.
+
+    Attributes
+    ----------
+    where
+        The line, as error messages name it.
+    row, keypoint
+        Data row, and index into the table's keypoints.
+    rest
+        The fields after these two.
+    """
+
+    where: str
+    row: int
+    keypoint: int
+    rest: tuple[str, ...]
+
+
+def read_distrust(path: Path, table: KeypointTable) -> NDArray[np.bool_]:
+    """(n, K): the labels of `table` that a file lists.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or a line is not a label of this table.
+    StorageError
+        If the file cannot be read.
+    """
+    distrusted = np.zeros(table.labels.shape[:2], bool)
+    for entry in read_entries(path, HEADER, table):
+        check_labelled(entry, table)
+        distrusted[entry.row, entry.keypoint] = True
+    return distrusted
+
+
+def write_distrust(path: Path, labels: Iterable[tuple[int, str]]) -> None:
+    """Write (row, keypoint) pairs.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    with atomic_write(path) as file:
+        file.write(distrust_bytes(labels))
+
+
+def distrust_bytes(labels: Iterable[tuple[int, str]]) -> bytes:
+    """A whole file of (row, keypoint) pairs."""
+    return entries_bytes(HEADER, labels)
+
+
+def named_labels(distrusted: NDArray[np.bool_], table: KeypointTable) -> list[tuple[int, str]]:
+    """(row, keypoint) pairs of a mask (n, K), as `write_distrust` takes them."""
+    return [(int(row), table.keypoints[k]) for row, k in np.argwhere(distrusted).tolist()]
+
+
+def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> Iterator[Entry]:
+    """The lines of a file whose first columns are ``row,keypoint``.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, its header differs, or a line names no row or keypoint of the table.
+    """
+    index = {name: k for k, name in enumerate(table.keypoints)}
+    # Names were decoded like this when the table was read, so that they compare equal.
+    text = _content(path).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        found = tuple(name.strip() for name in next(reader, []))
+        if found != header:
+            raise DataError(
+                f"{path}, line 1: found {shown(','.join(found))}, expected the header {','.join(header)}"
+            )
+        for fields in reader:
+            if not fields:
+                continue
+            where = place(path, line=reader.line_num)
+            if len(fields) != len(header):
+                raise DataError(
+                    f"{where}: found {len(fields)} fields, expected {len(header)}: {','.join(header)}"
+                )
+            yield Entry(
+                where, _row(fields[0], where, table), _keypoint(fields[1], where, index), tuple(fields[2:])
+            )
+    except csv.Error as error:
+        raise DataError(f"{place(path, line=reader.line_num)} is not csv: {error}") from error
+
+
+def entries_bytes(header: tuple[str, ...], entries: Iterable[tuple[object, ...]]) -> bytes:
+    """A whole file of a header and lines."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(entries)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def check_labelled(entry: Entry, table: KeypointTable) -> None:
+    """Refuse an entry that calls a label wrong where there is none."""
+    if not table.observed[entry.row, entry.keypoint].any():
+        raise DataError(
+            f"{entry.where}: row {entry.row} of {table.path} does not label "
+            f"{shown(table.keypoints[entry.keypoint])}; expected a label that the table has. Is the list of "
+            "another table?"
+        )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected lines {','.join(HEADER)}") from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _row(text: str, where: str, table: KeypointTable) -> int:
+    try:
+        row = int(text)
+    except ValueError:
+        raise DataError(f"{where}: {shown(text)} is not a whole number; expected a 0-based row") from None
+    if not 0 <= row < table.rows:
+        raise DataError(
+            f"{where}: there is no row {row}; expected 0 to {table.rows - 1}, the rows of {table.path}"
+        )
+    return row
+
+
+def _keypoint(name: str, where: str, index: dict[str, int]) -> int:
+    if name not in index:
+        raise DataError(f"{where}: there is no keypoint {shown(name)}; expected one of {listed([*index])}")
+    return index[name]

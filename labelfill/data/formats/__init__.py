@@ -1,0 +1,188 @@
+"""Keypoints in other tools' files: read as tables, filled in place, and converted.
+
+Every format has a module that says what a row is, how points are written down, and what happens to the
+rest. One promise holds in all of them: what was observed is never altered, and what labelfill does not know
+stays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from labelfill.errors import UsageError
+from labelfill.data.formats.coco import FORMAT as COCO
+from labelfill.data.formats.coco import read_coco
+from labelfill.data.formats.coco_writing import write_filled_coco
+from labelfill.data.formats.deeplabcut import FORMAT as DEEPLABCUT
+from labelfill.data.formats.deeplabcut import is_deeplabcut, read_deeplabcut
+from labelfill.data.formats.label_studio import FORMAT as LABEL_STUDIO
+from labelfill.data.formats.label_studio import read_label_studio
+from labelfill.data.formats.label_studio_writing import write_filled_label_studio
+from labelfill.data.formats.parquet import FORMAT as PARQUET
+from labelfill.data.formats.parquet import MAGIC, read_parquet, write_filled_parquet
+from labelfill.data.formats.points import FoundPoints
+from labelfill.data.formats.visibility import declared_occluded, with_boxes
+from labelfill.data.table import (
+    ImageSink,
+    KeypointTable,
+    WrittenTable,
+    check_suffix,
+    compressed_writer,
+    open_decompressed,
+    read_table,
+    write_filled,
+)
+
+__all__ = [
+    "COCO",
+    "DEEPLABCUT",
+    "FORMATS",
+    "LABEL_STUDIO",
+    "PARQUET",
+    "TABLE",
+    "FoundPoints",
+    "check_out",
+    "declared_occluded",
+    "detect",
+    "read_keypoints",
+    "suffix_of",
+    "write_found",
+]
+
+TABLE = "table"
+FORMATS = {
+    TABLE: "a table",
+    COCO: "COCO keypoints",
+    DEEPLABCUT: "DeepLabCut's collected data",
+    PARQUET: "Parquet",
+    LABEL_STUDIO: "Label Studio's tasks",
+}
+_SUFFIXES = {COCO: ".json", DEEPLABCUT: ".csv", PARQUET: ".parquet", LABEL_STUDIO: ".json"}
+_TEXT_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".gz", ".zip"))
+_FIRST_BYTES = 4096
+_BOM = b"\xef\xbb\xbf"
+
+
+def detect(path: Path) -> str:
+    """Which of `FORMATS` a file is, by how it begins.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    StorageError
+        If it cannot be read.
+    """
+    with open_decompressed(path) as file:
+        begin = file.read(_FIRST_BYTES)
+    if begin.startswith(MAGIC):
+        return PARQUET
+    if is_deeplabcut(begin):
+        return DEEPLABCUT
+    first = begin.removeprefix(_BOM).lstrip()[:1]
+    if first in (b"{", b"[") and path.suffix.lower() not in _TEXT_SUFFIXES:
+        return COCO if first == b"{" else LABEL_STUDIO
+    return TABLE
+
+
+def read_keypoints(
+    path: Path,
+    *,
+    beside: Path | None = None,
+    filled: bool = False,
+    image_sink: ImageSink | None = None,
+    require_keypoints: bool = True,
+    require_images: bool = True,
+    show_progress: bool = False,
+) -> KeypointTable:
+    """Read a file of any known format as a table; see `labelfill.data.table.read_table`.
+
+    Parameters
+    ----------
+    beside
+        Another file whose folder images are named from.
+    filled
+        Whether fills that stand beside the labels, as Label Studio's predictions do, count as well.
+
+    Raises
+    ------
+    DataError
+        If it is not as its format wants it; the message names the place.
+    StorageError
+        If it cannot be read.
+    """
+    path = Path(path)
+    kind = detect(path)
+    if kind == COCO:
+        return read_coco(path)
+    if kind == LABEL_STUDIO:
+        return read_label_studio(path, beside=beside, filled=filled)
+    if kind == DEEPLABCUT:
+        return read_deeplabcut(path, beside=beside, show_progress=show_progress)
+    if kind == PARQUET:
+        return with_boxes(
+            read_parquet(
+                path,
+                image_sink=image_sink,
+                require_keypoints=require_keypoints,
+                require_images=require_images,
+            )
+        )
+    table = read_table(
+        path,
+        image_sink=image_sink,
+        require_keypoints=require_keypoints,
+        require_images=require_images,
+        show_progress=show_progress,
+    )
+    return with_boxes(table)
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix of a filled copy of a file."""
+    return _SUFFIXES.get(detect(path), ".csv")
+
+
+def check_out(table: KeypointTable, out: Path) -> None:
+    """Refuse a name by which a filled copy of `table` would not be known for what it is.
+
+    Raises
+    ------
+    UsageError
+        Naming the suffix that fits.
+    """
+    if table.format == TABLE:
+        check_suffix(out.name)
+        return
+    suffix = _SUFFIXES[table.format]
+    if out.suffix.lower() != suffix:
+        raise UsageError(
+            f"{out}: {table.path} is {FORMATS[table.format]} and is filled as such; choose a name that ends "
+            f"in {suffix} (`labelfill convert` makes another format of it)"
+        )
+
+
+def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: str) -> WrittenTable:
+    """Write a copy of a table's file with found points in place of its blanks, in its own format.
+
+    Parameters
+    ----------
+    name
+        Of the file that is written: of a table, its suffix decides the compression.
+
+    Raises
+    ------
+    DataError
+        If the file is not the one that was read.
+    StorageError
+        If `out` cannot be written.
+    """
+    if table.format == COCO:
+        return write_filled_coco(table, found, out)
+    if table.format == LABEL_STUDIO:
+        return write_filled_label_studio(table, found, out)
+    if table.format == PARQUET:
+        return write_filled_parquet(table, found, out)
+    with compressed_writer(out, name) as plain:
+        return write_filled(table, found.xy, plain)

@@ -1,0 +1,148 @@
+"""COCO keypoints written: a file with its blanks filled and all else as it was, or a table as a new file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from labelfill.data.formats.coco import ANNOTATION_ID, IMAGE_ID, Annotation, Document
+from labelfill.data.formats.json_text import Edit, number_text
+from labelfill.data.formats.points import Array, FoundPoints, refuse_changed, send
+from labelfill.data.formats.visibility import (
+    BOX_COLUMN,
+    HIDDEN,
+    NOT_LABELLED,
+    box_of,
+    visibilities,
+    visibility_columns,
+)
+from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, WrittenTable
+
+SCORES = "keypoint_scores"
+FILLED_VISIBILITY = HIDDEN
+"""A filled point has a place, and nobody saw it."""
+
+
+def write_filled_coco(table: KeypointTable, found: FoundPoints, out: BinaryIO) -> WrittenTable:
+    """The file with filled points, their visibility and scores; every other byte as it was."""
+    document = Document(table.path)
+    refuse_changed(table, document.json.sha256)
+    order = [table.keypoints.index(name) for name in document.keypoints]
+    new, xy, score = found.new(table)[:, order], found.xy[:, order], found.score[:, order]
+    edits: list[Edit] = []
+    for row in np.flatnonzero(new.any(axis=(1, 2))).tolist():
+        edits += _row_edits(document, document.annotations[row], new[row], xy[row], score[row])
+    return send(document.json.edited(edits), int(new.sum()), out)
+
+
+def _row_edits(
+    document: Document, annotation: Annotation, new: Any, xy: Array, score: Array
+) -> Iterator[Edit]:
+    text = document.json
+    members = text.member_spans(annotation.begin)
+    spans = text.spans(members["keypoints"][0])
+    values = annotation.content["keypoints"]
+    seen = [values[3 * k + 2] for k in range(len(new))]
+    points = np.flatnonzero(new.all(axis=1)).tolist()
+    for k in points:
+        for axis in (0, 1):
+            yield Edit(*spans[3 * k + axis], number_text(xy[k, axis]))
+        if seen[k] == NOT_LABELLED:
+            yield Edit(*spans[3 * k + 2], str(FILLED_VISIBILITY))
+            seen[k] = FILLED_VISIBILITY
+    if "num_keypoints" in members:
+        yield Edit(*members["num_keypoints"], str(sum(v != NOT_LABELLED for v in seen)))
+    scores = annotation.content.get(SCORES)
+    if scores is None:
+        known = [score[k] if k in points else float(seen[k] != NOT_LABELLED) for k in range(len(new))]
+        texts = {SCORES: f"[{', '.join(f'{value:.4g}' for value in known)}]"}
+        if SCORES in members:
+            yield Edit(*members[SCORES], texts[SCORES])
+        else:
+            yield text.into_object(annotation.begin, texts)
+        return
+    if not isinstance(scores, list) or len(scores) != len(new):
+        raise document.bad(annotation, SCORES, f"expected {len(new)} numbers, one for each keypoint")
+    places = text.spans(members[SCORES][0])
+    for k in points:
+        yield Edit(*places[k], f"{score[k]:.4g}")
+
+
+def write_coco(
+    table: KeypointTable, names: Sequence[str], sizes: Array, out: BinaryIO, path: Path
+) -> WrittenTable:
+    """A whole table as a new file.
+
+    Parameters
+    ----------
+    names, sizes
+        Of each row's image: its file, and (n, 2) height and width in px.
+    """
+    images: dict[str, dict[str, Any]] = {}
+    taken = _ids(table, IMAGE_ID)
+    for row, name in enumerate(names):
+        if name not in images:
+            images[name] = {
+                "id": len(images) + 1 if taken is None else taken[row],
+                "file_name": name, "height": int(sizes[row, 0]), "width": int(sizes[row, 1]),
+            }  # fmt: skip
+    ids = _ids(table, ANNOTATION_ID)
+    if ids is None or len(set(ids)) < len(ids):
+        ids = list(range(1, table.rows + 1))
+    seen = visibilities(table)
+    reserved = {
+        IMAGE_PATH_COLUMN, IMAGE_ID, ANNOTATION_ID, BOX_COLUMN, *visibility_columns(table.keypoints),
+    }  # fmt: skip
+    further = [column for column in table.extra if column not in reserved]
+    annotations = []
+    for row, name in enumerate(names):
+        box: Sequence[float] = (0, 0, int(sizes[row, 1]), int(sizes[row, 0]))
+        if table.boxes is not None and np.isfinite(table.boxes[row]).all():
+            box = [round(edge, 6) for edge in box_of(table.boxes[row])]
+        annotation: dict[str, Any] = {
+            "id": ids[row], "image_id": images[name]["id"], "category_id": 1,
+            "keypoints": _flat(table.labels[row], seen[row]),
+            "num_keypoints": int((seen[row] != NOT_LABELLED).sum()),
+            "bbox": list(box), "area": box[2] * box[3], "iscrowd": 0,
+        }  # fmt: skip
+        if further:
+            annotation["attributes"] = {column: table.extra[column][row] for column in further}
+        annotations.append(annotation)
+    category = {"id": 1, "name": "object", "keypoints": list(table.keypoints), "skeleton": []}
+    return send(_document(images, annotations, category), int(table.observed.sum()), out)
+
+
+def _ids(table: KeypointTable, column: str) -> list[int] | None:
+    """A column of ids as whole numbers; None if it is not there or holds anything else."""
+    texts = table.extra.get(column, [""])
+    return [int(text) for text in texts] if all(text.strip().isdecimal() for text in texts) else None
+
+
+def _flat(labels: Array, seen: Any) -> list[Any]:
+    """x, y and visibility of every keypoint of a row; half a point is none."""
+    flat: list[Any] = []
+    for (x, y), v in zip(labels.tolist(), seen.tolist(), strict=True):
+        flat += [_short(x), _short(y), v] if math.isfinite(x) and math.isfinite(y) else [0, 0, v]
+    return flat
+
+
+def _short(value: float) -> int | float:
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _document(
+    images: Mapping[str, Any], annotations: list[dict[str, Any]], category: dict[str, Any]
+) -> Iterator[bytes]:
+    """One line per image and annotation, so that people can look at it and compare two versions."""
+    for name, entries in (("images", list(images.values())), ("annotations", annotations)):
+        yield f'{"{" if name == "images" else ""}"{name}": [\n'.encode()
+        for number, entry in enumerate(entries, 1):
+            text = json.dumps(entry, ensure_ascii=True, allow_nan=False)
+            yield f"{text}{',' if number < len(entries) else ''}\n".encode()
+        yield b"],\n"
+    yield f'"categories": [\n{json.dumps(category)}\n]}}\n'.encode()

@@ -1,0 +1,202 @@
+"""A file of one format made into a file of another."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from labelfill.errors import DataError, UsageError
+from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
+from labelfill.data.formats.coco_writing import write_coco
+from labelfill.data.formats.deeplabcut import write_deeplabcut
+from labelfill.data.formats.label_studio_writing import write_label_studio
+from labelfill.data.formats.parquet import require_pyarrow, write_parquet_table
+from labelfill.data.formats.points import Array
+from labelfill.data.formats.tables import further_columns, write_table
+from labelfill.data.images import ImageFiles, Images, MemoryStore, PixelText
+from labelfill.runs import atomic_write, make_folder
+from labelfill.data.table.scanning import Positions
+from labelfill.schema import ImageSize
+from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, WrittenTable, compressed_writer
+
+_log = logging.getLogger("labelfill")
+
+_Writer = Callable[[KeypointTable, Sequence[str], Array, BinaryIO, Path], WrittenTable]
+# Formats that know an image by its file's name, and some its size.
+_WITH_IMAGES: dict[str, _Writer] = {
+    COCO: write_coco,
+    DEEPLABCUT: write_deeplabcut,
+    LABEL_STUDIO: write_label_studio,
+}
+_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET}
+# They have no word for half a point.
+_WHOLE_POINTS = (COCO, LABEL_STUDIO)
+
+
+class _Texts:
+    """Grey values as text, one per row, from the ``Image`` column."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def add(
+        self, buffer: bytes, starts: Positions, ends: Positions, rows: Positions, lines: Positions, *,
+        cut_short: bool,
+    ) -> None:  # fmt: skip
+        found = zip(starts.tolist(), ends.tolist(), strict=True)
+        self.rows += [buffer[start:end].decode("utf-8", "surrogateescape") for start, end in found]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `convert` wrote."""
+
+    out: str
+    format: str
+    rows: int
+    keypoints: int
+    observed: int
+    images_written: int = 0
+
+
+def format_of_name(out: Path) -> str:
+    """The format that a file's name asks for.
+
+    Raises
+    ------
+    UsageError
+        If it tells none.
+    """
+    found = _BY_SUFFIX.get(out.suffix.lower())
+    if found == TABLE and out.name.startswith("CollectedData"):
+        found = DEEPLABCUT
+    if found is None:
+        raise UsageError(
+            f"{out}: its name tells no format; end it in {', '.join(_BY_SUFFIX)}, or say --to "
+            f"{'|'.join(FORMATS)}"
+        )
+    return found
+
+
+def convert(
+    source: Path,
+    out: Path,
+    to: str | None = None,
+    *,
+    images_beside: Path | None = None,
+    image_size: ImageSize | None = None,
+    allow_outside: bool = False,
+    force: bool = False,
+    show_progress: bool = False,
+) -> Converted:
+    """Write the labels of `source` as `out`; observed values, visibilities and image names go with them.
+
+    Parameters
+    ----------
+    to
+        One of `FORMATS`; None: by the name of `out`.
+    images_beside
+        Another file whose folder the images are named from.
+    image_size
+        Of images that are grey values in the table; they become PNG files in a folder beside `out`.
+
+    Raises
+    ------
+    UsageError
+        If `out` exists, or is `source`.
+    DataError
+        If `source` is not as its format wants it, or an image is missing whose size has to be known.
+    """
+    to = to or format_of_name(out)
+    if out.resolve() == source.resolve():
+        raise UsageError(f"{out} is the file that is read; give another one, it is never changed")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
+    pixels, texts = PixelText(source, image_size, MemoryStore()), _Texts()
+    table = read_keypoints(
+        source, beside=images_beside, image_sink=pixels if to in _WITH_IMAGES else texts,
+        require_images=to in _WITH_IMAGES, show_progress=show_progress,
+    )  # fmt: skip
+    _warn_of_losses(table, to)
+    written = 0
+    if to not in _WITH_IMAGES:
+        table = _with_names(table, _names_from(table, images_beside, out))
+        grey = texts.rows if table.image_column == IMAGE_COLUMN else None
+        if to == PARQUET:
+            require_pyarrow(out)
+            with atomic_write(out) as file:
+                write_parquet_table(table, further_columns(table), grey, file)
+        else:
+            with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
+                write_table(table, grey, plain)
+    else:
+        if table.image_column == IMAGE_COLUMN:
+            images = pixels.finish()
+            table = _with_image_files(table, images, out, force=force)
+            written, names, sizes = len(images), table.extra[IMAGE_PATH_COLUMN], _same_size(images)
+        else:
+            files = ImageFiles(
+                source, table.extra[IMAGE_PATH_COLUMN], table.lines, images_beside, allow_outside
+            )
+            names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
+        with atomic_write(out) as file:
+            _WITH_IMAGES[to](table, names, sizes, file, out)
+    return Converted(str(out), to, table.rows, len(table.keypoints), int(table.observed.sum()), written)
+
+
+def _warn_of_losses(table: KeypointTable, to: str) -> None:
+    half = table.observed.any(axis=2) & ~table.labelled
+    if to in _WHOLE_POINTS and half.any():
+        row, k = np.argwhere(half)[0]
+        raise DataError(
+            f"{table.path}: of {int(half.sum())} points only x or only y is known, first of "
+            f"{table.keypoints[k]!r} in row {row} (line {table.lines[row]}); {FORMATS[to]} cannot say that: "
+            "complete them (`labelfill impute` does), or remove the half"
+        )
+
+
+def _names_from(table: KeypointTable, beside: Path | None, out: Path) -> list[str]:
+    """Image names as seen from the folder of `out`; unchanged if that would lead out of it."""
+    names = table.extra.get(IMAGE_PATH_COLUMN, [])
+    folder = (beside or table.path).parent.resolve()
+    if folder == out.parent.resolve():
+        return names
+    way = os.path.relpath(folder, out.parent.resolve())
+    if way.startswith(".."):
+        if names:
+            _log.warning(
+                "%s names images as seen from %s: say --image-folder %s when you use it", out, folder, folder
+            )
+        return names
+    return [(Path(way) / name).as_posix() for name in names]
+
+
+def _with_names(table: KeypointTable, names: list[str]) -> KeypointTable:
+    if IMAGE_PATH_COLUMN not in table.extra:
+        return table
+    return replace(table, extra={**table.extra, IMAGE_PATH_COLUMN: names})
+
+
+def _with_image_files(table: KeypointTable, images: Images, out: Path, *, force: bool) -> KeypointTable:
+    """The table with its grey values written as ``<out>_images/<row>.png``."""
+    from skimage.io import imsave
+
+    folder = out.with_name(f"{out.stem}_images")
+    if folder.exists() and not force:
+        raise UsageError(f"{folder} exists already: use --force to write images there, or choose another OUT")
+    make_folder(folder)
+    digits = len(str(len(images)))
+    names = [f"{folder.name}/{row:0{digits}d}.png" for row in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        imsave(out.parent / name, image, check_contrast=False)
+    return replace(table, extra={IMAGE_PATH_COLUMN: names, **table.extra}, image_column=IMAGE_PATH_COLUMN)
+
+
+def _same_size(images: Images) -> Array:
+    return np.tile(np.array(images.shape[1:], np.float64), (len(images), 1))

@@ -1,0 +1,251 @@
+"""Parquet: the columns of a table, coordinates as numbers.
+
+A blank is a null or a NaN. ``Image`` holds grey values as text, ``image_path`` names a file. Filling writes
+the whole file anew with the same columns, schema metadata, compression and row groups; every value but
+filled blanks is the same. A coordinate column of another type than float64 becomes float64 if something is
+filled in it, so that observed and filled values both keep every digit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError, StorageError, UsageError
+from labelfill.data.formats.points import FoundPoints, refuse_changed, send
+from labelfill.errors import listed, place
+from labelfill.schema import AXES, keypoints_in_header, x_column, y_column
+from labelfill.data.table import (
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    ImageSink,
+    KeypointTable,
+    WrittenTable,
+    coordinate_text,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "parquet"
+MAGIC = b"PAR1"
+
+_ROWS_AT_ONCE = 256
+_BLOCK_BYTES = 1 << 20
+
+
+def read_parquet(
+    path: Path,
+    *,
+    image_sink: ImageSink | None = None,
+    require_keypoints: bool = True,
+    require_images: bool = True,
+) -> KeypointTable:
+    """Read a Parquet file; a row's line is its number, counted from 1.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or a column is missing or holds something else.
+    UsageError
+        If pyarrow is not installed.
+    """
+    file = _open(path)
+    columns = tuple(file.schema_arrow.names)
+    try:
+        keypoints = keypoints_in_header(columns)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
+    if require_keypoints and not keypoints:
+        raise DataError(
+            f"{path}: no keypoint columns, expected pairs named like nose_x and nose_y; "
+            f"found {listed(columns)}"
+        )
+    if require_images and image_column is None:
+        raise DataError(
+            f"{path}: no column {IMAGE_COLUMN!r} or {IMAGE_PATH_COLUMN!r}; found {listed(columns)}"
+        )
+    rows = file.metadata.num_rows
+    if not rows:
+        raise DataError(f"{path} has no rows; expected at least one row of labels or images")
+    coordinates = [name(keypoint) for keypoint in keypoints for name in (x_column, y_column)]
+    others = [name for name in columns if name not in coordinates and name != IMAGE_COLUMN]
+    content = file.read(columns=[*coordinates, *others])
+    labels = [_numbers(path, name, content.column(name)) for name in coordinates]
+    extra = {name: texts for name in others if (texts := _texts(content.column(name))) is not None}
+    if image_column == IMAGE_PATH_COLUMN:
+        _refuse_blank(path, extra.get(IMAGE_PATH_COLUMN))
+    if image_column == IMAGE_COLUMN and image_sink is not None:
+        _send_images(path, file, image_sink)
+    shape = (rows, len(keypoints), len(AXES))
+    sha256, length = _fingerprint(path)
+    return KeypointTable(
+        path=path,
+        content_sha256=sha256,
+        content_length=length,
+        columns=columns,
+        delimiter=",",
+        keypoints=keypoints,
+        labels=np.array(labels).T.reshape(shape) if labels else np.empty(shape),
+        field_spans=np.zeros((*shape, 2), np.int64),
+        lines=np.arange(1, rows + 1),
+        extra=extra,
+        image_column=image_column,
+        format=FORMAT,
+    )
+
+
+def _open(path: Path) -> Any:
+    require_pyarrow(path)
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        return pq.ParquetFile(path)
+    except (ArrowException, ValueError) as error:
+        raise DataError(f"{path} is a damaged or truncated Parquet file ({error}); copy it again") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def require_pyarrow(path: Path) -> None:
+    """Say what to install if pyarrow is not there."""
+    try:
+        import pyarrow  # noqa: F401  # asked for only whether it is there
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: Parquet needs pyarrow; install it by: pip install 'labelfill[parquet]'"
+        ) from error
+
+
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+    import pyarrow as pa
+
+    if not (
+        pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)
+    ):
+        raise DataError(
+            f"{path}, column {name!r}: found values of type {column.type}, expected numbers in px"
+        )
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        where = place(path, row=int(infinite[0]), column=name)
+        raise DataError(f"{where}: found {values[infinite[0]]}, expected a finite number, or null if unknown")
+    return values
+
+
+def _texts(column: pa.ChunkedArray) -> list[str] | None:
+    """A column as text; None if it holds what has none, such as lists."""
+    import pyarrow as pa
+
+    try:
+        return ["" if text is None else text for text in column.cast(pa.string()).to_pylist()]
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return None
+
+
+def _refuse_blank(path: Path, names: Sequence[str] | None) -> None:
+    if names is None:
+        raise DataError(f"{path}, column {IMAGE_PATH_COLUMN!r}: expected names of files as text")
+    for row, name in enumerate(names):
+        if not name.strip():
+            where = place(path, row=row, column=IMAGE_PATH_COLUMN)
+            raise DataError(f"{where}: no image is named; name its file, or remove the row")
+
+
+def _send_images(path: Path, file: Any, sink: ImageSink) -> None:
+    import pyarrow as pa
+
+    row = 0
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[IMAGE_COLUMN]):
+        column = batch.column(0)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise DataError(
+                f"{path}, column {IMAGE_COLUMN!r}: found values of type {column.type}, expected grey "
+                "values as text, separated by spaces"
+            )
+        texts = [(text or "").encode() for text in column.to_pylist()]
+        ends = np.cumsum([len(text) for text in texts])
+        rows = np.arange(row, row + len(texts))
+        sink.add(b"".join(texts), ends - [len(text) for text in texts], ends, rows, rows + 1, cut_short=False)
+        row += len(texts)
+
+
+def _fingerprint(path: Path) -> tuple[str, int]:
+    sha256, length = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            sha256.update(block)
+            length += len(block)
+    return sha256.hexdigest(), length
+
+
+def write_filled_parquet(table: KeypointTable, found: FoundPoints, out: BinaryIO) -> WrittenTable:
+    """The file with its blank coordinates filled, everything else the same."""
+    import pyarrow as pa
+
+    refuse_changed(table, _fingerprint(table.path)[0])
+    file = _open(table.path)
+    content: pa.Table = file.read()
+    new = found.new(table)
+    for k, keypoint in enumerate(table.keypoints):
+        for axis, name in enumerate((x_column(keypoint), y_column(keypoint))):
+            if new[:, k, axis].any():
+                values = np.where(new[:, k, axis], _written(found.xy[:, k, axis]), table.labels[:, k, axis])
+                index = content.column_names.index(name)
+                field = content.schema.field(index).with_type(pa.float64()).with_nullable(True)
+                # What stays blank was a null or a NaN: both are nulls now.
+                content = content.set_column(index, field, pa.array(values, pa.float64(), from_pandas=True))
+    groups = file.metadata
+    packed = _packed(
+        content,
+        compression=groups.row_group(0).column(0).compression,
+        row_group_size=groups.row_group(0).num_rows,
+    )
+    return send([packed], int(new.sum()), out)
+
+
+def _written(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Filled coordinates as they stand in a text table: four decimals."""
+    return np.array([float(coordinate_text(value)) for value in values.tolist()])
+
+
+def write_parquet_table(
+    table: KeypointTable, further: Mapping[str, Sequence[str]], images: Sequence[str] | None, out: BinaryIO
+) -> WrittenTable:
+    """A whole table as a new file: further columns as text, coordinates as float64, blanks as nulls.
+
+    Parameters
+    ----------
+    images
+        Each row's grey values as text, if the table holds them.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for name, texts in further.items():  # Parquet's texts are UTF-8
+        valid = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
+        columns[name] = pa.array(valid, pa.string())
+    for k, keypoint in enumerate(table.keypoints):
+        for axis, name in enumerate((x_column(keypoint), y_column(keypoint))):
+            columns[name] = pa.array(table.labels[:, k, axis], pa.float64(), from_pandas=True)
+    if images is not None:
+        columns[IMAGE_COLUMN] = pa.array(images, pa.string())
+    return send([_packed(pa.table(columns))], int(table.observed.sum()), out)
+
+
+def _packed(content: pa.Table, **how: Any) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(content, sink, **how)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed

@@ -1,0 +1,100 @@
+"""Whether the labels lie on the images."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError
+from labelfill.data.images import likely_sizes
+from labelfill.schema import ImageSize, KeypointSchema, Placements
+from labelfill.data.table import KeypointTable
+
+# A few labels beyond the image are people's guesses at what the frame cuts off.
+_MOST_OUTSIDE = 0.01
+
+_log = logging.getLogger("labelfill")
+
+
+def check_frame(
+    table: KeypointTable, size: ImageSize, placements: Placements | None = None, *, assumed: bool
+) -> None:
+    """Check that at most 1% of the observed coordinates lie beyond the image, each row's own if they differ.
+
+    Raises
+    ------
+    DataError
+        If they do and the size was only assumed; a size that is known to be right is kept, with a
+        warning.
+    """
+    observed = table.observed
+    if placements is None:
+        what = f"the {size} image"
+        inside = _inside(table.labels, size.centre, KeypointSchema(table.keypoints, size).on_image)
+    else:
+        what = "their images"
+        centres = (placements.corners[:, :2] + placements.corners[:, 2:])[:, None] / 2
+        inside = _inside(table.labels, centres, placements.on_image)
+    outside = observed & ~inside
+    count, total = int(outside.sum()), int(observed.sum())
+    if count <= _MOST_OUTSIDE * total:
+        return
+    row = int(np.flatnonzero(outside.any((1, 2)))[0])
+    assumption = " (a square was assumed)" if assumed else ""
+    found = (
+        f"{table.path}: {count} of {total} coordinates ({count / total:.0%}) lie beyond {what}"
+        f"{assumption}, first in row {row} (line {table.lines[row]})"
+    )
+    if not assumed:
+        _log.warning("%s; check the image size and the labels", found)
+        return
+    likely = _likely_size(table, size)
+    if likely:
+        raise DataError(f"{found}; the images are probably {likely}: pass --image-size {likely}")
+    raise DataError(
+        f"{found}, and no other shape of {size.pixels} pixels holds them; check the labels and images"
+    )
+
+
+def smallest_square(table: KeypointTable) -> ImageSize:
+    """The square that holds a table's labels, for tables without images.
+
+    Raises
+    ------
+    DataError
+        If the table has no label either.
+    """
+    if not table.observed.any():
+        raise DataError(
+            f"{table.path} has neither images nor labels to tell the image size from; "
+            "give it with --image-size HxW"
+        )
+    side = max(1, math.ceil(np.nanmax(table.labels)))
+    return ImageSize(side, side)
+
+
+def _inside(
+    labels: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    on_image: Callable[[NDArray[np.float64]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """(n, K, 2): each coordinate on its own, since a point may have only one of them."""
+    centre = np.broadcast_to(centre, labels.shape)
+    x_only = np.stack([labels[..., 0], centre[..., 1]], -1)
+    y_only = np.stack([centre[..., 0], labels[..., 1]], -1)
+    return np.stack([on_image(x_only), on_image(y_only)], -1)
+
+
+def _likely_size(table: KeypointTable, size: ImageSize) -> ImageSize | None:
+    """The most nearly square size of as many pixels on which the labels lie."""
+    observed = table.observed
+    for candidate in likely_sizes(size.pixels, most=size.pixels):
+        schema = KeypointSchema(table.keypoints, candidate)
+        inside = _inside(table.labels, candidate.centre, schema.on_image)
+        if (observed & ~inside).sum() <= _MOST_OUTSIDE * observed.sum():
+            return candidate
+    return None

@@ -1,0 +1,153 @@
+"""Grey values as text, ``238 236 237 ...``, to pixels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError
+from labelfill.data.images.decoding import BadPixels, Decoder, decode_one_by_one
+from labelfill.data.images.storage import Images, ImageStore
+from labelfill.errors import place
+from labelfill.data.table.scanning import Positions
+from labelfill.schema import ImageSize
+
+_COLUMN = "Image"
+_ANY_BLANK_TO_SPACE = bytes.maketrans(b"\t\n\r", b"   ")
+
+
+class PixelText:
+    """Decodes the ``Image`` text of a table's rows into a store; an image sink of `read_table`.
+
+    Parameters
+    ----------
+    table_path
+        For error messages.
+    image_size
+        Of every image; None assumes a square, from the first row.
+    store
+        Gets one image per row.
+    models
+        The run directory whose models ask for that size, if it is not a person who states it.
+    """
+
+    def __init__(
+        self, table_path: Path, image_size: ImageSize | None, store: ImageStore, models: Path | None = None
+    ) -> None:
+        self.assumed = image_size is None
+        self._models = models
+        self._path = table_path
+        self._size = image_size
+        self._store = store
+        self._decoder = Decoder()
+
+    @property
+    def image_size(self) -> ImageSize:
+        """As given, or as assumed from the first row."""
+        assert self._size is not None, "no row was decoded yet"
+        return self._size
+
+    def finish(self) -> Images:
+        """All images, (n, H, W) uint8, read-only."""
+        return self._store.finish(self.image_size)
+
+    def add(
+        self,
+        buffer: bytes,
+        starts: Positions,
+        ends: Positions,
+        rows: Positions,
+        lines: Positions,
+        *,
+        cut_short: bool = False,
+    ) -> None:
+        """Decode one block of rows; see `labelfill.data.table.ImageSink`.
+
+        Raises
+        ------
+        DataError
+            If a row has no pixels, another number of them than its image size says, or one that is
+            not a whole number in 0..255.
+        """
+        row = 0
+        while row < len(rows):
+            images = self._decode_rows(buffer, starts[row:], ends[row:])
+            if len(images):
+                self._store.append(images)
+                row += len(images)
+            else:
+                text, last = memoryview(buffer)[starts[row] : ends[row]], row == len(rows) - 1
+                self._add_one(text, int(rows[row]), int(lines[row]), cut_short and last)
+                row += 1
+
+    def _decode_rows(self, buffer: bytes, starts: Positions, ends: Positions) -> NDArray[np.uint8]:
+        """Images of the first of these rows, up to one that needs a closer look, as the very first does."""
+        if self._size is None:
+            return np.empty((0, 0), np.uint8)
+        return self._decoder.decode_rows(buffer, starts, ends, self._size.pixels)
+
+    def _add_one(self, text: memoryview, row: int, line: int, cut_short: bool) -> None:
+        try:
+            self._store.append(self._decode(text))
+        except BadPixels as error:
+            where = place(self._path, row=row, line=line, column=_COLUMN)
+            cut = "; the file ends there without a line end: it may be cut short" if cut_short else ""
+            raise DataError(f"{where}: {error}{cut}") from error
+
+    def _decode(self, text: memoryview) -> NDArray[np.uint8]:
+        spaced = text.tobytes().translate(_ANY_BLANK_TO_SPACE)
+        decoded = self._decoder.decode([memoryview(spaced)])
+        pixels = decoded[0] if decoded is not None else decode_one_by_one(spaced)
+        if not len(pixels):
+            raise BadPixels("the image is missing; fill in its grey values, or remove the row")
+        if self._size is None:
+            self._size = _square(len(pixels))
+        elif len(pixels) != self._size.pixels:
+            raise BadPixels(_wrong_number(len(pixels), self._size, self._models, assumed=self.assumed))
+        return pixels
+
+
+def _square(count: int) -> ImageSize:
+    side = math.isqrt(count)
+    if side * side != count:
+        sizes = likely_sizes(count)
+        example = f", for example {' or '.join(map(str, sizes))}" if sizes else ""
+        raise BadPixels(
+            f"found {count} pixels, which make no square image; give the size with --image-size HxW{example}"
+        )
+    return ImageSize(side, side)
+
+
+def likely_sizes(count: int, most: int = 3) -> list[ImageSize]:
+    """Image sizes of so many pixels, those nearest to a square first; strips thinner than 1:4 left out."""
+    sizes: list[ImageSize] = []
+    for height in range(math.isqrt(count), 0, -1):
+        if len(sizes) >= most or 4 * height * height < count:
+            break
+        if count % height == 0:
+            width = count // height
+            sizes += (
+                [ImageSize(height, width)]
+                if height == width
+                else [ImageSize(height, width), ImageSize(width, height)]
+            )
+    return sizes[:most]
+
+
+def _wrong_number(count: int, expected: ImageSize, models: Path | None, *, assumed: bool) -> str:
+    why = "as in the first row" if assumed else "the size asked for"
+    if models is not None:
+        return (
+            f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, which the "
+            f"models in {models} are for); complete the row, or train models for other images in another "
+            "--run-dir"
+        )
+    found = f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, {why})"
+    sizes = [str(size) for size in likely_sizes(count)]
+    hint = (
+        f"; if all images are {' or '.join(sizes)}, say so with --image-size" if sizes and not assumed else ""
+    )
+    return f"{found}{hint or '; all images of a table have one size: complete the row or remove it'}"

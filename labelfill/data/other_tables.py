@@ -1,0 +1,69 @@
+"""Labels and images that are arrays already, as if they had been read from a table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError
+from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.data.table import KeypointTable
+
+
+def array_table(labels: NDArray[np.float64], keypoints: Sequence[str], images: NDArray[np.uint8],
+                name: str) -> tuple[KeypointTable, KeypointSchema]:  # fmt: skip
+    """A table of labels (n, K, 2) in px, NaN where blank, of images (n, H, W), and its schema.
+
+    Parameters
+    ----------
+    name
+        What error messages call it; no file of that name is read or written.
+    """
+    schema = KeypointSchema(tuple(keypoints), ImageSize(*images.shape[1:]))
+    content = hashlib.sha256(repr((schema.columns, labels.shape, images.shape)).encode())
+    content.update(np.ascontiguousarray(labels).tobytes())
+    content.update(np.ascontiguousarray(images).data)
+    rows = len(labels)
+    table = KeypointTable(
+        path=Path(name),
+        content_sha256=content.hexdigest(),
+        content_length=0,
+        columns=schema.columns,
+        delimiter=",",
+        keypoints=schema.keypoints,
+        labels=labels,
+        field_spans=np.zeros((rows, schema.count, 2, 2), np.int64),
+        lines=np.arange(1, rows + 1),
+        extra={},
+        image_column=None,
+    )
+    return table, schema
+
+
+def checked_images(images: Any, name: str) -> NDArray[np.uint8]:
+    """An array of grey images (n, H, W) of 0..255.
+
+    Raises
+    ------
+    DataError
+        If they have another shape, or values that are not whole numbers in 0..255.
+    """
+    array = np.asarray(images)
+    if array.ndim != 3 or not array.size:
+        shape = "x".join(map(str, array.shape)) or "a single value"
+        raise DataError(f"{name} is {shape}; expected grey images as an array (n, height, width)")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{name} holds {array.dtype}; expected grey values 0..255")
+    if not ((array >= 0) & (array <= 255) & (array == np.floor(array))).all():
+        raise DataError(
+            f"{name} holds values from {array.min():g} to {array.max():g}; expected whole grey values 0..255 "
+            "(for 0..1 multiply by 255 and round)"
+        )
+    return array.astype(np.uint8)

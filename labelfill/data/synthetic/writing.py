@@ -1,0 +1,150 @@
+"""Drawn tables as files, and the sample: ``training.csv`` in Kaggle's schema and its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from labelfill.errors import UsageError
+from labelfill.runs.progress import bar
+from labelfill.runs import atomic_write, make_folder
+from labelfill.schema import Array
+from labelfill.data.synthetic.heads import Images
+from labelfill.data.synthetic.tables import KAGGLE_SOURCES, DrawnTable, Seed, Source, draw_table
+
+SAMPLE_ROWS = 700
+"""Rows of the sample's training table: enough to learn from, few enough for some minutes on two cores."""
+
+_FEWEST_ROWS = 20
+_TEST_SHARE = 0.2  # test rows per training row
+
+SAMPLE_FILES = ("training.csv", "truth.csv", "test.csv", "test_truth.csv")
+
+_TEST_SOURCES = tuple(
+    Source(source.name, 1 / len(KAGGLE_SOURCES), source.labels, source.means) for source in KAGGLE_SOURCES
+)
+
+
+def write_sample(
+    folder: Path,
+    rows: int = SAMPLE_ROWS,
+    seed: int = 0,
+    *,
+    force: bool = False,
+    show_progress: bool = False,
+) -> dict[Path, int]:
+    """Write the sample's four files into a folder, which is created if need be; each file's rows by its path.
+
+    * ``training.csv``: labels with gaps and the images, columns as in Kaggle's table.
+    * ``truth.csv``: for each of its rows ``row`` (0-based), ``source`` and every coordinate without noise, in
+      the first source's convention.
+    * ``test.csv``: ``ImageId`` and the images of other faces.
+    * ``test_truth.csv``: for each of them ``ImageId``, ``source`` and the coordinates that this source would
+      label, without noise, in its own convention.
+
+    Raises
+    ------
+    UsageError
+        If there are too few rows, or one of the files exists and `force` is false.
+    StorageError
+        If the folder or a file cannot be written.
+    """
+    if rows < _FEWEST_ROWS:
+        raise UsageError(f"a sample needs at least {_FEWEST_ROWS} rows, not {rows}")
+    if seed < 0:
+        raise UsageError(f"a seed is 0 or more, not {seed}")
+    paths = [folder / name for name in SAMPLE_FILES]
+    for path in paths:
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already: choose another folder, or --force to replace it")
+    make_folder(folder)
+    training = _draw_sample(rows, seed, KAGGLE_SOURCES)
+    test_rows = max(_FEWEST_ROWS, round(_TEST_SHARE * rows))
+    test = _draw_sample(test_rows, (seed, 1), _TEST_SOURCES)
+    expected = np.where(np.isnan(test.labels), np.nan, test.own_truth)
+    row, image_id = map(str, range(rows)), list(map(str, range(1, test_rows + 1)))
+    write_table(paths[0], training, show_progress=show_progress)
+    about = {"row": list(row), "source": training.sources}
+    write_table(paths[1], training, labels=training.truth, before=about, images="none")
+    write_table(paths[2], test, labels=None, before={"ImageId": image_id}, show_progress=show_progress)
+    about = {"ImageId": image_id, "source": test.sources}
+    write_table(paths[3], test, labels=expected, before=about, images="none")
+    return dict(zip(paths, (rows, rows, test_rows, test_rows), strict=True))
+
+
+def _draw_sample(rows: int, seed: Seed, sources: Sequence[Source]) -> DrawnTable:
+    return draw_table(rows, seed, sources=sources)
+
+
+_OWN_LABELS = np.empty(0)
+
+
+def write_table(
+    path: Path,
+    table: DrawnTable,
+    *,
+    labels: Array | None = _OWN_LABELS,
+    before: Mapping[str, Sequence[str]] | None = None,
+    after: Mapping[str, Sequence[str]] | None = None,
+    images: Literal["text", "files", "none"] = "text",
+    delimiter: str = ",",
+    show_progress: bool = False,
+) -> None:
+    """Write a drawn table as a csv file.
+
+    Parameters
+    ----------
+    labels
+        Coordinates in px (n, K, 2) to write in place of the table's labels; None for no coordinate columns.
+        NaN is written as an empty field, all else with 4 decimals.
+    before, after
+        Further columns, name to one text per row, before the coordinates or behind them.
+    images
+        ``text`` is Kaggle's ``Image`` column; ``files`` writes ``images/<row>.png`` beside the table and
+        names them in ``image_path``.
+    """
+    if labels is _OWN_LABELS:
+        labels = table.labels
+    columns = {**(before or {})}
+    header = [*columns, *(table.schema.columns if labels is not None else ()), *(after or {})]
+    texts = _coordinate_texts(labels, table.rows)
+    if images == "files":
+        pictures: Iterator[str] = iter(_write_image_files(path.parent, table.images))
+        header.append("image_path")
+    elif images == "text":
+        pictures = _image_texts(table.images)
+        header.append("Image")
+    with atomic_write(path, "w") as file:
+        file.write(delimiter.join(header) + "\n")
+        for i in bar(range(table.rows), desc=f"writing {path.name}", unit="row", show=show_progress):
+            fields = [values[i] for values in columns.values()] + texts[i]
+            fields += [values[i] for values in (after or {}).values()]
+            if images != "none":
+                fields.append(next(pictures))
+            file.write(delimiter.join(fields) + "\n")
+
+
+def _coordinate_texts(labels: Array | None, rows: int) -> list[list[str]]:
+    if labels is None:
+        return [[] for _ in range(rows)]
+    values = labels.reshape(rows, -1).tolist()
+    return [["" if value != value else f"{value:.4f}" for value in row] for row in values]
+
+
+def _image_texts(images: Images) -> Iterator[str]:
+    text = [str(value) for value in range(256)]
+    for image in images:
+        yield " ".join([text[value] for value in image.ravel().tolist()])
+
+
+def _write_image_files(folder: Path, images: Images) -> list[str]:
+    from skimage.io import imsave
+
+    make_folder(folder / "images")
+    names = [f"images/{i:05d}.png" for i in range(len(images))]
+    for name, image in zip(names, images, strict=True):
+        imsave(folder / name, image, check_contrast=False)
+    return names

@@ -1,0 +1,70 @@
+"""What can be wrong with the shape of a table, in sentences; `where` names file, row and line."""
+
+from __future__ import annotations
+
+from labelfill.errors import DataError
+from labelfill.errors import shown
+
+
+def wrong_number_of_fields(
+    where: str,
+    record: bytes,
+    count: int,
+    columns: tuple[str, ...],
+    delimiter: str,
+    *,
+    lines: int,
+    cut_short: bool,
+) -> DataError:
+    """A record of `count` fields that runs over so many lines; `cut_short`: the table ends with it."""
+    found = f"{where}: found {count} field{'s' * (count != 1)}, expected {len(columns)} as in the header"
+    if cut_short and count < len(columns):
+        return DataError(
+            f"{found}, and the file ends there, in the middle of the row: it was cut short; "
+            "copy or download it again, or remove its last row"
+        )
+    if lines > 1:
+        return DataError(
+            f"{found}, in a row that runs over {lines} lines; a quote in it is missing or one too many"
+        )
+    if count < len(columns):
+        return DataError(
+            f"{found}; complete the row: {shown(columns[count])} is the first column without a field"
+        )
+    if delimiter == "," and b"." not in record:
+        return DataError(
+            f"{found}; if its numbers have decimal commas write them with a dot, "
+            "else put text that contains ',' in quotes"
+        )
+    return DataError(f"{found}; put text that contains {delimiter!r} in quotes, or remove what is surplus")
+
+
+def endless_record(where: str, count: int, columns: tuple[str, ...]) -> DataError:
+    """A record that has too many fields before its end is even read."""
+    return DataError(
+        f"{where}: found more than {count} fields, expected {len(columns)} as in the header; "
+        "is a line end missing?"
+    )
+
+
+def record_too_long(where: str, bound: int, *, has_quotes: bool) -> DataError:
+    """A record longer than `bound` bytes."""
+    reason = "perhaps a quote in it is not closed" if has_quotes else "is this a table?"
+    return DataError(
+        f"{where}: the row is longer than {bound >> 20} MB, the most that is read as one row; {reason}"
+    )
+
+
+def quote_never_closed(where: str, text: bytes) -> DataError:
+    """`text` begins with the quote."""
+    return DataError(
+        f"{where}: the quote that opens {shown(text)} is never closed; close it, or take it away"
+    )
+
+
+def text_after_quote(where: str, text: bytes, delimiter: str) -> DataError:
+    """`text` stands between a closing quote and the field's end."""
+    return DataError(
+        f"{where}: {shown(text)} follows a closing quote, expected {delimiter!r} or a line end; "
+        "a quote in this row is missing or one too many (inside quotes it is written twice)"
+    )

@@ -1,0 +1,189 @@
+"""The header of a table: its delimiter, its columns, and which of them are coordinates or images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelfill.errors import DataError
+from labelfill.errors import listed, place, shown
+from labelfill.schema import keypoints_in_header, x_column, y_column
+from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
+
+DELIMITERS = (",", ";", "\t")
+IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"
+
+_FIRST_BYTES = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BLANK_LINES = re.compile(rb"(?:[ \t]*+(?:\r\n?|\n))*+")
+_LINE = re.compile(rb"[^\r\n]*")
+_LINE_END = re.compile(rb"\r?\r\n|[\r\n]|\Z")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first record says about all others; column names are stripped of spaces and quotes."""
+
+    delimiter: str
+    columns: tuple[str, ...]
+    keypoints: tuple[str, ...]
+    image_column: str | None
+
+    @property
+    def coordinate_columns(self) -> list[int]:
+        """Positions of ``a_x, a_y, b_x, ...`` among the columns, in keypoint order."""
+        index = {column: c for c, column in enumerate(self.columns)}
+        return [index[name(keypoint)] for keypoint in self.keypoints for name in (x_column, y_column)]
+
+    @property
+    def extra_columns(self) -> list[int]:
+        """Positions of all other columns except ``Image``."""
+        taken = set(self.coordinate_columns)
+        if self.image_column == IMAGE_COLUMN:
+            taken.add(self.columns.index(IMAGE_COLUMN))
+        return [c for c in range(len(self.columns)) if c not in taken]
+
+
+def read_header(
+    path: Path, read: Callable[[int], bytes], *, require_keypoints: bool, require_images: bool
+) -> tuple[Header, Cursor]:
+    """Read the first record and check its columns; the cursor stands behind it.
+
+    Raises
+    ------
+    DataError
+        If the table is empty or UTF-16, or a column is missing, incomplete or there twice.
+    """
+    buffer, at_end = b"", False
+    while True:
+        chunk = read(max(_FIRST_BYTES, len(buffer)))
+        at_end = not chunk
+        buffer += chunk
+        begin = _first_byte(path, buffer)
+        if begin == len(buffer) and at_end:
+            raise DataError(f"{path} is empty; expected a header with columns such as nose_x,nose_y,Image")
+        candidates = {d: _first_record(buffer, begin, d, at_end=at_end) for d in DELIMITERS}
+        if at_end or all(candidates.values()):
+            break
+        if len(buffer) > MAX_RECORD_BYTES:
+            bound = MAX_RECORD_BYTES >> 20
+            raise DataError(
+                f"{place(path, line=1)}: the header does not end within {bound} MB; is this a table?"
+            )
+    # The first of equals wins: comma before semicolon before tab.
+    delimiter = max(DELIMITERS, key=lambda d: _likeness(candidates[d]))
+    record = candidates[delimiter]
+    # A quote that is never closed hides the columns from the delimiter that is the right one.
+    if record is None or (None in candidates.values() and not any(_likeness(record)[:2])):
+        raise DataError(
+            f"{place(path, line=1)}: a quote in the header is never closed; close it, or take it away"
+        )
+    fields, end = record
+    header = _checked(path, delimiter, tuple(map(_name, fields)), require_keypoints, require_images)
+    return header, Cursor(buffer[end:], offset=end, line=1 + len(line_ends(buffer[:end])))
+
+
+def _first_byte(path: Path, buffer: bytes) -> int:
+    """Where the header begins: behind a byte order mark and blank lines."""
+    if buffer.startswith(_UTF16):
+        raise DataError(f"{path} is UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8)")
+    match = _BLANK_LINES.match(buffer, len(_BOM) if buffer.startswith(_BOM) else 0)
+    assert match is not None  # the pattern matches nothing as well
+    return match.end() if buffer[match.end() :].strip(b" \t") else len(buffer)
+
+
+def _first_record(
+    buffer: bytes, begin: int, delimiter: str, *, at_end: bool
+) -> tuple[list[bytes], int] | None:
+    """The fields of the record at `begin` and where the next one begins; None if the buffer ends before."""
+    line = _LINE.match(buffer, begin)
+    assert line is not None  # the pattern matches an empty line as well
+    if b'"' in line[0]:
+        cut = _fields_with_quotes(buffer, begin, delimiter)
+        if cut is None:
+            return None
+        fields, end = cut
+    else:
+        fields, end = line[0].split(delimiter.encode()), line.end()
+    # Two more bytes tell a CR from the begin of a CR CR LF.
+    if end + 2 >= len(buffer) and not at_end:
+        return None
+    line_end = _LINE_END.match(buffer, end)
+    assert line_end is not None  # a field ends at a delimiter, a line end or the end
+    return fields, line_end.end()
+
+
+def _fields_with_quotes(buffer: bytes, begin: int, delimiter: str) -> tuple[list[bytes], int] | None:
+    pattern, fields = field_pattern(delimiter), []
+    while match := pattern.match(buffer, begin):
+        fields.append(match[0])
+        if buffer[match.end() : match.end() + 1] != delimiter.encode():
+            return fields, match.end()
+        begin = match.end() + 1
+    return None
+
+
+def _name(field: bytes) -> str:
+    text = field.strip()
+    if text[:1] == b'"' and text[-1:] == b'"' and len(text) > 1:
+        text = text[1:-1].replace(b'""', b'"').strip()
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _likeness(record: tuple[list[bytes], int] | None) -> tuple[int, bool, int]:
+    """How much a header cut by some delimiter looks like one: coordinate names first."""
+    if record is None:
+        return -1, False, 0
+    names = [_name(field) for field in record[0]]
+    coordinates = sum(name[-2:] in ("_x", "_y") for name in names)
+    return coordinates, IMAGE_COLUMN in names or IMAGE_PATH_COLUMN in names, len(names)
+
+
+def _checked(
+    path: Path, delimiter: str, columns: tuple[str, ...], require_keypoints: bool, require_images: bool
+) -> Header:
+    where = place(path)
+    _refuse_duplicates(where, columns)
+    found = f"found {len(columns)} column{'s' * (len(columns) != 1)}: {listed(columns)}"
+    try:
+        keypoints = keypoints_in_header(columns if require_keypoints else _with_partner(columns))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if require_keypoints and not keypoints:
+        raise DataError(
+            f"{where}: no keypoint columns ({found}), expected pairs named like nose_x and nose_y; "
+            "name the coordinate columns so, in a header on the first line"
+        )
+    image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
+    if require_images and image_column is None:
+        alike = [name for name in columns if name.lower() in ("image", "images", "pixels", "path", "file")]
+        hint = f"rename column {shown(alike[0])} if it holds them" if alike else "add one of the two"
+        raise DataError(
+            f"{where}: no column {IMAGE_COLUMN!r} (grey values) or {IMAGE_PATH_COLUMN!r} (file names) "
+            f"({found}); {hint}"
+        )
+    return Header(delimiter, columns, keypoints, image_column)
+
+
+def _refuse_duplicates(where: str, columns: tuple[str, ...]) -> None:
+    if len(set(columns)) == len(columns):
+        return
+    first: dict[str, int] = {}
+    for position, name in enumerate(columns, 1):
+        if name in first:
+            what = f"column {shown(name)} is there twice" if name else "two columns have no name"
+            raise DataError(
+                f"{where}: {what} (fields {first[name]} and {position} of the header); "
+                "rename or remove one of them"
+            )
+        first[name] = position
+
+
+def _with_partner(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Without coordinates whose partner is missing: where no keypoints are needed, those are extra."""
+    present = set(columns)
+    partner = {"_x": "_y", "_y": "_x"}
+    return tuple(c for c in columns if c[-2:] not in partner or c[:-2] + partner[c[-2:]] in present)

@@ -1,0 +1,109 @@
+"""Writes a table back with its blank coordinates filled and every other byte as it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.errors import DataError, StorageError, refusal
+from labelfill.data.table.container import open_decompressed
+from labelfill.data.table.reading import KeypointTable
+from labelfill.data.table.tokenizer import BLOCK_BYTES
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """What `write_filled` wrote, before any compression."""
+
+    cells_filled: int
+    content_sha256: str
+    content_length: int
+
+
+def write_filled(
+    table: KeypointTable,
+    values: NDArray[np.float64],
+    out: BinaryIO,
+    *,
+    moved: NDArray[np.bool_] | None = None,
+) -> WrittenTable:
+    """Stream the table's decompressed bytes to `out`, finite `values` in the place of blank fields.
+
+    Observed cells are copied whatever `values` holds there, unless they are `moved`. The original is read
+    again from ``table.path``; `out` is complete only if no error was raised.
+
+    Parameters
+    ----------
+    values
+        (n, K, 2), px; NaN where a blank is to stay blank.
+    moved
+        (n, K): observed labels that are replaced, too; for tables that are beside the main one.
+
+    Raises
+    ------
+    DataError
+        If the file at ``table.path`` is not the one that was read.
+    StorageError
+        If `out` cannot be written.
+    """
+    assert values.shape == table.labels.shape, f"{values.shape} values for {table.labels.shape} labels"
+    new = np.isnan(table.labels)
+    if moved is not None:
+        new |= moved[..., None]
+    new &= np.isfinite(values)
+    spans, numbers = table.field_spans[new], values[new]
+    order = np.argsort(spans[:, 0], kind="stable")
+    sent, length = hashlib.sha256(), 0
+    for piece in _spliced(table, spans[order], numbers[order]):
+        sent.update(piece)
+        length += len(piece)
+        try:
+            out.write(piece)
+        except OSError as error:
+            raise StorageError(f"the filled table cannot be written: {refusal(error)}") from error
+    return WrittenTable(len(order), sent.hexdigest(), length)
+
+
+def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> Iterator[bytes]:
+    """The table's bytes, block by block, with new text in the spans (m, 2), which are in order."""
+    received = hashlib.sha256()
+    with open_decompressed(table.path) as source:
+        begin, cell, carry = 0, 0, b""
+        while data := source.read(BLOCK_BYTES):
+            received.update(data)
+            block = carry + data
+            last = int(np.searchsorted(spans[:, 1], begin + len(block), side="right"))
+            # A span that runs over the block's end waits for the next block.
+            keep = len(block)
+            if last < len(spans):
+                keep = min(keep, max(int(spans[last, 0]) - begin, 0))
+            yield _splice(block[:keep], spans[cell:last] - begin, numbers[cell:last])
+            begin, cell, carry = begin + keep, last, block[keep:]
+    if received.hexdigest() != table.content_sha256:
+        raise DataError(
+            f"{table.path} has changed since it was read, so its blank fields may stand elsewhere; "
+            "run the command again"
+        )
+    yield carry
+
+
+def _splice(block: bytes, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> bytes:
+    pieces, position = [], 0
+    for (start, end), number in zip(spans.tolist(), numbers.tolist(), strict=True):
+        text = coordinate_text(number)
+        # What was quoted stays quoted, whatever the quotes were there for.
+        pieces += [block[position:start], b'"%b"' % text if block[start : start + 1] == b'"' else text]
+        position = end
+    pieces.append(block[position:])
+    return b"".join(pieces)
+
+
+def coordinate_text(value: float) -> bytes:
+    """A filled coordinate as it stands in a table: four decimals and a dot, never ``-0.0000``."""
+    text = b"%.4f" % value
+    return text[1:] if text == b"-0.0000" else text

@@ -1,0 +1,1 @@
+"""Stage two: blank coordinates found, written into the table, and told of in the provenance."""

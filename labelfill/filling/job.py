@@ -1,0 +1,182 @@
+"""A table to fill: what decides the outcome, which files are written, and what is refused beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labelfill.data.corrections import Corrections
+from labelfill.data.dataset import Dataset
+from labelfill.data.formats import FORMATS, TABLE, check_out
+from labelfill.data.table import KeypointTable
+from labelfill.errors import ModelError, UsageError, listed
+from labelfill.filling.provenance import (
+    beside,
+    distrust_path,
+    harmonised_path,
+    provenance_path,
+    require_parquet,
+)
+from labelfill.regressors.files import STAGE as TRAINING_STAGE
+from labelfill.regressors.files import load_distrusted, load_schema
+from labelfill.runs import RunDirectory, json_value
+from labelfill.settings import ImputeSettings
+from labelfill.sources.preparation import distrust_inputs
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FillingJob:
+    """A table to fill, what a person said of it, and where the results go.
+
+    Attributes
+    ----------
+    rejected
+        (n, K): fills that a person rejected.
+    stage
+        Its name in the manifest.
+    inputs
+        What decides the outputs.
+    """
+
+    dataset: Dataset
+    rejected: Mask
+    out: Path
+    settings: ImputeSettings
+    stage: str
+    inputs: Mapping[str, Any]
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """Every file that is written, by what it holds, in the order in which they appear."""
+        return output_files(self.out, self.settings, self.dataset)
+
+
+def plan_job(
+    run: RunDirectory,
+    dataset: Dataset,
+    out: Path,
+    settings: ImputeSettings,
+    corrections: Corrections | None,
+    device: torch.device,
+    *,
+    overwrite: bool,
+) -> FillingJob:
+    """The job, unless it cannot be done: refused before hours of work, not after them.
+
+    Raises
+    ------
+    ModelError
+        If the models are missing, unfinished, or for other keypoints or images.
+    UsageError
+        If an output exists and is not this stage's, or would overwrite the input.
+    """
+    run.require_stage(TRAINING_STAGE)
+    distrusted = dataset.distrusted if dataset.distrusted is not None else load_distrusted(run, dataset)
+    rejected = np.zeros(dataset.table.labels.shape[:2], bool)
+    if corrections is not None:
+        distrusted = corrections.wrong if distrusted is None else distrusted | corrections.wrong
+        dataset = replace(dataset, confirmed=corrections.confirmed)
+        rejected = corrections.rejected
+    dataset = replace(dataset, distrusted=distrusted)
+    check_destination(run, dataset, out, settings, overwrite=overwrite)
+    ordered = _of_the_models_kind(run, dataset)
+    order = [dataset.schema.index(keypoint) for keypoint in ordered.schema.keypoints]
+    rejected = rejected[:, order]
+    inputs = {
+        "table": ordered.table.content_sha256,
+        "models": run.stage_fingerprint(TRAINING_STAGE),
+        # Of the corrections only what they say, not where they stand.
+        "settings": json_value(replace(settings, corrections=None)),
+        "out": str(run.recorded_path(out)),
+        "device": device.type,
+        **distrust_inputs(ordered),
+    }
+    if rejected.any():
+        inputs["rejected points"] = hashlib.sha256(np.packbits(rejected).tobytes()).hexdigest()
+    return FillingJob(ordered, rejected, out, settings, stage_name(run, out), inputs)
+
+
+def stage_name(run: RunDirectory, out: Path) -> str:
+    """What the manifest calls the filling of one file."""
+    return f"impute {run.recorded_path(out)}"
+
+
+def output_files(out: Path, settings: ImputeSettings, dataset: Dataset) -> dict[str, Path]:
+    """Every file that is written with a filled table, by what it holds, in the order in which they appear."""
+    harmonised = harmonised_path(out)
+    paths = {
+        "distrusted labels": distrust_path(out),
+        "provenance of the harmonised table": provenance_path(harmonised),
+        "every keypoint in one convention": harmonised,
+        "provenance as Parquet": beside(out, "provenance.parquet"),
+        "what to look at first": beside(out, "review.csv"),
+        "provenance": provenance_path(out),
+        "table": out,
+    }
+    if dataset.distrusted is None or not dataset.distrusted.any():
+        del paths["distrusted labels"]
+    if not settings.harmonise:
+        del paths["every keypoint in one convention"], paths["provenance of the harmonised table"]
+    if not settings.parquet:
+        del paths["provenance as Parquet"]
+    return paths
+
+
+def check_destination(
+    run: RunDirectory, dataset: Dataset, out: Path, settings: ImputeSettings, *, overwrite: bool
+) -> None:
+    """Refuse outputs that cannot be written, that exist, or that would be written over the table read.
+
+    Raises
+    ------
+    UsageError, StorageError
+        Naming the file.
+    """
+    table = dataset.table
+    check_out(table, out)
+    if settings.harmonise and table.format != TABLE:
+        raise UsageError(f"--harmonise works on tables; {table.path} is {FORMATS[table.format]}")
+    if settings.parquet:
+        require_parquet()
+    paths = list(output_files(out, settings, dataset).values())
+    _refuse_the_input(table, out, paths)
+    run.check_outputs(stage_name(run, out), paths, overwrite=overwrite)
+
+
+def _refuse_the_input(table: KeypointTable, out: Path, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.resolve() == table.path.resolve():
+            raise UsageError(
+                f"--out {out} would write to {path}, the table that is read; give another file, "
+                "the original is never changed"
+            )
+
+
+def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
+    """The table with its keypoints in the models' order; refused if it has others, or other images."""
+    schema = load_schema(run)
+    path, own = dataset.table.path, dataset.schema
+    if set(own.keypoints) != set(schema.keypoints):
+        lacking, further = (
+            listed([name for name in one if name not in other]) or "none"
+            for one, other in ((schema.keypoints, own.keypoints), (own.keypoints, schema.keypoints))
+        )
+        raise ModelError(
+            f"{path} has other keypoints than the models in {run.path} (it lacks {lacking}; only it has "
+            f"{further}); train models for it in another --run-dir"
+        )
+    if own.image_size != schema.image_size:
+        raise ModelError(
+            f"{path} has images of {own.image_size}, the models in {run.path} are for {schema.image_size}; "
+            "train models for it in another --run-dir"
+        )
+    return dataset.in_order_of(schema.keypoints)

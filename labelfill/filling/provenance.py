@@ -1,0 +1,134 @@
+"""The sidecar of a filled table: where each filled coordinate comes from; and the other files beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from labelfill.data.dataset import Dataset
+from labelfill.data.table import coordinate_text
+from labelfill.errors import UsageError
+from labelfill.filling.fills import METHODS, Fills
+from labelfill.filling.reviewing import review_order
+from labelfill.regressors.files import Sources
+
+PROVENANCE_COLUMNS = (
+    "row", "line", "keypoint", "x", "y", "filled", "method", "convention", "sigma", "radius", "model",
+    "flags",
+)  # fmt: skip
+REVIEW_COLUMNS = ("row", "line", "keypoint", "x", "y", "radius", "severity", "reasons")
+_WHOLE, _REAL = ("row", "line"), ("x", "y", "sigma", "radius")
+_LINES_AT_ONCE = 100_000
+
+
+def provenance_path(table: Path) -> Path:
+    """The sidecar of a filled table: ``filled.csv`` -> ``filled.provenance.csv``."""
+    return beside(table, "provenance.csv")
+
+
+def distrust_path(table: Path) -> Path:
+    """Where the labels stand that were not trusted when a table was filled: ``filled.distrust.csv``."""
+    return beside(table, "distrust.csv")
+
+
+def harmonised_path(table: Path) -> Path:
+    """The table in one convention beside a filled one: ``filled.csv.gz`` -> ``filled.harmonised.csv.gz``."""
+    return beside(table, f"harmonised{_divided(table.name)[1]}")
+
+
+def beside(table: Path, ending: str) -> Path:
+    """``filled.csv`` -> ``filled.ENDING``."""
+    return table.with_name(f"{_divided(table.name)[0]}.{ending}")
+
+
+def _divided(name: str) -> tuple[str, str]:
+    """A table's name without its suffix, and the suffix."""
+    for suffix in (".csv.gz", ".csv", ".zip", ".json", ".parquet"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)], name[-len(suffix) :]
+    return name, ""
+
+
+def write_provenance(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Sources, model: str) -> None:
+    """The sidecar: one line per filled keypoint, in row and keypoint order."""
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PROVENANCE_COLUMNS)
+    for line in _provenance(dataset, fills, sources, model):
+        writer.writerow(line)
+    text.flush()
+    text.detach()
+
+
+def write_review(out: BinaryIO, dataset: Dataset, fills: Fills) -> None:
+    """What a person should look at first: points in order of doubt, with the reasons."""
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(REVIEW_COLUMNS)
+    order = review_order(fills.radius, fills.flags)
+    table = dataset.table
+    for (row, k), severity, reasons in zip(order.points.tolist(), order.severity, order.reasons, strict=True):
+        x, y = np.where(np.isfinite(fills.xy[row, k]), fills.xy[row, k], table.labels[row, k])
+        radius = fills.radius[row, k]
+        writer.writerow([
+            row, table.lines[row], dataset.schema.keypoints[k], coordinate_text(x).decode(),
+            coordinate_text(y).decode(), f"{radius:.3f}" if np.isfinite(radius) else "", f"{severity:.2f}",
+            reasons,
+        ])  # fmt: skip
+    text.flush()
+    text.detach()
+
+
+def require_parquet() -> None:
+    """Raise `UsageError` if pyarrow is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise UsageError("--parquet needs pyarrow: pip install 'labelfill[parquet]'") from error
+
+
+def write_parquet(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Sources, model: str) -> None:
+    r"""The same sidecar as Parquet: the same columns and values, numbers as numbers.
+
+    Bytes of names that are not UTF-8 stand as ``\xNN``, because Parquet's texts are UTF-8.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {**dict.fromkeys(_WHOLE, pa.int64()), **dict.fromkeys(_REAL, pa.float64())}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in PROVENANCE_COLUMNS])
+    with pq.ParquetWriter(out, schema) as writer:
+        lines = _provenance(dataset, fills, sources, model)
+        while some := list(itertools.islice(lines, _LINES_AT_ONCE)):
+            columns = dict(zip(PROVENANCE_COLUMNS, zip(*some, strict=True), strict=True))
+            writer.write_table(pa.table({n: _typed(n, texts) for n, texts in columns.items()}, schema))
+
+
+def _typed(name: str, texts: tuple[str, ...]) -> list[int] | list[float] | list[str]:
+    if name in _WHOLE:
+        return [int(text) for text in texts]
+    if name in _REAL:
+        return [float(text) for text in texts]
+    return [text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for text in texts]
+
+
+def _provenance(dataset: Dataset, fills: Fills, sources: Sources, model: str) -> Iterator[list[str]]:
+    table = dataset.table
+    several = len(sources.groups.names) > 1
+    for row, k in np.argwhere(fills.filled).tolist():
+        new = np.isfinite(fills.xy[row, k])
+        x, y = np.where(new, fills.xy[row, k], table.labels[row, k])
+        yield [
+            str(row), str(table.lines[row]), dataset.schema.keypoints[k],
+            coordinate_text(x).decode(), coordinate_text(y).decode(),
+            "xy" if new.all() else "x" if new[0] else "y",
+            METHODS[fills.method[row, k]],
+            sources.groups.names[fills.conventions[row, k]] if several else "",
+            f"{fills.sigma[row, k]:.3f}", f"{fills.radius[row, k]:.3f}", model, fills.flags[row, k],
+        ]  # fmt: skip

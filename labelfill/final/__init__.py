@@ -1,0 +1,1 @@
+"""Stage three: the final network, its predictions, submissions and exports."""

@@ -1,0 +1,162 @@
+"""Which table the final network learns from, and what it learns of that table's blank cells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.data.dataset import Dataset
+from labelfill.data.distrust import read_distrust
+from labelfill.errors import DataError, ModelError
+from labelfill.filling.provenance import distrust_path, provenance_path
+from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
+from labelfill.final.targets import Filled, read_filled
+from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.regressors.files import load_schema
+from labelfill.runs import RunDirectory, sha256_file
+from labelfill.schema import ImageSize
+from labelfill.settings import FinalModelSettings
+from labelfill.sources.preparation import rows_fingerprint
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def read_training_table(
+    models: RunDirectory,
+    run: RunDirectory,
+    filled: Path | None,
+    original: Path | None,
+    settings: FinalModelSettings,
+    *,
+    distrust: Path | None = None,
+    images_beside: Path | None = None,
+    allow_outside: bool = False,
+    progress: bool = False,
+) -> tuple[Filled, Path]:
+    """The table to learn from, and the file that tells its observed cells from filled ones.
+
+    Parameters
+    ----------
+    models
+        The run whose keypoint models and split are used.
+    run
+        The run in which the final network is trained, often the same.
+    filled
+        The filled table; None takes the one that `impute` wrote last in `run`, or the table as it was
+        where nothing is to be learnt from fills.
+    original
+        The table before it was filled, if there is no sidecar.
+    distrust
+        A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
+        the table was filled.
+    images_beside
+        The file whose folder the images are named from; None: as when the table was filled.
+
+    Raises
+    ------
+    ModelError
+        If there is no filled table.
+    DataError
+        If the table is not the run's own, filled.
+    """
+    models.require_stage(MODELS_STAGE)
+    begun_with = models.manifest["input"]
+    beside = images_beside
+    if filled is None and settings.labels != "filled":
+        path = original = original or Path(begun_with["path"])
+    else:
+        path = filled if filled is not None else _last_filled(run)
+        beside = images_beside or _filled_from(run, path)
+    table = read_filled(
+        path, original, ImageSize.parse(begun_with["image_size"]), models.cache,
+        framed=models.framed, images_beside=beside, allow_outside=allow_outside, progress=progress,
+    )  # fmt: skip
+    keypoints = load_schema(models).keypoints
+    if set(table.dataset.schema.keypoints) == set(keypoints):  # formats list them in orders of their own
+        table = table.in_order_of(keypoints)
+    told_by = provenance_path(path) if original is None else original
+    _check_same_table(models, run, table, told_by)
+    return _with_distrusted(run, table, distrust), told_by
+
+
+def with_labels(filled: Filled, settings: FinalModelSettings, training: Mask) -> Filled:
+    """The table with its blank cells as `settings.labels` says; simple ways learn from training rows (n,)."""
+    if settings.labels == "filled":
+        return filled
+    labels = filled.labels
+    for method in SIMPLE_METHODS:
+        if method == settings.labels:
+            labels = fill_simply(labels, method, learn_from=training)
+    return replace(filled, dataset=relabelled(filled.dataset, labels), sigma=np.zeros(filled.sigma.shape))
+
+
+def relabelled(dataset: Dataset, labels: Array) -> Dataset:
+    """The table with other labels (n, K, 2), in px of the frame."""
+    return replace(dataset, table=replace(dataset.table, labels=dataset.in_own_px(labels)))
+
+
+def _last_filled(run: RunDirectory) -> Path:
+    stage = run.last_finished("impute")
+    if stage is None:
+        raise ModelError(
+            f"{run.path} has filled no table yet: run `labelfill impute` first, or give --filled TABLE"
+        )
+    return run.path / str(run.stages[stage]["inputs"]["out"])
+
+
+def _filled_from(run: RunDirectory, path: Path) -> Path | None:
+    """The file whose folder the images of this table are named from, if `impute` wrote it."""
+    results = run.stages.get(f"impute {run.recorded_path(path)}", {}).get("results", {})
+    beside = results.get("images_beside", results.get("original"))
+    return None if beside is None else Path(beside)
+
+
+def _with_distrusted(run: RunDirectory, filled: Filled, distrust: Path | None) -> Filled:
+    """The filled table with the labels that are not to be trusted: by the list given, else the filling's."""
+    table = filled.dataset.table
+    if distrust is None:
+        distrust = distrust_path(table.path)
+        outputs = run.stages.get(f"impute {run.recorded_path(table.path)}", {}).get("outputs", {})
+        # One that another filling of this name left behind does not count.
+        if not distrust.is_file() or sha256_file(distrust) not in outputs.values():
+            return filled
+    distrusted = read_distrust(distrust, table) & filled.observed.any(axis=2)
+    return replace(filled, dataset=replace(filled.dataset, distrusted=distrusted))
+
+
+def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, told_by: Path) -> None:
+    """Refuse a table that is not the run's own, filled, or of which `told_by` does not name every fill.
+
+    The run's split would not fit its rows, or fills would be scored as labels.
+    """
+    dataset = filled.dataset
+    path, schema = dataset.table.path, load_schema(models)
+    if dataset.schema != schema:
+        raise DataError(
+            f"{path} has other keypoints or images than the run in {models.path}; "
+            "use the --run-dir in which it was filled"
+        )
+    assert dataset.images is not None
+    found = rows_fingerprint(dataset.images, filled.observed)
+    split_of = models.manifest["split"].get("of", found)
+    if found["images"] != split_of["images"]:
+        raise DataError(
+            f"{path} has other images than {models.manifest['input']['path']}, whose rows the run in "
+            f"{models.path} divides into training and held-out ones: fill that table, or train "
+            "keypoint models on this one's original in another --run-dir"
+        )
+    ours = any(
+        {sha256_file(path), sha256_file(told_by)} <= set(stage["outputs"].values())
+        for name, stage in run.stages.items()
+        if name.startswith("impute ")
+    )
+    if found["observed"] != split_of["observed"] and not ours:
+        raise DataError(
+            f"{told_by} and {path} do not belong together: observed cells by them are not those of "
+            f"{models.manifest['input']['path']}, which the run in {models.path} is of; run "
+            "`labelfill impute` again, or name the table before it was filled by --data ORIGINAL"
+        )

@@ -1,0 +1,210 @@
+"""The final network built and fitted: where it begins, its sessions, and which of its epochs is kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from labelfill.errors import DataError
+from labelfill.final.final_examples import copied_examples, jittered_examples, plain_examples
+from labelfill.final.final_networks import build_final_network
+from labelfill.final.model import FOLDER, STAGE, FinalModel
+from labelfill.final.targets import Heads, Targets
+from labelfill.networks.architectures import FinalNetwork
+from labelfill.networks.fit import Examples, Fitted, Plan, fit, random_key
+from labelfill.runs import TRAINING, VALIDATION, RunDirectory
+from labelfill.runs.progress import bar
+from labelfill.schema import KeypointSchema
+from labelfill.settings import PRESETS, FinalModelSettings
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Parts = NDArray[np.int8]
+
+_LONGEST_SIDE = 96
+_AVERAGED = 0.995
+# Tables of few rows get more epochs, so that the network still takes about this many steps.
+_LEAST_STEPS = 800
+_GAIN = 0.01
+
+
+def new_model(
+    schema: KeypointSchema, heads: Heads, targets: Targets, parts: Parts, partners: tuple[int, ...] | None,
+    sources: tuple[str, ...], settings: FinalModelSettings, seed: int, device: torch.device,
+) -> FinalModel:  # fmt: skip
+    """An untrained network; labelfill's own begins at the mean shape."""
+    size, shape = schema.image_size, input_shape(schema)
+    mean = _mean_target(targets, parts, schema)
+    spread = size.unit
+    if not settings.original:
+        there = targets.weight[parts == TRAINING] > 0
+        away = (targets.xy[parts == TRAINING] - (mean + size.centre))[there]
+        spread = max(float(np.sqrt(np.mean(away**2))) if len(away) else size.unit / 10, 1.0)
+    torch.manual_seed(random_key(seed, STAGE, "weights"))
+    outputs = heads.outputs(settings.rows == "separate")
+    network = build_final_network(outputs, shape, settings).to(device)
+    start = torch.from_numpy((mean / spread).astype(np.float32)).to(device)
+    _start_at(network, start, outputs)
+    return FinalModel(network, schema, heads, shape, spread, partners, sources, settings)
+
+
+def input_shape(schema: KeypointSchema) -> tuple[int, int]:
+    """Height and width of the network's input, in samples."""
+    size = schema.image_size
+    reduction = max(1.0, max(size.height, size.width) / _LONGEST_SIDE)
+    return max(round(size.height / reduction), 8), max(round(size.width / reduction), 8)
+
+
+def _start_at(network: nn.Module, mean: torch.Tensor, outputs: tuple[int, ...]) -> None:
+    several = [network] if len(outputs) == 1 else list(network.get_submodule("networks").children())
+    for one, part in zip(several, torch.split(mean, list(outputs)), strict=True):
+        if isinstance(one, FinalNetwork):
+            one.start_at(part)
+
+
+def _mean_target(targets: Targets, parts: Parts, schema: KeypointSchema) -> Array:
+    """(heads, 2): mean target of training rows, from the image's centre, px."""
+    weight = targets.weight[parts == TRAINING][..., None]
+    total = (weight * (targets.xy[parts == TRAINING] - schema.image_size.centre)).sum(axis=0)
+    mean: Array = total / np.maximum(weight.sum(axis=0), 1e-9)
+    return mean
+
+
+def fit_sessions(
+    run: RunDirectory, model: FinalModel, targets: Targets, images: NDArray[np.uint8], parts: Parts,
+    complete: Mask, seed: int, device: torch.device, *, progress: bool,
+) -> Fitted:  # fmt: skip
+    """The long session with small batches, then the second from the best weights with large ones."""
+    settings = model.settings
+    training, held_out = rows_learnt_from(targets, parts, settings, seed)
+    pyramid = model.pyramid(images[training], device)
+    validation = None
+    if len(held_out):
+        shown = Targets(
+            targets.xy[held_out], targets.observed[held_out].astype(float), targets.observed[held_out]
+        )
+        validation = plain_examples(model, shown, model.pyramid(images[held_out], device))
+    inside = Targets(targets.xy[training], targets.weight[training], targets.observed[training])
+    copies = copied_examples(model, inside, pyramid, complete[training], seed) if settings.original else None
+    plans = session_plans(settings, len(training))
+    folder = run.checkpoint_folder(STAGE)
+    folder.mkdir(parents=True, exist_ok=True)
+    best: Fitted | None = None
+    with bar(
+        total=sum(plan.epochs for plan in plans), desc="final network", unit="epoch", show=progress
+    ) as shown_bar:
+        for number, plan in enumerate(plans):
+            begun = sum(before.epochs for before in plans[:number])
+
+            def draw(epoch: int, number: int = number) -> Examples:
+                if copies is not None:
+                    return copies
+                return jittered_examples(model, inside, pyramid, random_key(seed, STAGE, number, epoch))
+
+            def tell(figures: dict[str, float], begun: int = begun) -> None:
+                if run.watcher is not None:
+                    run.watcher.epoch_done(FOLDER, begun + int(figures["epoch"]), figures)
+                shown_bar.update()
+                shown_bar.set_postfix(
+                    {name: f"{value:.3f}" for name, value in figures.items() if name == "rmse"}
+                )
+
+            file = folder / f"{run.stages[STAGE]['attempt']}-{number}.safetensors"
+            fitted = fit(
+                model.network, draw, validation, plan,
+                key=(seed, STAGE, number), checkpoint=file, on_epoch=tell,
+            )  # fmt: skip
+            best = fitted if best is None else _joined(best, fitted, plan)
+            model.network.load_state_dict(best.state)
+    assert best is not None
+    return best
+
+
+def rows_learnt_from(
+    targets: Targets, parts: Parts, settings: FinalModelSettings, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that are learnt from, and those that choose the epoch.
+
+    Raises
+    ------
+    DataError
+        If there is none to learn from.
+    """
+    training = np.flatnonzero((parts == TRAINING) & (targets.weight > 0).any(axis=1))
+    held_out = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
+    if not len(training):
+        rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
+        raise DataError(f"there is no {rows}: nothing can be learnt from this table")
+    if settings.most_rows is not None:
+        training = _some(training, settings.most_rows, seed)
+        held_out = _some(held_out, settings.most_rows // 2, seed)
+    return training, held_out
+
+
+def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    generator = np.random.default_rng(random_key(seed, STAGE, "some rows"))
+    return np.sort(generator.permutation(rows)[:most])
+
+
+def session_plans(settings: FinalModelSettings, rows: int) -> list[Plan]:
+    """The first session and, if asked for, the second."""
+    epochs, batch, rate = settings.epochs, settings.batch_size, settings.learning_rate
+    assert epochs is not None and batch is not None and rate is not None, "settings are complete"
+    own: dict[str, Any] = {
+        "best_by": settings.best_by,
+        "shuffle": settings.shuffle == "on",
+        "l1": settings.l1,
+        "l2": settings.l2,
+    }
+    if settings.original:
+        own |= {
+            "weight_decay": 0.0,
+            "constant": True,
+            "also_by": "mae" if settings.best_by == "rmse" else "rmse",
+        }
+    else:
+        own["averaged"] = _AVERAGED
+        if epochs >= PRESETS["default"]["epochs"]:  # who asks for fewer epochs gets fewer
+            epochs = max(epochs, math.ceil(_LEAST_STEPS * batch / rows))
+    plans = [Plan(epochs, batch, rate, **own)]
+    if settings.second_session_epochs:
+        assert settings.second_session_batch is not None
+        plans.append(Plan(settings.second_session_epochs, settings.second_session_batch, rate / 4, **own))
+    return plans
+
+
+def _joined(first: Fitted, second: Fitted, plan: Plan) -> Fitted:
+    """The best of two sessions by each figure; epochs of the second count on from the first."""
+    begun = len(first.history)
+    history = first.history + second.history
+    joined = replace(first, history=history)
+    if _beats(history, begun + second.best_epoch, first.best_epoch, plan.best_by):
+        joined = replace(joined, state=second.state, best_epoch=begun + second.best_epoch)
+    if plan.also_by and _beats(history, begun + second.other_epoch, first.other_epoch, plan.also_by):
+        joined = replace(joined, other=second.other, other_epoch=begun + second.other_epoch)
+    return joined
+
+
+def _beats(history: list[dict[str, float]], epoch: int, best: int, by: str) -> bool:
+    return by not in history[epoch] or history[epoch][by] < history[best][by]
+
+
+def at_plateau(fitted: Fitted, settings: FinalModelSettings) -> bool | None:
+    """Whether more epochs would hardly have helped; None without validation rows.
+
+    The default network's learning rate falls to nothing by its last epoch: it had what it needs if it had the
+    preset's epochs. The others are at a plateau if their last fifth gained less than one in a hundred.
+    """
+    if settings.best_by not in fitted.history[-1]:
+        return None
+    if not settings.original:
+        return len(fitted.history) >= int(PRESETS[settings.preset]["epochs"])
+    errors = [figures[settings.best_by] for figures in fitted.history]
+    early = errors[: max(int(len(errors) * 0.8), 1)]
+    return min(early) <= (1 + _GAIN) * min(errors)

@@ -1,0 +1,174 @@
+"""The final network with what its answers mean, and its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from labelfill.data.images import equalize
+from labelfill.errors import ModelError
+from labelfill.final.final_networks import build_final_network
+from labelfill.final.targets import Heads
+from labelfill.networks.fit import answers
+from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.regressors.calibration.blending import Calibration
+from labelfill.regressors.files import holding_what_it_should
+from labelfill.regressors.patches import Frames, Pyramid, standardise
+from labelfill.runs import RunDirectory
+from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.settings import FinalModelSettings
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+STAGE = "train-final"
+FORMAT = 1
+ROWS_AT_ONCE = RowsAtOnce("the final network", 1024)
+FOLDER = "final"
+WEIGHTS, ABOUT = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
+RADII = f"{FOLDER}/radii.safetensors"
+# The best weights by the figure that did not choose, kept for the presets of the original work.
+OTHER_WEIGHTS = "final/model-by-{by}.safetensors"
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A trained final network and what its answers mean.
+
+    Attributes
+    ----------
+    size
+        (height, width) of its input in samples.
+    spread
+        Px per unit of its answers.
+    partners
+        Mirror partners of all heads; None if mirrored images are not used.
+    sources
+        Names of the label sources, in the order of group numbers.
+    settings
+        By which it was trained, complete.
+    calibration
+        How large errors are, per head; None if no held-out row told.
+    """
+
+    network: nn.Module
+    schema: KeypointSchema
+    heads: Heads
+    size: tuple[int, int]
+    spread: float
+    partners: tuple[int, ...] | None
+    sources: tuple[str, ...]
+    settings: FinalModelSettings
+    calibration: Calibration | None = None
+
+    def radius(self, sigma: Array, coverage: float) -> Array:
+        """(n, heads), px: the distance that the error stays within in `coverage` of cases; NaN if unknown."""
+        if self.calibration is None:
+            return np.full(sigma.shape, np.nan)
+        calibrated = self.calibration.blend(np.zeros((1, *sigma.shape, 2)), sigma[None])[1]
+        radius: Array = calibrated * self.calibration.radius_factor(coverage)
+        return radius
+
+    def pyramid(self, images: NDArray[np.uint8], device: torch.device) -> Pyramid:
+        """Images (n, H, W) ready to be sampled, their contrast as the network knows it."""
+        assert self.settings.equalize is not None
+        return Pyramid(equalize(images, self.settings.equalize), device)
+
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """Grey values in 0..1 as the network takes them; the original work took them as they are."""
+        return inputs if self.settings.original else standardise(inputs)
+
+    def answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
+        """Positions (n, heads, 2) and stated sigma (n, heads), px.
+
+        The default network's answer is averaged with that for the mirrored image.
+        """
+
+        def some(part: slice, _: int) -> tuple[Array, Array]:
+            return self._answer(images[part], device)
+
+        pieces = list(in_chunks(len(images), ROWS_AT_ONCE, some)) or [some(slice(0, 0), 0)]
+        return np.concatenate([xy for xy, _ in pieces]), np.concatenate([sigma for _, sigma in pieces])
+
+    def _answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
+        pyramid = self.pyramid(images, device)
+        straight = self._one_way(pyramid, np.zeros(len(images), bool))
+        if self.partners is None or self.settings.original:
+            return straight
+        xy, sigma = self._one_way(pyramid, np.ones(len(images), bool))
+        xy, order = self.schema.mirror(xy, self.partners), np.asarray(self.partners)
+        both = (order >= 0)[None]
+        xy = np.where(both[..., None], (straight[0] + np.nan_to_num(xy)) / 2, straight[0])
+        return xy, np.where(both, np.sqrt((straight[1] ** 2 + sigma[:, order] ** 2) / 2), straight[1])
+
+    def _one_way(self, pyramid: Pyramid, mirrored: Mask) -> tuple[Array, Array]:
+        rows = np.arange(len(mirrored))
+        frames = whole_images(self.schema.image_size, len(rows))
+        inputs = self.scaled(pyramid.cut(rows, mirrored, frames, self.size, self.schema.image_size.unit))
+        answer = answers(self.network, inputs, inputs.new_zeros(len(rows), 0))
+        out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
+        xy = frames.centre[:, None] + out[..., :2] * self.spread
+        return xy, np.exp(np.clip(out[..., 2], -4, 4)) * self.spread
+
+
+def whole_images(size: ImageSize, count: int) -> Frames:
+    return Frames(np.tile(size.centre, (count, 1)), np.full(count, size.unit), np.zeros(count))
+
+
+def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
+    """Read the final network back.
+
+    Raises
+    ------
+    ModelError
+        If it was not trained, or its files are damaged or of a newer format.
+    """
+    with holding_what_it_should(run.path, STAGE):
+        return _read_final(run, device)
+
+
+def _read_final(run: RunDirectory, device: torch.device) -> FinalModel:
+    run.require_stage(STAGE)
+    about = json.loads(run.read_artefact(STAGE, ABOUT))
+    if about["format"] > FORMAT:
+        raise ModelError(
+            f"{run.path / ABOUT} has format {about['format']}, newer than this version reads; "
+            "update labelfill"
+        )
+    schema = KeypointSchema(
+        tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
+    )
+    heads = Heads(schema.count, tuple((int(k), int(g)) for k, g in about["further"]))
+    settings = _settings(about["settings"])
+    size = (int(about["size"][0]), int(about["size"][1]))
+    network = build_final_network(heads.outputs(settings.rows == "separate"), size, settings)
+    try:
+        network.load_state_dict(load(run.read_artefact(STAGE, WEIGHTS)))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{run.path / WEIGHTS} does not hold the network it should ({type(error).__name__}); "
+            "train again in another --run-dir"
+        ) from error
+    partners = None if about["partners"] is None else tuple(about["partners"])
+    calibration = None
+    if RADII in run.stages[STAGE]["outputs"]:
+        calibration = Calibration(**load_arrays(run.read_artefact(STAGE, RADII)))
+    return FinalModel(
+        network.to(device).eval(), schema, heads, size, about["spread"], partners,
+        tuple(about["sources"]), settings, calibration,
+    )  # fmt: skip
+
+
+def _settings(told: dict[str, object]) -> FinalModelSettings:
+    """Settings as ``model.json`` holds them; what it does not hold is as it was before there was a choice."""
+    known = {field.name for field in fields(FinalModelSettings)}
+    given = {name: value for name, value in told.items() if name in known}
+    return FinalModelSettings(**given).complete()  # type: ignore[arg-type]  # checked when made

@@ -1,0 +1,299 @@
+"""The final network applied to new images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.formats import read_keypoints
+from labelfill.data.joining import join_rows
+from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
+from labelfill.errors import DataError, ModelError, UsageError, did_you_mean, listed
+from labelfill.final.lookup import IMAGE_ID, read_lookup
+from labelfill.final.model import STAGE, FinalModel, load_final
+from labelfill.final.submission import AnswerWriter, Submission, prediction_table
+from labelfill.networks.fit import choose_device
+from labelfill.regressors.files import load_groups
+from labelfill.runs import RunDirectory
+from labelfill.runs.progress import bar
+from labelfill.schema import AXES, ImageSize, KeypointSchema
+from labelfill.settings import PredictSettings, TableSettings
+from labelfill.sources.groups import UNKNOWN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the final network found.
+
+    Attributes
+    ----------
+    xy
+        (n, K, 2), px of the image, x first; may lie off the image.
+    radius
+        (n, K), px: the point lies within it in 90% of cases (or the coverage asked for); NaN where no
+        held-out row told.
+    """
+
+    keypoints: tuple[str, ...]
+    xy: Array
+    radius: Array
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per image: ``<keypoint>_x``, ``<keypoint>_y``, then ``<keypoint>_radius``."""
+        import pandas as pd
+
+        columns = [f"{keypoint}_{axis}" for keypoint in self.keypoints for axis in AXES]
+        columns += [f"{keypoint}_radius" for keypoint in self.keypoints]
+        return pd.DataFrame(np.hstack([self.xy.reshape(len(self.xy), -1), self.radius]), columns=columns)
+
+
+@contextmanager
+def images_to_predict(
+    run: RunDirectory, path: Path, table: TableSettings, *, show_progress: bool = False
+) -> Iterator[Dataset]:
+    """A table of images, or a folder of image files; they lie in a temporary file, not in memory.
+
+    Raises
+    ------
+    DataError
+        If an image is not as it should be, or not of the size that the final network is for.
+    """
+    run.require_stage(STAGE)
+    with TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder:
+        yield read_dataset(
+            path,
+            image_size=table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
+            framed=run.framed,
+            models=run.path if table.image_size is None else None,
+            cache_dir=None,
+            require_keypoints=False,
+            images_beside=table.images_beside,
+            allow_outside=table.allow_outside,
+            images_file=Path(folder) / "images.npy",
+            show_progress=show_progress,
+        )
+
+
+def predict(
+    run: RunDirectory,
+    dataset: Dataset,
+    settings: PredictSettings,
+    *,
+    out: Path | None = None,
+    lookup: Path | None = None,
+    submission: Path | None = None,
+    device: str,
+    force: bool = False,
+    progress: bool = False,
+) -> Mapping[str, Any]:
+    """Apply the final network to images, batch by batch, and write what it finds.
+
+    Parameters
+    ----------
+    out
+        A table of all keypoints and their error radii, the images' other columns kept.
+    lookup, submission
+        The coordinates that a look-up table asks for, in its order and moved onto the image; each image in
+        the convention of the label source that labels what is asked for, if no setting names a source.
+
+    Raises
+    ------
+    UsageError
+        If an output exists, nothing is asked for, or a source is named that the network does not know.
+    DataError
+        If the look-up table asks for what there is not.
+    """
+    if (lookup is None) != (submission is None):
+        raise UsageError("--lookup and --submission go together: give both or neither")
+    outputs = [path for path in (out, submission) if path is not None]
+    _refuse_outputs(dataset, outputs, force=force)
+    chosen = choose_device(device)
+    model = _model_for(run, dataset, chosen)
+    schema = model.schema
+    groups = _asked_sources(dataset, model, settings)
+    wanted = None
+    if lookup is not None:
+        asked = read_lookup(lookup)
+        cells = asked.cells(image_ids(dataset.table), schema.columns, str(dataset.table.path))
+        wanted = Submission(asked, cells, dataset)
+        if model.sources:
+            revealed = load_groups(run).revealed_by(_asked_for(cells, dataset.table.rows, schema))
+            groups = np.where(groups == UNKNOWN, revealed, groups)
+    with ExitStack() as stack:
+        writers: list[AnswerWriter] = [] if wanted is None else [wanted]
+        if out is not None:
+            writers.append(stack.enter_context(prediction_table(out, dataset.table, schema)))
+        median = _answer(model, dataset, groups, settings, chosen, writers, progress=progress)
+    if wanted is not None and submission is not None:
+        wanted.write(submission)
+    return {
+        "out": None if out is None else str(out),
+        "rows": dataset.table.rows,
+        "keypoints": schema.count,
+        "convention": "reference" if (groups == UNKNOWN).all() else "of each row's source",
+        "rows in the reference convention": int((groups == UNKNOWN).sum()),
+        "rows per source": {name: int((groups == number).sum()) for number, name in enumerate(model.sources)},
+        "median radius": median,
+        "coverage": settings.coverage,
+        **({} if wanted is None else {"submission": str(submission), **_told(wanted, cells)}),
+    }
+
+
+def predicted(
+    run: RunDirectory, dataset: Dataset, settings: PredictSettings, *, device: str, progress: bool = False
+) -> Predictions:
+    """Apply the final network to images; errors as for `predict`."""
+    chosen = choose_device(device)
+    model = _model_for(run, dataset, chosen)
+    found = _Collected(model.schema.count)
+    groups = _asked_sources(dataset, model, settings)
+    _answer(model, dataset, groups, settings, chosen, [found], progress=progress)
+    return Predictions(model.schema.keypoints, np.concatenate(found.xy), np.concatenate(found.radius))
+
+
+class _Collected:
+    """Answers kept in memory."""
+
+    def __init__(self, keypoints: int) -> None:
+        self.xy, self.radius = [np.zeros((0, keypoints, 2))], [np.zeros((0, keypoints))]
+
+    def add(self, rows: slice, xy: Array, radius: Array) -> None:
+        self.xy.append(xy)
+        self.radius.append(radius)
+
+
+def _model_for(run: RunDirectory, dataset: Dataset, device: torch.device) -> FinalModel:
+    model = load_final(run, device)
+    size = model.schema.image_size
+    if dataset.schema.image_size != size:
+        raise ModelError(
+            f"{dataset.table.path} has images of {dataset.schema.image_size}, the final network in "
+            f"{run.path} is for {size}; train one for it in another --run-dir"
+        )
+    return model
+
+
+def _refuse_outputs(dataset: Dataset, outputs: list[Path], *, force: bool) -> None:
+    if not outputs:
+        raise UsageError("nothing to write: give --out TABLE, or --lookup TABLE with --submission TABLE")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise UsageError(f"--out and --submission are both {outputs[0]}; give two files")
+    for path in outputs:
+        if path.resolve() == dataset.table.path.resolve():
+            raise UsageError(f"--out {path} is the table of images that is read; give another file")
+        check_suffix(path.name)
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already: use --force to overwrite it, or write to another file")
+
+
+def _answer(
+    model: FinalModel, dataset: Dataset, groups: Integers, settings: PredictSettings,
+    device: torch.device,
+    writers: list[AnswerWriter], *, progress: bool,
+) -> float | None:  # fmt: skip
+    """Hand every batch's answers to the writers; the median radius in px."""
+    assert dataset.images is not None
+    radii = []
+    with bar(total=dataset.table.rows, desc="predict", unit="row", show=progress) as shown:
+        for begin in range(0, dataset.table.rows, settings.batch_size):
+            rows = slice(begin, begin + settings.batch_size)
+            found, sigma = model.answer(np.asarray(dataset.images[rows]), device)
+            xy = model.heads.in_convention(found, groups[rows])
+            radius = model.heads.in_convention(model.radius(sigma, settings.coverage), groups[rows])
+            if dataset.placements is not None:
+                own = dataset.placements.take(rows)
+                xy, radius = own.to_own(xy), own.lengths_to_own(radius)
+            for writer in writers:
+                writer.add(rows, xy, radius)
+            radii.append(radius.astype(np.float32))
+            shown.update(len(found))
+    return None if np.isnan(radii[0]).any() else round(float(np.median(np.concatenate(radii))), 2)
+
+
+def _told(wanted: Submission, cells: tuple[Integers, Integers]) -> dict[str, int]:
+    return {
+        "locations": len(cells[0]),
+        "images asked for": len(np.unique(cells[0])),
+        "clipped": wanted.clipped,
+    }
+
+
+def image_ids(table: KeypointTable) -> list[str]:
+    """What a look-up table calls the images: by the column ``ImageId``, else by their file names.
+
+    Raises
+    ------
+    DataError
+        If the table has neither.
+    """
+    if IMAGE_ID in table.extra:
+        return [name.strip() for name in table.extra[IMAGE_ID]]
+    if IMAGE_PATH_COLUMN in table.extra:
+        return [PurePosixPath(name.replace("\\", "/")).stem for name in table.extra[IMAGE_PATH_COLUMN]]
+    near = did_you_mean(IMAGE_ID, table.extra)
+    raise DataError(
+        f"{table.path} has no column {IMAGE_ID!r}, by which a look-up table names its images; "
+        f"its other columns: {listed(sorted(table.extra)) or 'none'}{near}"
+    )
+
+
+def _asked_for(cells: tuple[Integers, Integers], rows: int, schema: KeypointSchema) -> Mask:
+    """(n, K): of which keypoints anything is asked for."""
+    asked = np.zeros((rows, schema.count), bool)
+    asked[cells[0], cells[1] // 2] = True
+    return asked
+
+
+def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSettings) -> Integers:
+    """(n,): group in whose convention each row is asked for; `UNKNOWN` where nobody says."""
+    if not model.sources and (settings.source, settings.source_from) != (None, None):
+        raise UsageError(
+            "the final network was trained with --single-convention and answers as the table mixes its "
+            "conventions: leave out --source and --source-from, or train it without --single-convention"
+        )
+    numbers = {name: number for number, name in enumerate(model.sources)}
+    rows = dataset.table.rows
+    if settings.source is not None:
+        if settings.source not in numbers:
+            raise UsageError(
+                f"--source {settings.source}: the network knows the sources {', '.join(numbers)}"
+            )
+        return np.full(rows, numbers[settings.source])
+    if settings.source_from is None:
+        return np.full(rows, UNKNOWN)
+    path, _, column = settings.source_from.rpartition(":")
+    if not path or not column:
+        raise UsageError(
+            f"--source-from {settings.source_from!r} is not TABLE:COLUMN, for example truth.csv:source"
+        )
+    table = read_keypoints(Path(path), require_keypoints=False, require_images=False)
+    if column not in table.extra:
+        raise DataError(
+            f"{path} has no column {column!r} for --source-from; "
+            f"it has {', '.join(sorted(table.extra)) or 'none'}{did_you_mean(column, table.extra)}"
+        )
+    of_row, _ = join_rows(table, dataset.table)
+    values = [table.extra[column][row].strip() if row >= 0 else "" for row in of_row.tolist()]
+    unknown = sorted({value for value in values if value and value not in numbers})
+    if unknown:
+        raise DataError(
+            f"{path}, column {column!r}: the network does not know the source {unknown[0]!r}; "
+            f"it knows {', '.join(numbers)}"
+        )
+    return np.array([numbers.get(value, UNKNOWN) for value in values], np.int64)

@@ -1,0 +1,239 @@
+"""The third stage: one network for all keypoints, trained on the filled table and scored on held-out rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import save
+
+from labelfill.filling.fill import known_of_rows
+from labelfill.final.filled_table import read_training_table, relabelled
+from labelfill.final.final_calibration import calibrate_radii, covered
+from labelfill.final.final_lessons import groups_of, make_lesson, targets_of
+from labelfill.final.fitting import at_plateau, fit_sessions, new_model
+from labelfill.final.model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
+from labelfill.final.targets import Filled, Targets
+from labelfill.networks.architectures import parameter_count
+from labelfill.networks.fit import Fitted, choose_device, keep_threads
+from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.regressors.files import load_ensemble
+from labelfill.runs import (
+    EVALUATION,
+    VALIDATION,
+    RunDirectory,
+    json_value,
+    load_split,
+    sha256_file,
+)
+from labelfill.settings import FinalModelSettings
+from labelfill.sources.preparation import distrust_inputs
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Parts = NDArray[np.int8]
+# The share of cases in which the radii hold that the figures speak of.
+_STATED_COVERAGE = 0.9
+
+
+def train_final(
+    run: RunDirectory,
+    filled: Path | None,
+    original: Path | None,
+    settings: FinalModelSettings,
+    *,
+    device: str,
+    seed: int,
+    models: RunDirectory | None = None,
+    images_beside: Path | None = None,
+    distrust: Path | None = None,
+    allow_outside: bool = False,
+    force: bool = False,
+    progress: bool = False,
+) -> Mapping[str, Any]:
+    """Train the final network on a filled table, and score it on held-out rows' observed labels.
+
+    Parameters
+    ----------
+    filled
+        The filled table; None takes the one that `impute` wrote last, or the table as it was where nothing is
+        learnt from fills.
+    original
+        The table before it was filled, if there is no sidecar.
+    models
+        The run whose keypoint models, label sources and split are used; None for `run` itself.
+    distrust
+        A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
+        the table was filled.
+    images_beside
+        The file whose folder the images are named from; None: as when the table was filled.
+    allow_outside
+        Whether ``image_path`` may lead out of the table's folder.
+
+    Returns
+    -------
+    dict
+        RMSE per coordinate and MAE in px on evaluation rows, over all and per keypoint.
+    """
+    chosen, settings = choose_device(device), settings.complete()
+    models = run if models is None else models
+    table, told_by = read_training_table(
+        models, run, filled, original, settings,
+        distrust=distrust, images_beside=images_beside, allow_outside=allow_outside, progress=progress,
+    )  # fmt: skip
+    inputs = final_inputs(models, table, told_by, settings, chosen, seed)
+    state = run.begin_stage(STAGE, inputs, force)
+    if state == "done":
+        return {"state": "done before", **run.stages[STAGE]["results"]}
+    keep_threads(run, STAGE)
+    results = _train(run, models, table, settings, chosen, seed, progress=progress)
+    run.finish_stage(STAGE, results=results)
+    return {"state": state, **results}
+
+
+def final_inputs(
+    models: RunDirectory,
+    filled: Filled,
+    told_by: Path,
+    settings: FinalModelSettings,
+    device: torch.device,
+    seed: int,
+) -> dict[str, Any]:
+    """Everything that decides what the stage ends with."""
+    return {
+        "table": filled.dataset.table.content_sha256,
+        "told by": sha256_file(told_by),
+        "models": models.stage_fingerprint(MODELS_STAGE),
+        "settings": json_value(settings),
+        "seed": seed,
+        "device": device.type,
+        **distrust_inputs(filled.dataset),
+    }
+
+
+def _train(
+    run: RunDirectory,
+    models: RunDirectory,
+    filled: Filled,
+    settings: FinalModelSettings,
+    device: torch.device,
+    seed: int,
+    *,
+    progress: bool,
+) -> dict[str, Any]:
+    images = filled.dataset.images
+    assert images is not None
+    ensemble, sources, audit = load_ensemble(models, device)
+    schema = ensemble.schema
+    parts = load_split(models.path / "split.csv", len(images))
+    groups = groups_of(filled, sources)
+    lesson = make_lesson(filled, groups, sources, settings)
+    moved = None
+    if lesson.heads.further and settings.rows == "together":
+        known = relabelled(filled.dataset, filled.labels)
+        anchors = known_of_rows(known, ensemble, sources, audit, groups, device, progress=progress).anchors
+        moved = (anchors.xy, anchors.noise)
+    heads, complete = lesson.heads, lesson.complete
+    targets = targets_of(lesson, filled, groups, sources, settings, parts, moved)
+    partners = None if ensemble.partners is None else heads.partners(ensemble.partners)
+    model = new_model(schema, heads, targets, parts, partners, sources.groups.names, settings, seed, device)
+    fitted = fit_sessions(run, model, targets, images, parts, complete, seed, device, progress=progress)
+    model = replace(model, calibration=calibrate_radii(model, targets, images, parts, device))
+    results = _scores(model, targets, images, parts, groups, device)
+    files = _files(model, fitted)
+    if fitted.other:
+        by = "mae" if settings.best_by == "rmse" else "rmse"
+        files[OTHER_WEIGHTS.format(by=by)] = _weights(fitted.other)
+        model.network.load_state_dict(fitted.other)
+        other = _scores(replace(model, calibration=None), targets, images, parts, groups, device)
+        figures = [f"{part} {figure}" for part in ("validation", "evaluation") for figure in ("rmse", "mae")]
+        overall = {name: other[name] for name in figures if name in other}
+        results[f"best by {by}"] = {"epoch": fitted.other_epoch, **overall}
+        model.network.load_state_dict(fitted.state)
+    run.save_unit(STAGE, "final network", files)
+    results |= {
+        "parameters": parameter_count(model.network),
+        "best epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "plateau": at_plateau(fitted, settings),
+    }
+    if filled.dataset.placements is not None:
+        results = {"frame": str(schema.image_size), **results}
+    run.record({"stage": STAGE, "results": results})
+    return results
+
+
+def _files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
+    about = json.dumps(_about(model, fitted, model.settings), indent=1)
+    files = {WEIGHTS: _weights(fitted.state), ABOUT: about.encode()}
+    if model.calibration is not None:
+        files[RADII] = save_arrays(
+            {name: np.ascontiguousarray(array) for name, array in vars(model.calibration).items()}
+        )
+    return files
+
+
+def _weights(state: Mapping[str, torch.Tensor]) -> bytes:
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def _scores(
+    model: FinalModel,
+    targets: Targets,
+    images: NDArray[np.uint8],
+    parts: Parts,
+    groups: Integers,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Errors on evaluation and validation rows, over observed labels only, each in its own convention."""
+    results: dict[str, Any] = {}
+    for name, part in (("validation", VALIDATION), ("evaluation", EVALUATION)):
+        rows = np.flatnonzero((parts == part) & targets.observed.any(axis=1))
+        if not len(rows):
+            continue
+        found, sigma = model.answer(images[rows], device)
+        error = model.heads.in_convention(found - targets.xy[rows], groups[rows])
+        seen = model.heads.in_convention(targets.observed[rows].astype(float), groups[rows]) > 0
+        if not seen.any():
+            continue
+        results[f"{name} rows"] = len(rows)
+        results[f"{name} rmse"] = float(np.sqrt(np.mean(error[seen] ** 2)))
+        results[f"{name} mae"] = float(np.mean(np.abs(error[seen])))
+        radius = model.heads.in_convention(model.radius(sigma, _STATED_COVERAGE), groups[rows])
+        results[f"{name} coverage"] = covered(error, radius, seen)
+        results[f"{name} keypoints"] = {
+            keypoint: {
+                "labels": int(seen[:, k].sum()),
+                "rmse": float(np.sqrt(np.mean(error[seen[:, k], k] ** 2))),
+                "mae": float(np.mean(np.abs(error[seen[:, k], k]))),
+            }
+            for k, keypoint in enumerate(model.schema.keypoints)
+            if seen[:, k].any()
+        }
+    return results
+
+
+def _about(model: FinalModel, fitted: Fitted, settings: FinalModelSettings) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "keypoints": list(model.schema.keypoints),
+        "image_size": str(model.schema.image_size),
+        "mirror_shift": model.schema.mirror_shift,
+        "further": [list(head) for head in model.heads.further],
+        "size": list(model.size),
+        "spread": model.spread,
+        "partners": None if model.partners is None else list(model.partners),
+        # A single convention is the table's own: there is no source to name.
+        "sources": [] if settings.single_convention else list(model.sources),
+        "settings": json_value(settings),
+        "best_epoch": fitted.best_epoch,
+        "history": fitted.history,
+    }

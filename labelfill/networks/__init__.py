@@ -1,0 +1,1 @@
+"""Architectures, and the one fit loop with its devices and memory."""

@@ -1,0 +1,1 @@
+"""Stage one: a regressor for each keypoint, cross-fitted, calibrated and audited."""

@@ -1,0 +1,306 @@
+"""All that answers for the keypoints of a row, put together: prior, face and patch regressors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from labelfill.data.images import let_go
+from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.regressors.calibration.blending import Calibration
+from labelfill.regressors.calibration.joint_correction import Found, JointCorrection
+from labelfill.regressors.calibration.radii import Radii
+from labelfill.regressors.patch_regressor import answer
+from labelfill.regressors.patches import Pyramid, upright
+from labelfill.regressors.views import View
+from labelfill.runs.progress import bar
+from labelfill.schema import KeypointSchema
+from labelfill.shape.prior import Expected, ShapePrior
+from labelfill.sources.anchors import Anchors
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+MEMBERS = ("prior", "face", "patch")
+# The folds' networks cut their patches in different places around the expected position, px of a
+# mean shape per px of the view's half.
+_CUT_SHIFT = 0.03
+ROWS_AT_ONCE = RowsAtOnce("the regressors", 1024)
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """The networks of one regressor, one per fold."""
+
+    view: View
+    networks: list[nn.Module]
+
+
+@dataclass(frozen=True)
+class Members:
+    """What the members answer for some rows.
+
+    Attributes
+    ----------
+    xy, sigma
+        (M, n, K, 2) and (M, n, K), px; NaN where one does not answer.
+    expected
+        (n, K, 2), px: what the prior expects of all keypoints, those not asked for included.
+    scale, angle
+        (n,): of the expected shape against the mean shape.
+    """
+
+    xy: Array
+    sigma: Array
+    expected: Array
+    scale: Array
+    angle: Array
+
+    @property
+    def found(self) -> Found:
+        """The same as the joint correction looks at it."""
+        return Found(self.expected, self.xy[1:], self.scale, self.angle)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What a run learnt of a table's keypoints.
+
+    Attributes
+    ----------
+    partners
+        (K,) mirror partners; None if mirrored rows are not used.
+    patch
+        By keypoint.
+    face
+        None where no network was trained.
+    coarse
+        Sees the whole image, for rows of which too little is known; its answers become anchors.
+    coarse_noise
+        (K,), px²: variance that these anchors are taken to have.
+    fold_priors
+        Shape priors that did not see each fold; only while the first stage measures residuals.
+    """
+
+    schema: KeypointSchema
+    prior: ShapePrior
+    partners: tuple[int, ...] | None
+    patch: dict[int, Regressor] = field(default_factory=dict)
+    face: Regressor | None = None
+    coarse: Regressor | None = None
+    coarse_noise: Array | None = None
+    calibration: Calibration | None = None
+    joint: JointCorrection | None = None
+    radii: Radii | None = None
+    fold_priors: tuple[ShapePrior, ...] = ()
+
+    @property
+    def image_only(self) -> bool:
+        """Whether regressors see whole images and nothing else: what a row labels is then no evidence."""
+        return bool(self.patch) and all(regressor.view.whole_image for regressor in self.patch.values())
+
+    def best(self, members: Members) -> tuple[Array, Array]:
+        """Positions (n, K, 2) and calibrated sigma (n, K), px: members blended, then corrected jointly."""
+        assert self.calibration is not None
+        xy, sigma = self.calibration.blend(members.xy, members.sigma)
+        return xy if self.joint is None else self.joint.apply(members.found, xy), sigma
+
+    def members(
+        self, rows: Integers, anchors: Anchors, wanted: Mask, pyramid: Pyramid, folds: Integers | None = None
+    ) -> Members:
+        """Answers for rows whose `anchors` are given.
+
+        Parameters
+        ----------
+        rows
+            (n,) index of each row's image.
+        anchors
+            Of these rows.
+        wanted
+            (n, K): which keypoints are asked for.
+        folds
+            (n,): answer by the networks that did not see this fold only; None averages over all.
+        """
+        count, keypoints = wanted.shape
+        xy = np.full((len(MEMBERS), count, keypoints, 2), np.nan)
+        sigma = np.full((len(MEMBERS), count, keypoints), np.nan)
+        expected = self._expected(anchors, folds)
+        if not self.image_only:
+            xy[0], sigma[0] = expected.xy, expected.sigma
+        if self.face is not None:
+            some = np.flatnonzero(wanted.any(axis=1))
+            part = self._both_ways(
+                None, self.face, rows[some], _take(expected, some), pyramid, _at(folds, some)
+            )
+            xy[1][some], sigma[1][some] = part
+        for k, regressor in self.patch.items():
+            some = np.flatnonzero(wanted[:, k])
+            if len(some):
+                found, stated = self._both_ways(
+                    k, regressor, rows[some], _take(expected, some), pyramid, _at(folds, some)
+                )
+                xy[2][some, k], sigma[2][some, k] = found[:, 0], stated[:, 0]
+        for member in range(len(MEMBERS)):
+            xy[member][~wanted], sigma[member][~wanted] = np.nan, np.nan
+        scale, angle = upright(expected, self.prior.mean)
+        return Members(xy, sigma, expected.xy, scale, angle)
+
+    def _expected(self, anchors: Anchors, folds: Integers | None) -> Expected:
+        if folds is None or not self.fold_priors:
+            return self.prior.condition(anchors.xy, anchors.noise)
+        xy = np.empty(anchors.xy.shape)
+        covariance = np.empty((*anchors.xy.shape, 2))
+        for fold, prior in enumerate(self.fold_priors):
+            rows = np.flatnonzero(folds == fold)
+            if len(rows):
+                part = prior.condition(anchors.xy[rows], anchors.noise[rows])
+                xy[rows], covariance[rows] = part.xy, part.covariance
+        return Expected(xy, covariance)
+
+    def coarse_anchors(
+        self, rows: Integers, anchors: Anchors, pyramid: Pyramid, folds: Integers | None = None
+    ) -> Anchors:
+        """The rows' anchors, completed by what the whole image shows."""
+        assert self.coarse is not None and self.coarse_noise is not None
+        nothing = self.prior.condition(anchors.xy, np.full(anchors.noise.shape, np.inf))
+        found, _ = self._both_ways(None, self.coarse, rows, nothing, pyramid, folds)
+        unknown = ~np.isfinite(anchors.noise)
+        noise = np.where(unknown, self.coarse_noise[None, :, None], anchors.noise)
+        return Anchors(np.where(unknown, found, anchors.xy), noise)
+
+    def _both_ways(
+        self,
+        keypoint: int | None,
+        regressor: Regressor,
+        rows: Integers,
+        expected: Expected,
+        pyramid: Pyramid,
+        folds: Integers | None,
+    ) -> tuple[Array, Array]:
+        """Average over folds, and over the image and its mirrored copy."""
+        straight = self._averaged(regressor, rows, np.zeros(len(rows), bool), expected, pyramid, folds)
+        partner = regressor if keypoint is None else self._partner(keypoint)
+        if self.partners is None or partner is None:
+            return straight
+        turned = _mirrored(expected, self.schema, self.partners)
+        xy, sigma = self._averaged(partner, rows, np.ones(len(rows), bool), turned, pyramid, folds)
+        if keypoint is None:
+            order = np.asarray(self.partners)
+            xy, sigma = self.schema.mirror(xy, self.partners), np.where(order >= 0, sigma[:, order], np.nan)
+        else:
+            xy = self.schema.mirror(xy, (0,))
+        known = np.isfinite(sigma)
+        both_xy = np.where(known[..., None], (straight[0] + xy) / 2, straight[0])
+        both_sigma = np.where(known, np.sqrt((straight[1] ** 2 + sigma**2) / 2), straight[1])
+        return both_xy, both_sigma
+
+    def _partner(self, keypoint: int) -> Regressor | None:
+        if self.partners is None or self.partners[keypoint] < 0:
+            return None
+        return self.patch.get(self.partners[keypoint])
+
+    def _averaged(
+        self,
+        regressor: Regressor,
+        rows: Integers,
+        mirrored: Mask,
+        expected: Expected,
+        pyramid: Pyramid,
+        folds: Integers | None,
+    ) -> tuple[Array, Array]:
+        count = self.schema.count if regressor.view.keypoint is None else 1
+        xy, variance = np.zeros((len(rows), count, 2)), np.zeros((len(rows), count))
+        shift = _CUT_SHIFT * regressor.view.half
+        for fold, network in enumerate(regressor.networks):
+            some = np.arange(len(rows)) if folds is None else np.flatnonzero(folds == fold)
+            if not len(some):
+                continue
+            part = answer(
+                regressor.view, network, rows[some], mirrored[some], _take(expected, some),
+                self.prior, self.schema, pyramid, shift * (fold - (len(regressor.networks) - 1) / 2),
+            )  # fmt: skip
+            share = 1.0 if folds is not None else 1.0 / len(regressor.networks)
+            xy[some] += share * part.xy
+            variance[some] += share * part.sigma**2
+        return xy, np.sqrt(variance)
+
+
+def _take(expected: Expected, rows: Integers) -> Expected:
+    return Expected(expected.xy[rows], expected.covariance[rows])
+
+
+def _at(folds: Integers | None, rows: Integers) -> Integers | None:
+    return None if folds is None else folds[rows]
+
+
+def _mirrored(expected: Expected, schema: KeypointSchema, partners: tuple[int, ...]) -> Expected:
+    """What is expected in the mirrored image; keypoints without a partner stay at their mirrored place."""
+    order = np.asarray([p if p >= 0 else k for k, p in enumerate(partners)])
+    flip = np.array([-1.0, 1.0])
+    covariance = expected.covariance[:, order] * (flip[:, None] * flip[None, :])
+    return Expected(schema.mirror(expected.xy, tuple(order.tolist())), covariance)
+
+
+def answer_in_blocks(
+    ensemble: Ensemble,
+    rows: Integers,
+    anchors: Anchors,
+    wanted: Mask,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    folds: Integers | None = None,
+    desc: str = "",
+    progress: bool = False,
+) -> Members:
+    """`Ensemble.members` over any number of rows; only these rows' images are moved."""
+    pieces = [
+        piece
+        for _, piece in answers_by_block(
+            ensemble, rows, anchors, wanted, images, device, folds=folds, desc=desc, progress=progress
+        )
+    ]
+    if not pieces:
+        pieces.append(ensemble.members(rows, anchors, wanted, Pyramid(images[:0], device), folds))
+    return Members(
+        np.concatenate([piece.xy for piece in pieces], axis=1),
+        np.concatenate([piece.sigma for piece in pieces], axis=1),
+        *(
+            np.concatenate([getattr(piece, name) for piece in pieces])
+            for name in ("expected", "scale", "angle")
+        ),
+    )
+
+
+def answers_by_block(
+    ensemble: Ensemble,
+    rows: Integers,
+    anchors: Anchors,
+    wanted: Mask,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    folds: Integers | None = None,
+    desc: str = "",
+    progress: bool = False,
+) -> Iterator[tuple[slice, Members]]:
+    """The same block by block, each with the part of `rows` that it is of: memory does not grow with them."""
+
+    def members(part: slice, _: int) -> tuple[slice, Members]:
+        here = np.arange(len(rows))[part]
+        pyramid = Pyramid(images[rows[part]], device)
+        let_go(images)
+        local = np.arange(len(here))
+        found = ensemble.members(local, anchors.take(here), wanted[part], pyramid, _at(folds, here))
+        return part, found
+
+    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
+        for part, piece in in_chunks(len(rows), ROWS_AT_ONCE, members):
+            yield part, piece
+            shown.update(part.stop - part.start)

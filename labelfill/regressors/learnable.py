@@ -1,0 +1,90 @@
+"""What of a table can be learnt: which anchors to trust, and which keypoints have labels enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.regressors.stage_state import Work
+from labelfill.regressors.whole_image import needs_coarse
+from labelfill.shape.prior import ShapePrior
+from labelfill.sources.anchors import Anchors
+from labelfill.sources.doubts import weigh_down
+from labelfill.sources.preparation import LEAST_LABELS
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """What the stage learns from, decided before a regressor is trained.
+
+    Attributes
+    ----------
+    anchors, prior
+        Less the labels that their rows' others make implausible.
+    doubtful
+        (n, K): which these are.
+    labels
+        (K,): training rows that label each keypoint so that it can be learnt from.
+    kept
+        Incomplete keypoints that get regressors.
+    skipped
+        Incomplete keypoints that stay blank, and why.
+    needy
+        (n,): rows of which too little is known to cut a patch.
+    """
+
+    anchors: Anchors
+    prior: ShapePrior
+    doubtful: Mask
+    labels: Integers
+    kept: Integers
+    skipped: Mapping[int, str]
+    needy: Mask
+
+
+def find_learnable(work: Work, anchors: Anchors) -> Learnable:
+    """Fit the prior to anchors in the reference convention, and see what can be learnt."""
+    training = work.preparation.training
+    anchors, prior, doubtful = _without_slips(work, anchors, work.fit_prior(anchors, training))
+    labels: Integers = anchors.exact[training].sum(axis=0)
+    divisible = _divisible(work, anchors)
+    incomplete = work.blank.any(axis=0)
+    learnable = (labels >= LEAST_LABELS) & divisible
+    needed = np.where(divisible | (labels == 0), f"{LEAST_LABELS} are needed", "all belong together")
+    skipped = {
+        k: f"{labels[k]} training rows label it, and {needed[k]}"
+        for k in np.flatnonzero(incomplete & ~learnable).tolist()
+    }
+    needy = needs_coarse(prior, anchors, work.blank, work.dataset.schema)
+    return Learnable(anchors, prior, doubtful, labels, np.flatnonzero(incomplete & learnable), skipped, needy)
+
+
+def _without_slips(work: Work, anchors: Anchors, prior: ShapePrior) -> tuple[Anchors, ShapePrior, Mask]:
+    """Anchors and prior with implausible labels of training rows trusted less, and (n, K) which these are.
+
+    Scores of held-out rows count every label, so theirs are left alone.
+    """
+    training = work.preparation.training
+    doubtful, weighed = np.zeros((len(anchors), work.dataset.schema.count), bool), anchors
+    for _ in range(2):  # a prior that wrong labels have widened does not find them all
+        found, implausible = weigh_down(prior, anchors)
+        doubtful = implausible & training[:, None]
+        if not doubtful.any():
+            break
+        weighed = Anchors(anchors.xy, np.where(doubtful[..., None], found.noise, anchors.noise))
+        prior = work.fit_prior(weighed, training)
+    return weighed, prior, doubtful
+
+
+def _divisible(work: Work, anchors: Anchors) -> Mask:
+    """(K,): keypoints that rows of several folds label, so that each fold's model has some to learn from."""
+    folds = work.preparation.folds
+    labelled = [anchors.exact[folds == fold].any(axis=0) for fold in range(work.preparation.fold_count)]
+    several: Mask = np.sum(labelled, axis=0) > 1
+    return several

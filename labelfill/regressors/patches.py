@@ -1,0 +1,202 @@
+"""Upright patches: cut on the device, jittered, and the way back from a patch to the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from labelfill.shape.prior import Expected
+
+Array = NDArray[np.float64]
+
+# How far a training patch is turned and scaled at random: what is left of both after the frame of the
+# expected shape was made upright is about a tenth.
+_TURN = 0.10
+_STRETCH = 0.10
+_GAMMA = 0.4
+_PIXEL_NOISE = 0.03
+_IMAGES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where patches are cut: for each a centre, half of its side and its turn.
+
+    Attributes
+    ----------
+    centre
+        (n, 2), px in the image.
+    half
+        (n,), px in the image: half of the patch's side.
+    angle
+        (n,), radians: the patch's x axis in the image.
+    """
+
+    centre: Array
+    half: Array
+    angle: Array
+
+    def __len__(self) -> int:
+        return len(self.half)
+
+    def to_frame(self, offset: Array) -> Array:
+        """Offsets from the centre (n, ..., 2) in px to the patch's axes, in halves of its side."""
+        return _turned(offset, -self.angle) / _spread(self.half, offset)
+
+    def from_frame(self, offset: Array) -> Array:
+        """Offsets in the patch's axes, in halves of its side, to px in the image."""
+        return _turned(offset, self.angle) * _spread(self.half, offset)
+
+    def take(self, rows: NDArray[np.int64]) -> Frames:
+        return Frames(self.centre[rows], self.half[rows], self.angle[rows])
+
+    def jittered(self, generator: np.random.Generator) -> Frames:
+        """The same frames turned and scaled a little."""
+        turn = generator.standard_normal(len(self)) * _TURN
+        stretch = np.exp(generator.standard_normal(len(self)) * _STRETCH)
+        return Frames(self.centre, self.half * stretch, self.angle + turn)
+
+
+def _turned(offset: Array, angle: Array) -> Array:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    shape = (-1,) + (1,) * (offset.ndim - 2)
+    cosine, sine = cosine.reshape(shape), sine.reshape(shape)
+    x, y = offset[..., 0], offset[..., 1]
+    return np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
+
+
+def _spread(half: Array, offset: Array) -> Array:
+    return half.reshape((-1,) + (1,) * (offset.ndim - 1))
+
+
+def upright(expected: Expected, mean: Array) -> tuple[Array, Array]:
+    """Scale (n,) and angle (n,) of the expected shapes against the mean shape (K, 2).
+
+    Weighted Procrustes analysis (Umeyama 1991): a keypoint counts by how surely it is expected.
+    Rows of which little is known are taken as upright and of mean size.
+    """
+    if len(mean) < 2:
+        return np.ones(len(expected.xy)), np.zeros(len(expected.xy))
+    weight = 1.0 / (expected.sigma**2 + 1.0)  # a px of slack: no single keypoint decides alone
+    weight /= weight.sum(axis=1, keepdims=True)
+    centred = expected.xy - np.einsum("nk,nka->na", weight, expected.xy)[:, None]
+    model = mean[None] - np.einsum("nk,ka->na", weight, mean)[:, None]
+    same = np.einsum("nk,nka,nka->n", weight, centred, model)
+    cross = np.einsum("nk,nk->n", weight, model[..., 0] * centred[..., 1] - model[..., 1] * centred[..., 0])
+    size = np.einsum("nk,nka->n", weight, model**2)
+    scale = np.hypot(same, cross) / np.maximum(size, 1e-9)
+    return np.clip(scale, 0.25, 4.0), np.arctan2(cross, same)
+
+
+class Pyramid:
+    """The images on the device, ready to be sampled at a given resolution without aliasing.
+
+    Parameters
+    ----------
+    images
+        (n, H, W) uint8.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], device: torch.device) -> None:
+        self.device = device
+        self.height, self.width = images.shape[1:]
+        self._levels = {1: torch.from_numpy(np.array(images)).to(device)[:, None]}
+
+    def _level(self, reduction: int) -> Tensor:
+        """uint8 (n, 1, h, w): means over squares of `reduction` px."""
+        if reduction not in self._levels:
+            full = self._levels[1]
+            pieces = []
+            for begin in range(0, len(full), _IMAGES_AT_ONCE):
+                piece = full[begin : begin + _IMAGES_AT_ONCE].float()
+                right, below = -self.width % reduction, -self.height % reduction
+                piece = functional.pad(piece, (0, right, 0, below), mode="replicate")
+                pieces.append(functional.avg_pool2d(piece, reduction).round().to(torch.uint8))
+            self._levels[reduction] = torch.cat(pieces)
+        return self._levels[reduction]
+
+    def cut(
+        self,
+        rows: NDArray[np.int64],
+        mirrored: NDArray[np.bool_],
+        frames: Frames,
+        size: int | tuple[int, int],
+        typical_half: float,
+    ) -> Tensor:
+        """Patches (n, 1, size, size), grey in 0..1; beyond the image its edge is continued.
+
+        Parameters
+        ----------
+        rows
+            (n,) the image of each patch.
+        mirrored
+            (n,) whether the image is mirrored before the patch is cut.
+        size
+            Side in samples; or height and width of a patch whose longer side is the frame's.
+        typical_half
+            Half of a typical frame's side in px: decides the resolution that is sampled, which must not
+            depend on which rows come together.
+        """
+        tall, broad = (size, size) if isinstance(size, int) else size
+        longer = max(tall, broad)
+        reduction = max(1, int(2 * typical_half / longer))
+        level = self._level(reduction)
+        high, wide = level.shape[-2] * reduction, level.shape[-1] * reduction
+        centre, cosine, sine = _on_device(frames, self.device)
+        down, right = torch.meshgrid(
+            ((torch.arange(tall, device=self.device) + 0.5) * 2 - tall) / longer,
+            ((torch.arange(broad, device=self.device) + 0.5) * 2 - broad) / longer,
+            indexing="ij",
+        )
+        x = centre[:, 0, None, None] + right * cosine - down * sine
+        y = centre[:, 1, None, None] + right * sine + down * cosine
+        # Mirroring the image equals sampling it at mirrored places.
+        flip = torch.from_numpy(mirrored).to(self.device)[:, None, None]
+        x = torch.where(flip, (self.width - 1) - x, x)
+        grid = torch.stack([(x + 0.5) / wide * 2 - 1, (y + 0.5) / high * 2 - 1], dim=-1)
+        index = torch.from_numpy(rows).to(self.device)
+        pieces = []
+        for begin in range(0, len(rows), _IMAGES_AT_ONCE):  # whole images as floats are large
+            part = slice(begin, begin + _IMAGES_AT_ONCE)
+            source = level[index[part]].float().div_(255)
+            pieces.append(_sampled(source, grid[part], self.device))
+        return torch.cat(pieces) if pieces else grid.new_zeros(0, 1, tall, broad)
+
+
+def _sampled(source: Tensor, grid: Tensor, device: torch.device) -> Tensor:
+    """Images (n, 1, h, w) at the places of a grid (n, H, W, 2), each image's edge continued beyond it."""
+    if device.type != "mps":
+        return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    # Apple's GPU continues edges from PyTorch 2.13 on only: places are held to the centres of edge pixels.
+    high, wide = source.shape[-2:]
+    furthest = grid.new_tensor([1 - 1 / wide, 1 - 1 / high])
+    return functional.grid_sample(source, grid.clamp(-furthest, furthest), align_corners=False)
+
+
+def _on_device(frames: Frames, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    table = np.column_stack(
+        [frames.centre, np.cos(frames.angle) * frames.half, np.sin(frames.angle) * frames.half]
+    )
+    moved = torch.from_numpy(table.astype(np.float32)).to(device)  # one transfer for all four
+    return moved[:, :2], moved[:, 2, None, None], moved[:, 3, None, None]
+
+
+def photometric_jitter(patches: Tensor, generator: torch.Generator) -> Tensor:
+    """Random gamma and pixel noise per patch, for values in 0..1."""
+    count = (len(patches), 1, 1, 1)
+    gamma = torch.exp((torch.rand(count, generator=generator, device=patches.device) * 2 - 1) * _GAMMA)
+    noise = torch.rand(count, generator=generator, device=patches.device) * _PIXEL_NOISE
+    jittered = patches.clamp(1e-3, 1.0) ** gamma
+    return jittered + noise * torch.randn(patches.shape, generator=generator, device=patches.device)
+
+
+def standardise(patches: Tensor) -> Tensor:
+    """Each patch to mean 0 and about standard deviation 1; a flat patch to about 0."""
+    mean = patches.mean(dim=(-2, -1), keepdim=True)
+    deviation = patches.std(dim=(-2, -1), keepdim=True)
+    return (patches - mean) / (deviation + 0.05)

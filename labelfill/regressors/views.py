@@ -1,0 +1,139 @@
+"""What regressors see: upright patches around expected positions, whole shapes, whole images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from labelfill.networks.architectures import FaceRegressor, PatchRegressor
+from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter, standardise, upright
+from labelfill.schema import KeypointSchema
+from labelfill.shape.prior import Expected, ShapePrior
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+# A patch reaches this share of the face's extent, and three times the radius of 95% of the prior's errors.
+_PATCH_REACH = 0.23
+_ERRORS_IN_PATCH = 3.0
+# The view of a whole shape reaches a little beyond it: brows move, and expected shapes err.
+_FACE_REACH = 0.75
+_FACE_SIZE = 48
+_IMAGE_SIZE = 48
+
+
+@dataclass(frozen=True)
+class View:
+    """What a regressor sees and how its answers are scaled.
+
+    Attributes
+    ----------
+    keypoint
+        The one it finds, or None for all.
+    whole_image
+        Whether it sees the image as it is, whatever is expected.
+    size
+        Side of the patch in samples.
+    half
+        Half of the patch's side in px, for a shape of mean size.
+    spread
+        Px (for a shape of mean size) per unit of its answers.
+    """
+
+    keypoint: int | None
+    whole_image: bool
+    size: int
+    half: float
+    spread: float
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def patch_view(
+    keypoint: int, expected: Expected, prior: ShapePrior, schema: KeypointSchema, size: int
+) -> View:
+    """A patch around one keypoint, wide enough for the prior's errors on rows like `expected`."""
+    sigma = float(np.sqrt(np.mean(expected.sigma[:, keypoint] ** 2)))
+    radius95 = 2.448 * sigma  # of a round Gaussian in the plane
+    half = max(_PATCH_REACH * prior.extent, _ERRORS_IN_PATCH * radius95, 4.0)
+    return View(
+        keypoint,
+        False,
+        size,
+        min(half, max(schema.image_size.height, schema.image_size.width) / 2),
+        max(sigma, 0.25),
+    )
+
+
+def face_view(expected: Expected, prior: ShapePrior, schema: KeypointSchema) -> View:
+    """A view of the whole expected shape."""
+    sigma = max(float(np.sqrt(np.mean(expected.sigma**2))), 0.25)
+    half = min(max(_FACE_REACH * prior.extent, 3.0 * sigma, 8.0), schema.image_size.unit * 1.5)
+    return View(None, False, _FACE_SIZE, half, sigma)
+
+
+def image_view(keypoint: int | None, schema: KeypointSchema, prior: ShapePrior) -> View:
+    """The whole image, for rows of which nothing is known."""
+    spread = float(np.sqrt(np.trace(prior.covariance) / len(prior.covariance)))
+    return View(keypoint, True, _IMAGE_SIZE, schema.image_size.unit, max(spread, 0.5))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Rows as a regressor sees them: possibly mirrored, with what is expected of them."""
+
+    rows: Integers
+    mirrored: Mask
+    frames: Frames
+    expected: Expected
+    scale: Array
+
+
+def look(
+    view: View, rows: Integers, mirrored: Mask, expected: Expected, prior: ShapePrior, schema: KeypointSchema
+) -> Seen:
+    """Frames for rows of which `expected` is known, centred where the regressor's keypoint is expected."""
+    if view.whole_image:
+        count = len(rows)
+        frames = Frames(
+            np.tile(schema.image_size.centre, (count, 1)), np.full(count, view.half), np.zeros(count)
+        )
+        return Seen(rows, mirrored, frames, expected, np.ones(count))
+    scale, angle = upright(expected, prior.mean)
+    centre = expected.xy.mean(axis=1) if view.keypoint is None else expected.xy[:, view.keypoint]
+    return Seen(rows, mirrored, Frames(centre, view.half * scale, angle), expected, scale)
+
+
+def make_network(view: View, keypoints: int) -> nn.Module:
+    if view.keypoint is not None and not view.whole_image:
+        return PatchRegressor(view.size)
+    answered = keypoints if view.keypoint is None else 1
+    return FaceRegressor(answered, view.size, 0 if view.whole_image else 3 * keypoints)
+
+
+def view_inputs(
+    view: View, seen: Seen, pyramid: Pyramid, prior: ShapePrior, generator: torch.Generator | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    patches = pyramid.cut(seen.rows, seen.mirrored, seen.frames, view.size, view.half)
+    if generator is not None:
+        patches = photometric_jitter(patches, generator)
+    if view.keypoint is not None or view.whole_image:
+        facts = np.zeros((len(seen.rows), 0), np.float32)
+    else:
+        placed = seen.frames.to_frame(seen.expected.xy - seen.frames.centre[:, None])
+        sureness = seen.expected.sigma / max(prior.extent, 1.0) * 10
+        facts = np.concatenate([placed.reshape(len(placed), -1), sureness], axis=1).astype(np.float32)
+    return standardise(patches), torch.from_numpy(facts).to(patches.device)
+
+
+def base_positions(view: View, seen: Seen) -> Array:
+    """(n, K, 2) px: from where answers count."""
+    if view.whole_image or view.keypoint is not None:
+        return np.repeat(seen.frames.centre[:, None], seen.expected.xy.shape[1], axis=1)
+    return seen.expected.xy

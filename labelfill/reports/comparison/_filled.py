@@ -1,0 +1,285 @@
+"""Ways of filling side by side: on the same cells, against the same truth or hidden labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.data.formats import read_keypoints
+from labelfill.data.joining import join_rows
+from labelfill.data.table import KeypointTable
+from labelfill.errors import DataError, UsageError, place
+from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply, require_imputers
+from labelfill.reports.comparison._models import (
+    MODEL_WAYS,
+    Answer,
+    FinalScore,
+    ModelWay,
+    TrainedWays,
+    labels_of,
+)
+from labelfill.reports.scores import Score, choose_keypoints, coordinates_of, score, without_distrusted
+from labelfill.runs import EVALUATION
+from labelfill.runs.progress import bar
+from labelfill.runs.resources import measured
+from labelfill.schema import AXES, Array
+from labelfill.settings import FinalModelSettings
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class WayScore:
+    """How one way of filling did.
+
+    Attributes
+    ----------
+    overall, keypoints
+        Over the compared cells, and per keypoint that has one.
+    left_blank
+        Cells with a known truth that it did not fill.
+    seconds, peak_memory
+        What filling took, its training included: seconds, and bytes of all processes. None for a table that
+        was filled before, or where the system does not tell.
+    parameters
+        Trained numbers of its networks; None if it has none.
+    final
+        Of the final network trained on what it filled, if that was asked for.
+    """
+
+    overall: Score
+    keypoints: Mapping[str, Score]
+    left_blank: int
+    seconds: float | None
+    peak_memory: int | None = None
+    parameters: int | None = None
+    final: FinalScore | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ways of filling, scored on the same cells.
+
+    Attributes
+    ----------
+    rows, cells
+        Rows with a compared cell, and the cells: blank in the table and known in the truth, or hidden in
+        held-out rows; and filled by every way.
+    not_compared
+        Cells of that kind that some way left blank.
+    ways
+        Name to score, in the order asked for.
+    held_out
+        Whether the cells are hidden labels of held-out rows.
+    """
+
+    rows: int
+    cells: int
+    not_compared: int
+    ways: Mapping[str, WayScore]
+    held_out: bool = False
+
+
+Way = SimpleMethod | ModelWay
+WAYS: tuple[Way, ...] = (*SIMPLE_METHODS, *MODEL_WAYS)
+
+
+def compare(
+    table: Path,
+    truth: Path | None,
+    *,
+    filled: Sequence[Path] = (),
+    ways: Sequence[Way] = SIMPLE_METHODS,
+    keypoints: str | Sequence[str] = "all",
+    distrust: Path | None = None,
+    trained: TrainedWays | None = None,
+    final: FinalModelSettings | None = None,
+    show_progress: bool = False,
+) -> Comparison:
+    """Fill a table's blank cells in several ways and score each, on the same cells.
+
+    Parameters
+    ----------
+    table
+        The table with blanks; its images are looked at by ways that are trained only.
+    truth
+        What the blanks hide. Rows are joined as by `evaluate`. None: labels of held-out rows are hidden by
+        missing patterns of the table's own rows, and scored; nothing learns from held-out rows.
+    filled
+        Copies of the table that were filled before, by any program; they need a truth.
+    ways
+        Ways of filling to try.
+    keypoints
+        ``all``; ``rare``, those that `table` labels in under half of its rows; or names.
+    distrust
+        A list of labels of `table` that the simple ways do not learn from; no label is scored anyhow.
+    trained
+        Where ways are trained; needed for those of `MODEL_WAYS`, for `final`, and without a truth.
+    final
+        Also train the final network on what each way filled, with these settings.
+
+    Raises
+    ------
+    UsageError
+        If a way or a keypoint is not there, or nothing is to be compared.
+    DataError
+        If a table cannot be read, or a filled table is not `table` filled.
+    """
+    if not filled and not ways:
+        raise UsageError("there is nothing to compare: name a filled table by --filled, or ways by --ways")
+    _check_ways(ways)
+    if truth is None:
+        if filled:
+            raise UsageError(
+                "a table that was filled before can only be scored by a truth: name one by --truth, or leave "
+                "out --filled; labels of held-out rows that are hidden now were known when it was filled"
+            )
+        assert trained is not None, "held-out rows are those of a split"
+        result = _on_held_out(trained, ways, keypoints, show_progress=show_progress)
+    else:
+        result = _against_truth(table, truth, filled, ways, keypoints, distrust, trained, show_progress)
+    if final is None:
+        return result
+    assert trained is not None, "final networks are kept in run directories"
+    return _with_final(result, trained, filled, ways, final)
+
+
+def _check_ways(ways: Sequence[Way]) -> None:
+    for way in ways:
+        if way not in WAYS:
+            raise UsageError(f"no way of filling is called {way!r}; there are {', '.join(WAYS)}")
+    if {"knn", "iterative"} & set(ways):
+        require_imputers()  # now, not after an hour of training
+
+
+def _against_truth(
+    table: Path, truth: Path, filled: Sequence[Path], ways: Sequence[Way], keypoints: str | Sequence[str],
+    distrust: Path | None, trained: TrainedWays | None, show_progress: bool,
+) -> Comparison:  # fmt: skip
+    """Blank cells whose truth is known."""
+    original = read_keypoints(table, require_images=False, show_progress=show_progress)
+    known = read_keypoints(truth, require_images=False, show_progress=show_progress)
+    shared = [k for k in original.keypoints if k in known.keypoints]
+    if not shared:
+        raise DataError(f"{table} and {truth} have no keypoint in common, so there is nothing to compare")
+    names = choose_keypoints(keypoints, shared, original)
+    expected = _truth_of_rows(original, known, names)
+    to_fill = np.isnan(coordinates_of(original, names)) & ~np.isnan(expected)  # (n, K, 2)
+    if not to_fill.any():
+        raise DataError(f"nothing to compare: no coordinate is blank in {table} and known in {truth}")
+    answers: dict[str, Answer] = {}
+    for name, path in _named(filled).items():
+        done = read_keypoints(path, filled=True, require_images=False, show_progress=show_progress)
+        _check_filled_from(original, done)
+        answers[name] = Answer(coordinates_of(done, names))
+    index = [original.keypoints.index(name) for name in names]
+    learnt = original if distrust is None else without_distrusted(original, distrust)
+    for way in bar(ways, desc="filling", unit="way", show=show_progress):
+        if way in MODEL_WAYS:
+            assert trained is not None, "trained ways need run directories"
+            by_way = read_keypoints(trained.filled(way), filled=True, require_images=False)
+            answers[way] = trained.answer(way, coordinates_of(by_way, names))
+        else:
+            xy, cost = measured(partial(fill_simply, learnt.labels, way))
+            answers[way] = Answer(xy[:, index], cost)
+    return _scored(answers, expected, to_fill, names)
+
+
+def _on_held_out(
+    trained: TrainedWays, ways: Sequence[Way], keypoints: str | Sequence[str], *, show_progress: bool
+) -> Comparison:
+    """Labels of held-out rows, hidden as the table's own rows lack them."""
+    for way in ways:
+        if way in MODEL_WAYS:
+            trained.train(way)
+    dataset, hidden, parts = trained.hidden()
+    names = choose_keypoints(keypoints, list(dataset.table.keypoints), dataset.table)
+    index = [dataset.table.keypoints.index(name) for name in names]
+    labels = hidden.labels(dataset.in_own_px(dataset.labels))
+    answers: dict[str, Answer] = {}
+    for way in bar(ways, desc="filling", unit="way", show=show_progress):
+        if way in MODEL_WAYS:
+            answer = trained.answer_hidden(way, dataset, hidden)
+            answers[way] = replace(answer, xy=answer.xy[:, index])
+        else:
+            xy, cost = measured(partial(fill_simply, labels, way, learn_from=parts != EVALUATION))
+            answers[way] = Answer(xy[hidden.rows][:, index], cost)
+    expected = dataset.table.labels[hidden.rows][:, index]
+    cells = hidden.cells[:, index]
+    if not cells.any():
+        raise DataError(f"nothing to compare: no label of {', '.join(names)} is hidden in a held-out row")
+    return replace(_scored(answers, expected, cells, names), held_out=True)
+
+
+def _with_final(
+    result: Comparison, trained: TrainedWays, filled: Sequence[Path], ways: Sequence[Way],
+    final: FinalModelSettings,
+) -> Comparison:  # fmt: skip
+    """The same with each way's final network: the same network and split, other labels in blank cells."""
+    scores: dict[str, FinalScore] = {}
+    for number, (name, path) in enumerate(_named(filled).items()):
+        settings = replace(final, labels="filled")
+        scores[name] = trained.final(f"final-filled-{number}", settings, path, trained.setting.data)
+    for way in ways:
+        settings = replace(final, labels=labels_of(way))
+        fills = trained.filled(way) if way in MODEL_WAYS else None
+        scores[way] = trained.final(f"final-{way}", settings, fills)
+    return replace(result, ways={name: replace(one, final=scores[name]) for name, one in result.ways.items()})
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names, or by their whole paths if two have the same name."""
+    by_name = {path.name: path for path in paths}
+    return by_name if len(by_name) == len(paths) else {str(path): path for path in paths}
+
+
+def _truth_of_rows(original: KeypointTable, known: KeypointTable, names: Sequence[str]) -> Array:
+    """(n, K, 2) px: what the truth says of each row of the table; NaN where it says nothing."""
+    rows, _ = join_rows(known, original)
+    return np.where((rows >= 0)[:, None, None], coordinates_of(known, names)[rows], np.nan)
+
+
+def _check_filled_from(original: KeypointTable, filled: KeypointTable) -> None:
+    """A filled table has the same rows in the same order, and every observed label as it was."""
+    if filled.rows != original.rows:
+        raise DataError(
+            f"{filled.path} has {filled.rows} rows and {original.path} {original.rows}, "
+            "so the one is not the other filled"
+        )
+    before, after = original.labels, coordinates_of(filled, original.keypoints)
+    altered = ~np.isnan(before) & ~(np.abs(before - after) < 1e-4)  # another program may round
+    if altered.any():
+        row, k, axis = (int(i[0]) for i in np.nonzero(altered))
+        column = f"{original.keypoints[k]}_{AXES[axis]}"
+        where = place(filled.path, row=row, line=int(filled.lines[row]), column=column)
+        raise DataError(
+            f"{where} was {before[row, k, axis]:g} and is {after[row, k, axis]:g}, "
+            f"so it is not {original.path} filled"
+        )
+
+
+def _scored(
+    answers: Mapping[str, Answer], expected: Array, to_fill: Mask, names: Sequence[str]
+) -> Comparison:
+    by_all = np.all([~np.isnan(answer.xy) for answer in answers.values()], axis=0) & to_fill
+    if not by_all.any():
+        raise DataError("nothing to compare: no blank coordinate was filled in every way")
+    ways = {}
+    for name, answer in answers.items():
+        error = np.where(by_all, answer.xy - expected, np.nan)
+        each = {keypoint: score(error[:, k]) for k, keypoint in enumerate(names)}
+        ways[name] = WayScore(
+            score(error),
+            {keypoint: one for keypoint, one in each.items() if one.coordinates},
+            int((to_fill & np.isnan(answer.xy)).sum()),
+            None if answer.cost is None else answer.cost.seconds,
+            None if answer.cost is None else answer.cost.peak_memory,
+            answer.parameters,
+        )
+    cells = int(by_all.sum())
+    return Comparison(int(by_all.any(axis=(1, 2)).sum()), cells, int(to_fill.sum()) - cells, ways)

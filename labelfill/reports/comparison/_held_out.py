@@ -1,0 +1,95 @@
+"""Cells of held-out rows, hidden as the table's own rows lack them: what to score where there is no truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.data.dataset import Dataset
+from labelfill.data.images import content_ids
+from labelfill.errors import DataError
+from labelfill.networks.fit import random_key
+from labelfill.runs import EVALUATION
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_TRIES = 50
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Held-out rows with some of their labels hidden.
+
+    Attributes
+    ----------
+    rows
+        (m,) of the table; no two have the same image, so that none is filled by copying the other.
+    cells
+        (m, K, 2): observed coordinates that are hidden, at least one in each row.
+    """
+
+    rows: Integers
+    cells: Mask
+
+    def labels(self, labels: Array) -> Array:
+        """All labels (n, K, 2) without the hidden ones."""
+        left = labels.copy()
+        left[self.rows] = np.where(self.cells, np.nan, labels[self.rows])
+        return left
+
+    def dataset(self, dataset: Dataset) -> Dataset:
+        """The held-out rows alone, without their hidden labels."""
+        assert dataset.images is not None
+        table, rows = dataset.table, self.rows
+        part = replace(
+            table,
+            labels=self.labels(table.labels)[rows],
+            field_spans=table.field_spans[rows],
+            lines=table.lines[rows],
+            extra={name: [values[row] for row in rows.tolist()] for name, values in table.extra.items()},
+            boxes=None if table.boxes is None else table.boxes[rows],
+        )
+        return replace(
+            dataset,
+            table=part,
+            images=np.asarray(dataset.images[rows]),
+            distrusted=None if dataset.distrusted is None else dataset.distrusted[rows],
+            confirmed=None if dataset.confirmed is None else dataset.confirmed[rows],
+            placements=None if dataset.placements is None else dataset.placements.take(rows),
+        )
+
+
+def hide(dataset: Dataset, parts: NDArray[np.int8], seed: int) -> Hidden:
+    """Hide labels of evaluation rows by missing patterns drawn from the table's incomplete rows.
+
+    A row keeps at least one label; one from which no pattern takes any is left out.
+
+    Raises
+    ------
+    DataError
+        If nothing can be hidden: no row lacks a label, or no evaluation row has one to spare.
+    """
+    assert dataset.images is not None
+    observed = np.isfinite(dataset.labels)
+    lacking = ~observed[(~observed).any(axis=(1, 2))]
+    generator = np.random.default_rng(random_key(seed, "hidden cells"))
+    rows, cells = [], []
+    evaluation = np.flatnonzero(parts == EVALUATION)
+    _, first = np.unique(content_ids(np.asarray(dataset.images[evaluation])), return_index=True)
+    for row in evaluation[np.sort(first)].tolist():
+        for _ in range(_TRIES if len(lacking) else 0):
+            taken = observed[row] & lacking[generator.integers(len(lacking))]
+            if taken.any() and (observed[row] & ~taken).any():
+                rows.append(row)
+                cells.append(taken)
+                break
+    if not rows:
+        raise DataError(
+            f"{dataset.table.path}: no label of a held-out row can be hidden as the table's own rows lack "
+            "it, so there is nothing to score; name a table that knows what blanks hide by --truth"
+        )
+    return Hidden(np.array(rows, np.int64), np.array(cells))

@@ -1,0 +1,1 @@
+"""What is missing, repeated or suspect in a table."""

@@ -1,0 +1,140 @@
+"""Labels that trained regressors contradict, asked where they neither saw the label nor learnt from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from labelfill.data.dataset import Dataset
+from labelfill.errors import DataError
+from labelfill.filling.fill import known_of_rows
+from labelfill.regressors.ensemble import Ensemble, answer_in_blocks
+from labelfill.regressors.files import STAGE, Sources, load_distrusted, load_ensemble
+from labelfill.runs import RunDirectory
+from labelfill.settings import TableSettings
+from labelfill.sources.anchors import Anchors
+from labelfill.sources.preparation import declared_sources, prepare
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+# A label is contradicted if it lies this many times further off than the answer does in 99% of cases.
+_COVERAGE, _BEYOND = 0.99, 1.5
+
+
+@dataclass(frozen=True)
+class Contradictions:
+    """What the regressors say of a table's labels.
+
+    Attributes
+    ----------
+    severity
+        (n, K): from 1 on a label is contradicted; 0 where nothing judges it.
+    answer
+        (n, K, 2), px: where they see the point; NaN where they were not asked.
+    """
+
+    severity: Array
+    answer: Array
+
+
+def find_contradictions(
+    run: RunDirectory, dataset: Dataset, device: torch.device, *, progress: bool = False
+) -> Contradictions:
+    """Ask the regressors of a run for points that are labelled.
+
+    Rows that they learnt from are answered by the folds that did not. Labels in another convention than the
+    answer's are not judged, nor are keypoints that no regressor was trained for.
+
+    Raises
+    ------
+    DataError
+        If the table has other keypoints or images than the run.
+    """
+    ensemble, sources, _ = load_ensemble(run, device)
+    own, theirs = dataset.schema, ensemble.schema
+    if (
+        dataset.images is None
+        or set(own.keypoints) != set(theirs.keypoints)
+        or own.image_size != theirs.image_size
+    ):
+        raise DataError(
+            f"{dataset.table.path} cannot be judged by the models in {run.path}: it has other keypoints, "
+            "other images or none; leave --run-dir out, or name the run of this table"
+        )
+    order = [dataset.schema.index(name) for name in ensemble.schema.keypoints]
+    ordered = dataset.in_order_of(ensemble.schema.keypoints)
+    found = _judged(run, ordered, ensemble, sources, device, progress=progress)
+    back = np.argsort(order)
+    return Contradictions(found.severity[:, back], dataset.in_own_px(found.answer[:, back]))
+
+
+def _judged(
+    run: RunDirectory, dataset: Dataset, ensemble: Ensemble, sources: Sources, device: torch.device,
+    *, progress: bool,
+) -> Contradictions:  # fmt: skip
+    assert dataset.images is not None
+    labels, folds = dataset.labels, _folds(run, dataset)
+    groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
+    anchors = known_of_rows(dataset, ensemble, sources, {}, groups, device, progress=progress).anchors
+    judged: Mask = np.all(np.isfinite(labels), axis=2)
+    for offset in sources.offsets:
+        judged[groups == offset.group, offset.keypoint] = False
+    severity, answer = np.zeros(judged.shape), np.full(labels.shape, np.nan)
+    if ensemble.radii is None:
+        return Contradictions(severity, answer)
+    judged[:, ensemble.radii.learnt == 0] = False
+    for keypoints in _asked_together(dataset, judged):
+        wanted = judged & np.isin(np.arange(judged.shape[1]), keypoints)
+        hidden = anchors.without(keypoints)
+        for learnt in (True, False):
+            rows = np.flatnonzero(wanted.any(axis=1) & ((folds >= 0) == learnt))
+            if len(rows):
+                xy, limit = _answers(
+                    ensemble, hidden, rows, wanted, dataset, folds if learnt else None, device
+                )
+                answer[rows] = np.where(wanted[rows][..., None], xy, answer[rows])
+                off = np.linalg.norm(xy - labels[rows], axis=2) / (_BEYOND * limit)
+                severity[rows] = np.where(wanted[rows], off, severity[rows])
+    return Contradictions(severity, answer)
+
+
+def _answers(
+    ensemble: Ensemble, anchors: Anchors, rows: Integers, wanted: Mask, dataset: Dataset,
+    folds: Integers | None, device: torch.device,
+) -> tuple[Array, Array]:  # fmt: skip
+    """(m, K, 2) and (m, K), px: what is answered for the rows, and how far that may be off."""
+    assert dataset.images is not None
+    assert ensemble.radii is not None
+    members = answer_in_blocks(
+        ensemble, rows, anchors.take(rows), wanted[rows], dataset.images, device,
+        folds=None if folds is None else folds[rows], desc="labels judged",
+    )  # fmt: skip
+    xy, sigma = ensemble.best(members)
+    return xy, sigma * ensemble.radii.factor(_COVERAGE, members.sigma[0])
+
+
+def _folds(run: RunDirectory, dataset: Dataset) -> Integers:
+    """(n,): the fold that each row was left out with; -1 for rows that the models did not learn from."""
+    inputs = run.stages[STAGE]["inputs"]
+    if inputs["table"] != dataset.table.content_sha256:
+        return np.full(dataset.table.rows, -1)
+    trained_on = replace(dataset, distrusted=load_distrusted(run, dataset))
+    table = TableSettings(source_column=inputs["source column"], group_column=inputs["group column"])
+    return prepare(run, trained_on, table, int(inputs["seed"])).folds
+
+
+def _asked_together(dataset: Dataset, judged: Mask) -> list[Integers]:
+    """Keypoints that incomplete rows lack, hidden together as when filled; then the others singly."""
+    blank = ~dataset.table.labelled
+    lacking = blank[blank.any(axis=1)].mean(axis=0) >= 0.5 if blank.any() else np.zeros(blank.shape[1], bool)
+    asked = judged.any(axis=0)
+    together = np.flatnonzero(asked & lacking)
+    return [
+        *([together] if len(together) else []),
+        *(np.array([k]) for k in np.flatnonzero(asked & ~lacking)),
+    ]

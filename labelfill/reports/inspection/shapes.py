@@ -1,0 +1,112 @@
+"""One shape prior per label source, asked row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.schema import Array
+from labelfill.shape.prior import ShapePrior, fit_shape_prior
+
+Integers = NDArray[np.int64]
+
+_FEWEST_ROWS = 30  # of a source, for a prior of its own
+_FAR_OUT = 8.0  # robust standard deviations
+_LEAST_SPREAD = 0.5  # px
+_MOST_FAR_OUT = 0.2  # of the rows: more are no mistakes but another kind of rows
+
+
+class GroupShapes:
+    """The shape priors of a table's label sources; conventions of different sources do not mix.
+
+    Parameters
+    ----------
+    labels, noise
+        (n, K, 2): px, and px² (0 = labelled, infinite = missing).
+    groups
+        (n,): each row's source; small sources and unknown ones share the prior of all rows.
+    """
+
+    def __init__(self, labels: Array, noise: Array, groups: Integers, seed: int = 0) -> None:
+        useful = np.isfinite(noise).any(axis=(1, 2))
+        large = [g for g in np.unique(groups) if g >= 0 and (useful & (groups == g)).sum() >= _FEWEST_ROWS]
+        self._of_row = np.full(len(labels), -1)
+        self._priors: dict[int, ShapePrior] = {}
+        for g in large if len(large) > 1 else []:
+            self._of_row[groups == g] = g
+            self._priors[int(g)] = _fit(labels[groups == g], noise[groups == g], seed)
+        if (self._of_row < 0).any():
+            self._priors[-1] = _fit(labels, noise, seed)
+
+    @property
+    def extent(self) -> float:
+        """Of the largest mean shape, px."""
+        return max(prior.extent for prior in self._priors.values())
+
+    def residuals(
+        self, labels: Array, noise: Array, rows: NDArray[np.intp] | None = None
+    ) -> tuple[Array, Array]:
+        """As `ShapePrior.residuals_from_others`, for these rows of the table or for all."""
+        residual, covariance = np.zeros(labels.shape), np.zeros((*labels.shape, 2))
+        for members, prior in self._members(rows):
+            residual[members], covariance[members] = prior.residuals_from_others(
+                labels[members], noise[members]
+            )
+        return residual, covariance
+
+    def expected(self, labels: Array, noise: Array) -> Array:
+        """(n, K, 2) px: where the prior expects keypoints, given labels."""
+        xy = np.zeros(labels.shape)
+        for members, prior in self._members(None):
+            xy[members] = prior.condition(labels[members], noise[members]).xy
+        return xy
+
+    def squared_distance(
+        self, labels: Array, noise: Array, rows: NDArray[np.intp] | None = None
+    ) -> tuple[Array, Integers]:
+        """As `ShapePrior.squared_distance`, for these rows of the table or for all."""
+        distance, degrees = np.zeros(len(labels)), np.zeros(len(labels), np.int64)
+        for members, prior in self._members(rows):
+            distance[members], degrees[members] = prior.squared_distance(labels[members], noise[members])
+        return distance, degrees
+
+    def oddity(self, labels: Array, noise: Array) -> Array:
+        """(n,): how unlikely a row's shape is as a whole, about standard normal for usual rows."""
+        distance, degrees = self.squared_distance(labels, noise)
+        degrees = np.maximum(degrees, 1)
+        spread = 2 / (9 * degrees)  # Wilson & Hilferty 1931: the cube root of chi-squared is nearly normal
+        odd: Array = (np.cbrt(distance / degrees) - (1 - spread)) / np.sqrt(spread)
+        return odd
+
+    def _members(self, rows: NDArray[np.intp] | None) -> list[tuple[NDArray[np.intp], ShapePrior]]:
+        of_row = self._of_row if rows is None else self._of_row[rows]
+        found = [(np.flatnonzero(of_row == g), prior) for g, prior in self._priors.items()]
+        return [(members, prior) for members, prior in found if len(members)]
+
+
+def _fit(labels: Array, noise: Array, seed: int) -> ShapePrior:
+    """The prior of the rows that are not far out.
+
+    The prior's own robustness ends where one row in 2K is wrong in the same way, with exchanged sides
+    for example: such rows would become part of what is usual.
+    """
+    usual = ~_far_out(labels)
+    if usual.mean() < 1 - _MOST_FAR_OUT:
+        usual[:] = True
+    return fit_shape_prior(labels[usual], noise[usual], seed)
+
+
+def _far_out(labels: Array) -> NDArray[np.bool_]:
+    """(n,): rows with a label that lies far from the median shape, moved to where the row's labels are."""
+    labelled: NDArray[np.bool_] = np.all(np.isfinite(labels), axis=2)
+    rows, keypoints = np.any(labelled, axis=1), np.any(labelled, axis=0)
+    found = np.zeros(len(labels), bool)
+    if not rows.any():
+        return found
+    known = np.where(labelled[:, :, None], labels, np.nan)[rows][:, keypoints]
+    deviation = known - np.nanmedian(known, axis=0)
+    deviation -= np.nanmedian(deviation, axis=1, keepdims=True)
+    spread = np.nanmedian(np.abs(deviation), axis=0) / 0.6745
+    distance = np.abs(deviation) / np.maximum(spread, _LEAST_SPREAD)
+    found[rows] = np.nanmax(distance, axis=(1, 2)) > _FAR_OUT
+    return found

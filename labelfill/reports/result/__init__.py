@@ -1,0 +1,1 @@
+"""What came of a table: the page of a finished run."""

@@ -1,0 +1,107 @@
+"""Sections of the report on held-out rows: errors beside the simple ways, calibration, what radii find."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labelfill.reports.inspection.summary import plural
+from labelfill.reports.pages import Child, Markup, element, paragraph, section, table
+from labelfill.reports.plots import Line, curves
+from labelfill.reports.result.held_out import (
+    COVERAGES,
+    HeldOut,
+    binomial_interval,
+    covered,
+    found_by_radius,
+)
+from labelfill.schema import KeypointSchema
+
+
+def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
+    """RMSE of every way per keypoint, the best of each line marked."""
+    ways = list(held.answers)
+    inside = held.errors() <= held.radius[:, COVERAGES.index(0.9)]
+    rows: list[list[Child]] = []
+    for k in np.unique(held.keypoint).tolist():
+        own = held.keypoint == k
+        errors = _marked([held.rmse(way, k) for way in ways])
+        rows.append([schema.keypoints[k], f"{int(own.sum()):,}", *errors, f"{inside[own].mean():.0%}"])
+    errors = _marked([held.rmse(way) for way in ways])
+    rows.append(["all", f"{len(held):,}", *errors, f"{inside.mean():.0%}"])
+    about = (
+        f"RMSE per coordinate in px, on {plural(len(np.unique(held.row)), 'row')} kept out of training "
+        "(validation and evaluation rows), whose labels were hidden by the patterns of the rows that are "
+        "filled. All ways fill the same points; the simple ones see the labels of the whole table, without "
+        "the images. The best of each line is bold; the last column is the share of fills within their 90% "
+        "radius."
+    )
+    missing = "KNN and iterative imputer were left out: they need scikit-learn, and not too many columns."
+    left_out = None if {"knn", "iterative"} <= set(ways) else paragraph(missing, class_="note")
+    numbers = tuple(range(1, len(ways) + 3))
+    return section(
+        "How far fills are off, beside simple ways of filling",
+        paragraph(about, class_="note"),
+        table(("keypoint", "points", *ways, "within radius"), rows, numbers=numbers),
+        left_out,
+    )
+
+
+def _marked(values: list[float]) -> list[Child]:
+    best = min(value for value in values if value == value)
+    return [
+        element("span", f"{value:.2f}", class_="best" if value == best else None) if value == value else ""
+        for value in values
+    ]
+
+
+def calibration_section(held: HeldOut) -> Markup:
+    """How often the radii hold that should hold in so many cases."""
+    share = covered(held)
+    low, high = binomial_interval(share, len(held))
+    told = [
+        (f"{wanted:.0%}", f"{found:.1%}", f"{a:.1%} to {b:.1%}")
+        for wanted, found, a, b in zip(COVERAGES, share, low, high, strict=True)
+    ]
+    nine = COVERAGES.index(0.9)
+    plot = curves(
+        [Line(COVERAGES, share, low=low, high=high)],
+        "share of cases in which the radius should hold",
+        "share in which it does",
+        "Calibration: " + ", ".join(f"{wanted} promised, {found} found" for wanted, found, _ in told),
+        diagonal=True, percent=True, square=True,
+    )  # fmt: skip
+    about = (
+        f"Of {plural(len(held), 'held-out point')}, {share[nine]:.1%} lie within the radius that should hold "
+        "in 90% of cases. Bars are 95% intervals for so many points; on the dotted line promise and outcome "
+        "agree."
+    )
+    return section(
+        "Do the error radii hold?",
+        paragraph(about),
+        element(
+            "div", plot, table(("promised", "held", "95% interval"), told, numbers=(0, 1, 2)), class_="beside"
+        ),
+    )
+
+
+def ranking_section(held: HeldOut) -> Markup:
+    """How many of the large errors are among the points with the largest radii."""
+    title = "Do large radii find large errors?"
+    looked, found = found_by_radius(held)
+    count = int((held.errors() > held.large).sum())
+    if not count:
+        return section(title, paragraph(f"No held-out fill is off by more than {held.large:.1f} px."))
+    tenth = float(np.interp(0.1, looked, found))
+    plot = curves(
+        [Line(looked, found, "largest radii first"), Line([0, 1], [0, 1], "in any order")],
+        "share of the fills looked at",
+        f"share of errors above {held.large:.1f} px",
+        f"Looking at the tenth with the largest radii finds {tenth:.0%} of the large errors",
+        percent=True, square=True,
+    )  # fmt: skip
+    about = (
+        f"{plural(count, 'held-out fill')} of {len(held):,} {'is' if count == 1 else 'are'} off by more than "
+        f"{held.large:.1f} px. The tenth with the largest radii holds {tenth:.0%} of them, and labelfill "
+        "review shows large radii first."
+    )
+    return section(title, paragraph(about), plot)

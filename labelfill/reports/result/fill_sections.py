@@ -1,0 +1,122 @@
+"""Sections of the report on a filled table: counts before and after, and the fills themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.networks.fit import random_key
+from labelfill.reports.faces import Points, box_around, face, key
+from labelfill.reports.inspection.summary import plural
+from labelfill.reports.pages import Child, Markup, element, paragraph, section, table
+from labelfill.reports.result.doubt import doubt_of_points, worst_rows
+from labelfill.reports.result.filled_rows import FilledRows
+
+_SHEET = 16  # faces of each contact sheet
+_CROPS = 300  # pictures of single fills, over all keypoints
+_MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
+_CROP_SIDE = 0.36  # of the longer side
+_RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
+
+Integers = NDArray[np.int64]
+
+
+def counts_section(filled: FilledRows) -> Markup:
+    """Labels before, fills by method, and what stayed blank."""
+    there = filled.filled
+    blank: NDArray[np.bool_] = np.any(np.isnan(filled.places), axis=2)
+    methods = sorted({str(word) for word in filled.method[there]})
+    header = ["keypoint", "labelled", *(f"filled: {word}" for word in methods), "left blank", "median radius"]
+    rows: list[list[Child]] = []
+    for k, name in enumerate(filled.schema.keypoints):
+        radii = filled.radius[there[:, k], k]
+        rows.append([
+            name, f"{int(np.isfinite(filled.labels[:, k]).all(axis=1).sum()):,}",
+            *(f"{int((filled.method[:, k] == word).sum()):,}" for word in methods),
+            f"{int(blank[:, k].sum()):,}", f"{np.median(radii):.2f} px" if len(radii) else "",
+        ])  # fmt: skip
+    flags = [word for words in filled.flags[there] for word in str(words).split()]
+    flagged = ", ".join(f"{flags.count(word):,} {word}" for word in sorted(set(flags)))
+    return section(
+        "Before and after",
+        table(header, rows, numbers=tuple(range(1, len(header)))),
+        paragraph(f"Flags of filled points: {flagged}.") if flags else None,
+    )
+
+
+def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
+    """Random rows with fills, and the worst ones."""
+    order = worst_rows(np.where(filled.filled, doubt_of_points(filled), -np.inf))
+    if not len(order):
+        return
+    shown = filled.in_frame()
+    random = np.random.default_rng(random_key(seed, "report", "contact sheet"))
+    chosen = np.sort(random.choice(order, min(_SHEET, len(order)), replace=False))
+    legend = key([("label", "label of the table"), ("filled", "filled, in the circle of its error radius")])
+    yield section("Fills: a random sample", legend, _sheet(shown, chosen))
+    note = "Worst first, as labelfill review shows them; there a person can accept, move or reject each."
+    yield section(
+        "Fills: the most doubtful rows", paragraph(note, class_="note"), _sheet(shown, order[:_SHEET])
+    )
+
+
+def _sheet(filled: FilledRows, rows: Integers) -> Markup:
+    return element("div", *(_card(filled, row) for row in rows.tolist()), class_="faces large")
+
+
+def _card(filled: FilledRows, row: int) -> Markup:
+    there = filled.filled[row]
+    radii = filled.radius[row, there]
+    names = filled.schema.keypoints
+    layers = [
+        Points(np.where(there[:, None], filled.places[row], np.nan), names, "filled", filled.radius[row]),
+        Points(np.where(there[:, None], np.nan, filled.labels[row]), names, "label"),
+    ]
+    words = ", ".join(dict.fromkeys(" ".join(map(str, filled.flags[row])).split()))
+    told = f", {plural(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
+        f"; {words}" if words else ""
+    )
+    about = f"{filled.place(row)}{told}"
+    picture = face(np.asarray(filled.images[row]), filled.schema.image_size, layers, about)
+    return element("figure", picture, element("figcaption", element("strong", filled.place(row)), told))
+
+
+def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
+    """For each keypoint fills of random rows and those with the largest radii, close up."""
+    there = filled.filled
+    keypoints = np.flatnonzero(there.any(axis=0)).tolist()
+    if not keypoints:
+        return None
+    shown = filled.in_frame()
+    doubt = doubt_of_points(filled)
+    each = int(np.clip(_CROPS // (2 * len(keypoints)), _FEWEST_CROPS, _MOST_CROPS))
+    parts: list[Markup] = []
+    for k in keypoints:
+        rows = np.flatnonzero(there[:, k])
+        random = np.random.default_rng(random_key(seed, "report", "fills", k))
+        worst = rows[np.argsort(-doubt[rows, k], kind="stable")][:each]
+        others = np.setdiff1d(rows, worst)
+        some = np.sort(random.choice(others, min(each, len(others)), replace=False))
+        crops = [_crop(shown, row, k, "doubtful") for row in worst.tolist()]
+        crops += [_crop(shown, row, k, "random") for row in some.tolist()]
+        name = filled.schema.keypoints[k]
+        title = f"{name}: {len(rows):,} filled, median radius {np.median(filled.radius[rows, k]):.1f} px"
+        parts += [element("h3", title), element("div", *crops, class_="crops")]
+    about = (
+        f"Close up, for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
+    )
+    return section("Every keypoint's fills", paragraph(about, class_="note"), *parts)
+
+
+def _crop(filled: FilledRows, row: int, k: int, kind: str) -> Markup:
+    size = filled.schema.image_size
+    side = max(_CROP_SIDE * max(size.height, size.width), 2 * _RADII_SHOWN * filled.radius[row, k])
+    box = box_around(filled.places[row, k], float(side), size)
+    name = [filled.schema.keypoints[k]]
+    layers = [Points(filled.places[row, [k]], name, "filled", filled.radius[row, [k]])]
+    told = f"row {row}, {filled.radius[row, k]:.1f} px"
+    picture = face(np.asarray(filled.images[row]), size, layers, f"{name[0]} of {told} ({kind})", box=box)
+    caption = element("figcaption", element("strong", told) if kind == "doubtful" else told)
+    return element("figure", picture, caption)

@@ -1,0 +1,114 @@
+"""The report of a run: what came of a table, with pictures, in one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from labelfill.data.dataset import Dataset
+from labelfill.filling.simple_ways import SIMPLE_METHODS
+from labelfill.final.model import STAGE as FINAL_STAGE
+from labelfill.networks.fit import choose_device
+from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.reports.inspection.summary import plural
+from labelfill.reports.pages import Markup, page, plain, tiles
+from labelfill.reports.plots import require_matplotlib
+from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
+from labelfill.reports.result.audit_section import audit_section
+from labelfill.reports.result.fill_sections import contact_sheets, counts_section, keypoint_fills_section
+from labelfill.reports.result.filled_rows import FilledRows
+from labelfill.reports.result.held_out import (
+    COVERAGES,
+    OURS,
+    HeldOut,
+    covered,
+    fill_held_out,
+    load_run_models,
+)
+from labelfill.reports.result.network_sections import final_answers, final_section, learning, learning_section
+from labelfill.runs import RunDirectory
+
+
+def run_report(
+    run: RunDirectory, dataset: Dataset, filled: FilledRows | None, *, device: str, progress: bool = False
+) -> str:
+    """The page as HTML, with a section for everything that the run has done.
+
+    Parameters
+    ----------
+    dataset
+        The table that the run was begun with.
+    filled
+        A table that it filled; None leaves out what is to be said of fills.
+
+    Raises
+    ------
+    ModelError
+        If the first stage is not finished, or its files are not as they should be.
+    UsageError
+        If matplotlib is not installed.
+    """
+    require_matplotlib()
+    models = load_run_models(run, dataset, choose_device(device), progress=progress)
+    held = fill_held_out(models, progress=progress)
+    results = run.stages[MODELS_STAGE]["results"]
+    final = run.stages.get(FINAL_STAGE, {}).get("results")
+    sections: list[Markup | None] = [tiles(_figures(results, filled, held, final))]
+    if filled is not None:
+        sections.append(counts_section(filled))
+    if held is not None:
+        sections += [accuracy_section(held, models.schema), calibration_section(held), ranking_section(held)]
+    sections.append(audit_section(models, results["convention offsets"]))
+    if filled is not None:
+        sections += [*contact_sheets(filled, models.seed), keypoint_fills_section(filled, models.seed)]
+    found = final_answers(run, models)
+    if found is not None and final is not None:
+        sections += final_section(found, final, models)
+    sections.append(learning_section(learning(run)))
+    return page(f"Report of {plain(dataset.table.path.name)}", _sentences(filled, held, final), *sections)
+
+
+def _sentences(filled: FilledRows | None, held: HeldOut | None, final: Mapping[str, Any] | None) -> str:
+    """The most important figures in a few sentences."""
+    told = []
+    if filled is not None:
+        new, left = int(filled.new.sum()), int(np.isnan(filled.places).sum())
+        told.append(
+            f"Of {filled.places.size:,} coordinates in {plural(len(filled.places), 'row')}, "
+            f"{filled.places.size - new - left:,} were there, {new:,} were filled and {left:,} stayed blank."
+        )
+    if held is not None:
+        simple = {way: held.rmse(way) for way in held.answers if way in SIMPLE_METHODS}
+        best = min(simple, key=lambda way: simple[way])
+        told.append(
+            f"On held-out rows fills err by {held.rmse(OURS):.2f} px (RMSE per coordinate; the best simple "
+            f"way, {best}: {simple[best]:.2f}), and {covered(held)[COVERAGES.index(0.9)]:.0%} lie within the "
+            "radius that should hold in 90% of cases."
+        )
+    rmse = None if final is None else final.get("evaluation rmse", final.get("validation rmse"))
+    if rmse is not None:
+        told.append(f"The final network errs by {rmse:.2f} px on labels that it has not seen.")
+    return " ".join(told) or "The keypoint models are trained; nothing is filled yet."
+
+
+def _figures(
+    results: Mapping[str, Any],
+    filled: FilledRows | None,
+    held: HeldOut | None,
+    final: Mapping[str, Any] | None,
+) -> Iterator[tuple[str, str]]:
+    yield f"{results['rows']:,}", "rows"
+    yield f"{len(results['sources']):,}", "label sources"
+    yield f"{len(results['convention offsets']):,}", "convention offsets"
+    if filled is not None:
+        there = filled.filled
+        yield f"{int(filled.new.sum()):,}", "coordinates filled"
+        yield f"{int(np.isnan(filled.places).sum()):,}", "coordinates left blank"
+        if there.any():
+            yield f"{np.median(filled.radius[there]):.2f} px", f"median radius ({filled.coverage:.0%})"
+    if held is not None:
+        yield f"{held.rmse(OURS):.2f} px", "RMSE of fills, held out"
+    if final is not None and "evaluation rmse" in final:
+        yield f"{final['evaluation rmse']:.2f} px", "RMSE of the final network"

@@ -1,0 +1,1 @@
+"""The shape prior and its mirror axis."""

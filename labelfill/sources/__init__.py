@@ -1,0 +1,1 @@
+"""Label sources, conventions and anchors: what is decided before training."""

@@ -1,0 +1,242 @@
+"""What is decided about a table before anything is trained: sources, split, folds, mirror partners."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.data.dataset import Dataset
+from labelfill.data.images import Images, content_ids, fingerprint
+from labelfill.errors import DataError, UsageError, did_you_mean, listed, place
+from labelfill.networks.fit import random_key
+from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
+from labelfill.schema import declared_mirror_partners, mirror_partners
+from labelfill.settings import TableSettings
+from labelfill.shape.prior import mirror_fits
+from labelfill.sources.groups import SourceGroups, find_groups, reference_groups, single_group
+
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_log = logging.getLogger("labelfill")
+
+# With fewer labels of a keypoint than this, more folds lose less to each model; radii are "low data".
+LOW_DATA = 50
+# With fewer labels than this a keypoint is left blank.
+LEAST_LABELS = 10
+_FOLDS, _FOLDS_LOW_DATA = 3, 5
+# The more folds, the nearer is what is fitted without one to what is fitted on all rows.
+_JOINT_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Decisions about a table that all stages share.
+
+    Attributes
+    ----------
+    groups, group_of
+        Label sources, and (n,) the number of each row's.
+    reference
+        (K,): the group in whose convention each keypoint is answered.
+    parts
+        (n,): training, validation or evaluation.
+    folds, fold_count
+        (n,): fold of each training row, -1 elsewhere.
+    joint_folds
+        (n,): the same for what is fitted on answers of all folds' networks: each holds rows of all `folds`.
+    """
+
+    groups: SourceGroups
+    group_of: Integers
+    reference: Integers
+    parts: NDArray[np.int8]
+    folds: Integers
+    fold_count: int
+    joint_folds: Integers
+
+    @property
+    def training(self) -> Mask:
+        rows: Mask = self.parts == TRAINING
+        return rows
+
+    @property
+    def validation(self) -> Mask:
+        rows: Mask = self.parts == VALIDATION
+        return rows
+
+    @property
+    def evaluation(self) -> Mask:
+        rows: Mask = self.parts == EVALUATION
+        return rows
+
+
+def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int) -> Preparation:
+    """Group, split and fold the rows; the split is made once and kept in the run directory."""
+    labelled = dataset.table.labelled
+    _warn_of_labels_astray(dataset)
+    groups = _groups(dataset, table, labelled)
+    group_of = groups.assign(labelled, declared_sources(dataset, groups))
+    assert dataset.images is not None, "the stages read tables with images only"
+    image_ids = content_ids(dataset.images)
+    together = _column_ids(dataset, table.group_column)
+    patterns = np.unique(dataset.table.observed.reshape(len(labelled), -1), axis=0, return_inverse=True)[1]
+    parts = run.split(
+        dataset.table.rows,
+        lambda: make_split(image_ids, patterns.reshape(-1).astype(np.int64), seed, together),
+        of={
+            **rows_fingerprint(dataset.images, dataset.table.observed),
+            "group column": table.group_column,
+            "seed": seed,
+        },
+    )
+    trusted: Mask = labelled if dataset.distrusted is None else labelled & ~dataset.distrusted
+    folds, count, joint_folds = _folds(parts, rows_together(image_ids, together), trusted, seed)
+    reference = reference_groups(labelled, group_of, len(groups.names))
+    return Preparation(groups, group_of, reference, parts, folds, count, joint_folds)
+
+
+def _warn_of_labels_astray(dataset: Dataset) -> None:
+    astray = np.argwhere(dataset.astray)
+    if len(astray):
+        row, k, axis = astray[0]
+        column = dataset.schema.columns[2 * k + axis]
+        where = place(dataset.table.path, row=int(row), line=int(dataset.table.lines[row]), column=column)
+        _log.warning(
+            "%s: %g lies far beyond the image; correct it if it is a slip (nothing is learnt from such "
+            "labels, of which there are %d)",
+            where, dataset.table.labels[row, k, axis], len(np.unique(astray[:, :2], axis=0)),
+        )  # fmt: skip
+
+
+def distrust_inputs(dataset: Dataset) -> dict[str, str]:
+    """What a stage's inputs say of distrusted labels and a person's verdicts, where there are any."""
+    inputs = {}
+    if dataset.distrusted is not None and dataset.distrusted.any():
+        sha256 = hashlib.sha256(np.packbits(dataset.distrusted).tobytes()).hexdigest()
+        inputs["distrusted labels"] = f"{int(dataset.distrusted.sum())} by list {sha256[:12]}"
+    if dataset.confirmed is not None and np.isfinite(dataset.confirmed).any():
+        inputs["confirmed points"] = hashlib.sha256(dataset.confirmed.tobytes()).hexdigest()
+    return inputs
+
+
+def rows_fingerprint(images: Images, observed: Mask) -> dict[str, str]:
+    """What tells whether a run's split is of these images (n, H, W) and observed coordinates (n, K, 2)."""
+    cells = hashlib.sha256(np.packbits(observed).tobytes()).hexdigest()
+    return {"images": fingerprint(images), "observed": cells}
+
+
+def _groups(dataset: Dataset, table: TableSettings, labelled: Mask) -> SourceGroups:
+    column = table.source_column
+    if column is not None and column.lower() == "none":
+        return single_group(labelled.shape[1])
+    if column is None:
+        return find_groups(labelled)
+    return find_groups(labelled, _column(dataset, column, "--source-column"), column)
+
+
+def declared_sources(dataset: Dataset, groups: SourceGroups) -> list[str] | None:
+    """The source column's values, if a column names the sources and this table has it."""
+    if groups.column is None:
+        return None
+    return dataset.table.extra.get(groups.column)
+
+
+def _column(dataset: Dataset, name: str, option: str) -> list[str]:
+    if name not in dataset.table.extra:
+        have = listed(sorted(dataset.table.extra)) or "none"
+        raise DataError(
+            f"{dataset.table.path} has no column {name!r} for {option}; its other columns: {have}"
+            f"{did_you_mean(name, dataset.table.extra)}"
+        )
+    return dataset.table.extra[name]
+
+
+def _column_ids(dataset: Dataset, name: str | None) -> Integers | None:
+    if name is None:
+        return None
+    values = np.array([value.strip() for value in _column(dataset, name, "--group-column")])
+    ids: Integers = np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    # A row that names no group belongs together with no other.
+    return np.where(values == "", len(ids) + np.arange(len(ids)), ids)
+
+
+def _folds(
+    parts: NDArray[np.int8], ids: Integers, labelled: Mask, seed: int
+) -> tuple[Integers, int, Integers]:
+    """(n,) fold of each training row, their number, and (n,) joint folds: rows with the same id share one."""
+    training = parts == TRAINING
+    incomplete = ~labelled.all(axis=0)
+    labels = labelled[training].sum(axis=0)[incomplete]
+    trainable = labels[labels >= LEAST_LABELS]
+    count = _FOLDS_LOW_DATA if len(trainable) and trainable.min() < LOW_DATA else _FOLDS
+    # Training rows alone, in their order: what other rows hold has no say in the folds.
+    _, first, which = np.unique(ids[training], return_index=True, return_inverse=True)
+    cluster = np.argsort(np.argsort(first))[which.reshape(-1)]
+    generator = np.random.default_rng(random_key(seed, "folds"))
+    # Rows with many labels are rare in some tables: they are spread evenly over the folds.
+    richness = np.zeros(len(first))
+    np.maximum.at(richness, cluster, labelled[training].sum(axis=1))
+    order = np.lexsort((generator.random(len(first)), -richness))
+    place_of = np.empty(len(first), np.int64)
+    place_of[order] = np.arange(len(first))
+    folds, joint = np.full(len(parts), -1, np.int64), np.full(len(parts), -1, np.int64)
+    folds[training] = place_of[cluster] % count
+    joint[training] = place_of[cluster] // count % _JOINT_FOLDS
+    return folds, count, joint
+
+
+def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> tuple[int, ...] | None:
+    """Mirror partners by name or from a file; None if there are none, or mirroring does not fit the rows.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be used.
+    """
+    if setting == "none":
+        return None
+    schema, labels = dataset.schema, dataset.labels
+    if setting == "auto":
+        partners = mirror_partners(schema.keypoints)
+        if all(partner in (k, -1) for k, partner in enumerate(partners)) and schema.count > 1:
+            _log.info("no mirror partners: no two keypoints are called left and right")
+            return None
+        if schema.count == 1 and partners[0] != 0:
+            return None
+    else:
+        partners = declared_mirror_partners(schema.keypoints, read_mirror_pairs(Path(setting)))
+    usable = parts != EVALUATION
+    labels, held_out = labels[usable], (parts == VALIDATION)[usable]
+    noise = np.where(np.isfinite(labels), 0.0, np.inf)
+    if not mirror_fits(labels, noise, held_out, schema, partners):
+        _log.info("mirrored rows are not used: mirrored shapes do not look like the table's own")
+        return None
+    return partners
+
+
+def read_mirror_pairs(path: Path) -> list[tuple[str, str]]:
+    """Lines ``LEFT,RIGHT``."""
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--mirror-pairs {path} cannot be read ({error}); give auto, none or a file"
+        ) from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        names = [name.strip() for name in line if name.strip()]
+        if not names:
+            continue
+        if len(names) != 2:
+            raise DataError(
+                f"{path}, line {number}: found {','.join(line)!r}, expected two keypoints LEFT,RIGHT"
+            )
+        pairs.append((names[0], names[1]))
+    return pairs

@@ -1,0 +1,77 @@
+"""The whole path of ``scripts/bench``, on a table of a few rows."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from labelfill.cli.main import main as labelfill
+from labelfill.networks.fit import ANSWERED_AT_ONCE
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, its commands run in this process: starting a dozen would take a minute."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    script = importlib.import_module("bench")
+
+    def output(*arguments: object) -> str:
+        first, *rest = map(str, arguments)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            if first == "-m":
+                assert labelfill(rest[1:]) in (0, 6)
+            elif first == "-c":
+                print(torch.cuda.is_available())
+            else:
+                monkeypatch.setattr(sys, "argv", [first, *rest])
+                importlib.import_module(Path(first).stem).main()
+        return printed.getvalue()
+
+    monkeypatch.setattr(script, "output", output)
+    monkeypatch.setattr(importlib.import_module("bench_networks"), "SECONDS", 0.0)
+    monkeypatch.setitem(importlib.import_module("bench_networks").SIDE, "cpu", 256)
+    monkeypatch.setattr(importlib.import_module("bench_original"), "TRIED_ROWS", 16)
+    monkeypatch.setattr(ANSWERED_AT_ONCE, "rows", 16)  # the last chunk is padded, and here it is the first
+    return script
+
+
+@pytest.mark.slow
+def test_every_part_leaves_figures_and_is_not_done_twice(bench: ModuleType, tmp_path: Path) -> None:
+    """Stages, other ways, networks and reading are measured; what was measured is kept."""
+    asked = ["--out", str(tmp_path), "--rows", "44", "--epochs", "1", "--curve", "1", "--device", "cpu"]
+    threads = torch.get_num_threads()
+    assert bench.main(asked) == 0
+    told = json.loads((tmp_path / "results.json").read_text())
+    text = (tmp_path / "results.md").read_text()
+    assert set(told["stages"]) == {"train-keypoint-models", "impute", "train-final"}
+    assert all(stage["seconds"] > 0 for stage in told["stages"].values())
+    ways = told["ways"]
+    assert 0 < ways["labelfill"]["rmse"] < ways["mean"]["rmse"], "labels are better known than by their mean"
+    assert ways["the original way"]["seconds"] > ways["labelfill"]["seconds"] / 100
+    assert ways["the original way"]["rmse of keypoints trained whole"] > 0
+    original = told["networks"]["networks"][-1]
+    assert original["parameters"] == 3_369_666  # of the original work's network, with one keypoint
+    assert 1e6 < original["training flops per row"] < 1e9
+    assert {"pandas.read_csv", "labelfill, into memory"} <= set(told["reading"]["ways"])
+    assert "extrapolated to 50 epochs" in text
+    assert told["curve"]["choices"].keys() == {"prior", "1"}
+    assert told["curve"]["choices"]["1"]["rmse"] == ways["labelfill"]["rmse"], "of as many epochs"
+    assert [one["rows"] for one in told["end to end"]["tables"]] == [44, 440]
+    assert all(one["seconds"] > one["inference"] > 0 for one in told["end to end"]["tables"])
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "parts").iterdir()}
+    assert bench.main(asked) == 0
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "parts").iterdir()}
+    with pytest.raises(SystemExit, match="choose another --out"):
+        bench.main([*asked[:2], "--rows", "41"])
+    torch.set_num_threads(threads)

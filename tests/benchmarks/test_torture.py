@@ -1,0 +1,42 @@
+"""A few of the kills of ``scripts/torture``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to tell processor time")
+def test_five_kills_at_random_moments_change_no_byte() -> None:
+    """Runs of all stages, killed and continued: the same tables, sidecars and weights as without a kill."""
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "scripts/torture_runs.py",
+            "--kills",
+            "5",
+            "--workers",
+            "0",
+            "--no-steps",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["kills at random moments"] == 5
+    assert told["ends"] >= 1
+    assert [told[name] for name in ("differences", "unreadable", "failed", "orphans")] == [0, 0, 0, 0]

@@ -1,0 +1,108 @@
+"""Memory that does not suffice: fewer rows at once, and a sentence where one row is too many."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from labelfill.errors import OutOfMemory
+from labelfill.networks import fit as training
+from labelfill.networks.fit import answers
+from labelfill.networks.memory import RowsAtOnce, in_chunks
+
+ROOT = Path(__file__).parents[2]
+
+
+class Greedy(nn.Module):
+    """Doubles its input, and needs more memory than there is for more than `fits` rows."""
+
+    def __init__(self, fits: int) -> None:
+        super().__init__()
+        self.fits = fits
+        self.asked: list[int] = []
+
+    def forward(self, inputs: Tensor, evidence: Tensor) -> Tensor:
+        self.asked.append(len(inputs))
+        if len(inputs) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return torch.stack([inputs[:, 0, 0, :3]] * 2, dim=1) * 2
+
+
+def test_a_chunk_that_does_not_fit_is_halved(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answers are the same, what fitted is remembered, and it is said once."""
+    monkeypatch.setattr(training, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 8))
+    inputs = torch.arange(11 * 9.0).reshape(11, 1, 3, 3)
+    network = Greedy(fits=2)
+    with caplog.at_level(logging.WARNING, "labelfill"):
+        found = answers(network, inputs, inputs.new_zeros(11, 0))
+        answers(network, inputs, inputs.new_zeros(11, 0))
+    torch.testing.assert_close(found, torch.stack([inputs[:, 0, 0, :3]] * 2, dim=1) * 2)
+    assert network.asked == [8, 4] + [2] * 12
+    assert [record.getMessage() for record in caplog.records] == [
+        "the memory does not suffice for the networks' answers as planned; going on with fewer rows at once"
+    ]
+
+
+def test_a_single_row_that_does_not_fit_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 4 at one row, naming what was asked for."""
+    monkeypatch.setattr(training, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 4))
+    with pytest.raises(
+        OutOfMemory, match=r"not suffice for a single row of the networks' answers .*20.00 GiB"
+    ) as raised:
+        answers(Greedy(fits=0), torch.zeros(3, 1, 3, 3), torch.zeros(3, 0))
+    assert raised.value.exit_code == 4
+
+
+def test_outer_chunks_shrink_where_inner_ones_cannot() -> None:
+    """What one row of the inner work lacks, fewer rows of the outer work may free."""
+    outer = RowsAtOnce("outer", 8)
+
+    def work(part: slice, rows: int) -> list[int]:
+        if rows > 2:
+            raise OutOfMemory("one row of the inner work does not fit")
+        return list(range(part.start, part.stop))
+
+    assert [row for piece in in_chunks(5, outer, work) for row in piece] == [0, 1, 2, 3, 4]
+    assert outer.rows == 2
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    """A mistake in the work is not tried again with fewer rows."""
+
+    def work(part: slice, rows: int) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(in_chunks(3, RowsAtOnce("it", 4), work))
+
+
+LIMITED = """
+import resource, sys, torch
+from labelfill.networks.memory import RowsAtOnce, in_chunks
+torch.zeros(1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), -1))
+rows = RowsAtOnce("the work", 1024)
+pieces = in_chunks(1024, rows, lambda part, n: torch.ones(n, 1 << 20)[:, :1].clone())
+print(sum(float(piece.sum()) for piece in pieces), rows.rows)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="no /proc to tell the memory used")
+def test_memory_that_the_system_refuses_is_met_the_same_way() -> None:
+    """A real limit of the machine's memory: chunks of 4 GB become chunks that fit."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert ended.returncode == 0, ended.stderr
+    total, rows = ended.stdout.split()
+    assert float(total) == 1024
+    assert 1 <= int(rows) <= 256

@@ -1,0 +1,303 @@
+"""Regressors on patches: views, the way from targets to answers and back, folds that stay unseen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from labelfill.networks.fit import Fitted, Plan
+from labelfill.regressors.patch_regressor import (
+    Evidence,
+    _examples,
+    _sample,
+    answer,
+    sought_keypoints,
+    train_folds,
+)
+from labelfill.regressors.patches import Pyramid
+from labelfill.regressors.views import View, face_view, image_view, look, make_network, patch_view
+from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.shape.prior import Expected, ShapePrior, fit_shape_prior, with_mirrored
+from labelfill.sources.anchors import Anchors, PatternBank, labels_as_anchors
+from tests.drawn_shapes import CHIN, FACE, LEFT_BROW, LEFT_EYE, PARTNERS, RIGHT_BROW, RIGHT_EYE, blobs, faces
+
+CPU = torch.device("cpu")
+ROWS = 90
+EYES = np.isin(np.arange(7), [LEFT_EYE, RIGHT_EYE])
+FEW = Plan(epochs=2, batch_size=32, learning_rate=2e-3)
+
+
+@cache
+def world() -> Evidence:
+    """Small faces as blobs: 60 training rows in 3 folds, 15 for validation and for evaluation."""
+    rng = np.random.default_rng(0)
+    xy = faces(ROWS, rng, scatter=0.8)
+    images = blobs(xy, FACE.image_size)
+    anchors = labels_as_anchors(xy)
+    training = np.arange(ROWS) < 60
+    prior = fit_shape_prior(*with_mirrored(anchors.xy[training], anchors.noise[training], FACE, PARTNERS))
+    folds = np.where(training, np.arange(ROWS) % 3, -1)
+    validation = (np.arange(ROWS) >= 60) & (np.arange(ROWS) < 75)
+    return Evidence(FACE, prior, PARTNERS, images, anchors, training, validation, folds, 3)
+
+
+def eyes_only() -> PatternBank:
+    """Rows to be filled label the eyes."""
+    return PatternBank(np.where(EYES[:, None], 0.0, np.inf)[None].repeat(2, axis=2))
+
+
+def expected_of(rows: np.ndarray) -> Expected:
+    evidence = world()
+    known = evidence.anchors.take(rows).without(~EYES)
+    return evidence.prior.condition(known.xy, known.noise)
+
+
+def views() -> dict[str, View]:
+    evidence = world()
+    expected = expected_of(np.arange(ROWS))
+    return {
+        "patch": patch_view(RIGHT_BROW, expected, evidence.prior, FACE, 16),
+        "face": face_view(expected, evidence.prior, FACE),
+        "image": image_view(None, FACE, evidence.prior),
+        "one keypoint in the image": image_view(CHIN, FACE, evidence.prior),
+    }
+
+
+KINDS = sorted(views())
+
+
+class Told(nn.Module):
+    """A network that answers what it was told, row after row."""
+
+    def __init__(self, told: Tensor) -> None:
+        super().__init__()
+        self.told, self.next = told, 0
+
+    def forward(self, inputs: Tensor, evidence: Tensor) -> Tensor:
+        told = self.told[self.next : self.next + len(inputs)]
+        self.next += len(inputs)
+        return torch.cat([told, told.new_zeros(len(inputs) - len(told), *told.shape[1:])])
+
+
+# -- views ------------------------------------------------------------------------------------------
+
+
+def test_a_patch_is_wide_enough_for_the_priors_errors() -> None:
+    """The less surely a keypoint is expected the wider its patch, up to the image and never nothing."""
+    evidence, rows = world(), np.arange(10)
+    halves = []
+    for sigma in (0.0, 2.0, 5.0, 500.0):
+        covariance = np.broadcast_to(sigma**2 * np.eye(2), (10, 7, 2, 2))
+        expected = Expected(expected_of(rows).xy, covariance)
+        view = patch_view(CHIN, expected, evidence.prior, FACE, 32)
+        assert view.half >= min(2.448 * sigma, 32)
+        halves.append(view.half)
+    assert halves == sorted(halves)
+    assert halves[0] >= 4
+    assert halves[-1] == 32
+
+
+def test_a_single_keypoint_has_views() -> None:
+    """A table of one keypoint has no extent, and still a patch and a view of some px."""
+    prior = ShapePrior(np.array([[30.0, 20.0]]), np.diag([25.0, 16.0]))
+    schema = KeypointSchema(("p",), ImageSize(48, 64))
+    expected = prior.condition(np.zeros((3, 1, 2)), np.full((3, 1, 2), np.inf))
+    for view in (
+        patch_view(0, expected, prior, schema, 16),
+        face_view(expected, prior, schema),
+        image_view(0, schema, prior),
+    ):
+        assert view.half >= 4
+        assert view.spread >= 0.25
+        seen = look(view, np.arange(3), np.zeros(3, bool), expected, prior, schema)
+        assert np.isfinite(seen.frames.centre).all()
+        assert make_network(view, 1)(
+            torch.rand(2, 1, view.size, view.size), torch.rand(2, 3 if view.keypoint is None else 0)
+        ).shape == (2, 1, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_view_survives_its_json(kind: str) -> None:
+    """What is written of a view makes the same view again."""
+    view = views()[kind]
+    assert View(**view.to_json()) == view  # type: ignore[arg-type]
+
+
+def test_patches_are_centred_on_the_keypoint_and_views_on_the_shape() -> None:
+    """A patch lies where its keypoint is expected and turns with the face; the image view does neither."""
+    rows = np.arange(20)
+    expected = expected_of(rows)
+    for kind, view in views().items():
+        seen = look(view, rows, np.zeros(20, bool), expected, world().prior, FACE)
+        centre = {"patch": expected.xy[:, RIGHT_BROW], "face": expected.xy.mean(axis=1)}.get(
+            kind, np.tile(FACE.image_size.centre, (20, 1))
+        )
+        np.testing.assert_allclose(seen.frames.centre, centre)
+        np.testing.assert_allclose(seen.frames.half, view.half * seen.scale)
+        assert (seen.frames.angle == 0).all() == view.whole_image
+
+
+# -- what is learnt, what is answered ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_network_that_answers_its_targets_finds_the_truth(kind: str, mirrored: bool) -> None:
+    """Targets and answers are inverse: told the targets, a regressor answers the labels, in px."""
+    evidence, view = world(), views()[kind]
+    rows = np.arange(200) % ROWS  # more than a chunk
+    flipped = np.full(200, mirrored)
+    truth = evidence.anchors.take(rows)
+    truth = truth.mirrored(FACE, PARTNERS) if mirrored else truth
+    sample = replace(_sample(evidence, ~EYES, evidence.training), rows=rows, mirrored=flipped, anchors=truth)
+    pyramid = Pyramid(evidence.images, CPU)
+    learnt = _examples(view, sample, eyes_only(), evidence, pyramid, 0, jitter=False)
+    known = truth.without(~EYES)
+    expected = evidence.prior.condition(known.xy, known.noise)
+    told = torch.cat([learnt.target, torch.zeros(*learnt.target.shape[:2], 1)], dim=-1)
+    found = answer(view, Told(told), rows, flipped, expected, evidence.prior, FACE, pyramid)
+    which = range(7) if view.keypoint is None else [view.keypoint]
+    np.testing.assert_allclose(found.xy, truth.xy[:, which], atol=1e-3)
+    np.testing.assert_allclose(
+        found.sigma, np.repeat(learnt.scale.numpy()[:, None], len(which), 1), rtol=1e-4
+    )
+
+
+def test_the_target_is_where_the_patch_shows_the_keypoint() -> None:
+    """A jittered patch shows the bright brow where the target says it is."""
+    evidence = world()
+    alone = np.flatnonzero(np.arange(7) == RIGHT_BROW)
+    images = blobs(evidence.anchors.xy[:, alone], FACE.image_size, radius=1.5)
+    evidence = replace(evidence, images=images, partners=None)
+    view = replace(views()["patch"], size=32, half=12.0)
+    sample = _sample(evidence, np.arange(7) == RIGHT_BROW, evidence.training)
+    learnt = _examples(view, sample, eyes_only(), evidence, Pyramid(images, CPU), 1, jitter=True)
+    weight = torch.relu(learnt.inputs[:, 0] - 2.0)  # far above the standardised background
+    along = (torch.arange(32) + 0.5) / 16 - 1
+    seen = torch.stack([(weight.sum(1) * along).sum(1), (weight.sum(2) * along).sum(1)], -1)
+    seen = seen / weight.sum((1, 2))[:, None]
+    inside = (learnt.target[:, 0] * view.spread / view.half).abs().amax(dim=1) < 0.7
+    assert inside.sum() > 40
+    error = seen - learnt.target[:, 0] * view.spread / view.half
+    assert float(error[inside].abs().max()) < 0.08
+
+
+def test_shifted_cuts_of_an_untrained_answer_move_with_the_cut() -> None:
+    """A network that sees nothing answers the patch's centre: beside the expected place by the shift."""
+    evidence, view, rows = world(), views()["patch"], np.arange(5)
+    expected, pyramid = expected_of(rows), Pyramid(evidence.images, CPU)
+    blind = Told(torch.zeros(0, 1, 3))
+    straight, shifted = (
+        answer(view, blind, rows, np.zeros(5, bool), expected, evidence.prior, FACE, pyramid, shift)
+        for shift in (0.0, 0.5)
+    )
+    np.testing.assert_allclose(straight.xy[:, 0], expected.xy[:, RIGHT_BROW], atol=1e-9)
+    moved = np.linalg.norm(shifted.xy - straight.xy, axis=2)[:, 0]
+    seen = look(view, rows, np.zeros(5, bool), expected, evidence.prior, FACE)
+    np.testing.assert_allclose(moved, np.sqrt(0.5) * seen.scale)
+    nobody = np.zeros(0, np.int64)
+    none = answer(view, blind, nobody, nobody == 1, expected_of(nobody), evidence.prior, FACE, pyramid)
+    assert none.xy.shape == (0, 1, 2)
+
+
+def test_the_mirror_partners_rows_are_learnt_from() -> None:
+    """A row that labels the left brow teaches, mirrored, the right brow."""
+    evidence = world()
+    noise = evidence.anchors.noise.copy()
+    noise[5:, RIGHT_BROW] = np.inf
+    noise[8:, LEFT_BROW] = np.inf
+    evidence = replace(evidence, anchors=Anchors(evidence.anchors.xy, noise))
+    sample = _sample(evidence, np.arange(7) == RIGHT_BROW, evidence.training)
+    assert sample.rows.tolist() == [*range(5), *range(8)]
+    assert sample.mirrored.tolist() == [False] * 5 + [True] * 8
+    assert sample.anchors.exact[:, RIGHT_BROW].all()
+    np.testing.assert_allclose(
+        sample.anchors.xy[5:, RIGHT_BROW, 0], 63 - evidence.anchors.xy[:8, LEFT_BROW, 0]
+    )
+    alone = _sample(replace(evidence, partners=None), np.arange(7) == RIGHT_BROW, evidence.training)
+    assert not alone.mirrored.any()
+
+
+def test_what_a_row_is_told_is_nothing_to_learn() -> None:
+    """The face regressor learns what patterns hide, and sees nothing of it in its evidence."""
+    evidence, view = world(), views()["face"]
+    sample = _sample(evidence, ~EYES, evidence.training)
+    pyramid = Pyramid(evidence.images, CPU)
+    learnt = _examples(view, sample, eyes_only(), evidence, pyramid, 0, jitter=False)
+    assert (learnt.weight[:, EYES] == 0).all()
+    assert (learnt.weight[:, ~EYES] == 1).all()
+    moved = sample.anchors.xy.copy()
+    moved[:, ~EYES] += 30
+    elsewhere = replace(sample, anchors=Anchors(moved, sample.anchors.noise))
+    again = _examples(view, elsewhere, eyes_only(), evidence, pyramid, 0, jitter=False)
+    assert torch.equal(again.evidence, learnt.evidence)
+    assert torch.equal(again.inputs, learnt.inputs)
+    assert not torch.equal(again.target, learnt.target)
+
+
+def test_keypoints_that_are_sought() -> None:
+    """A patch regressor seeks its keypoint; a face regressor what half of the rows to be filled lack."""
+    assert sought_keypoints(views()["patch"], eyes_only()).tolist() == (np.arange(7) == RIGHT_BROW).tolist()
+    assert sought_keypoints(views()["face"], eyes_only()).tolist() == (~EYES).tolist()
+    complete = PatternBank(np.zeros((1, 7, 2)))
+    assert sought_keypoints(views()["face"], complete).all()
+
+
+# -- training ---------------------------------------------------------------------------------------
+
+
+def trained(evidence: Evidence, plan: Plan = FEW, folds: list[int] | None = None) -> list[Fitted]:
+    return train_folds(
+        views()["patch"], eyes_only(), evidence, plan, seed=0, name="brow", device=CPU, folds=folds
+    )
+
+
+def unlike(evidence: Evidence, rows: np.ndarray) -> Evidence:
+    """The same with other images and labels in some rows."""
+    images, xy = evidence.images.copy(), evidence.anchors.xy.copy()
+    images[rows] = 255 - images[rows]
+    xy[rows] += 7
+    return replace(evidence, images=images, anchors=Anchors(xy, evidence.anchors.noise))
+
+
+def weights(fitted: Fitted) -> bytes:
+    return b"".join(fitted.state[name].contiguous().numpy().tobytes() for name in sorted(fitted.state))
+
+
+def test_a_fold_learns_nothing_of_its_own_rows_nor_of_held_out_ones() -> None:
+    """Whatever a fold's own and held-out rows hold, its network comes out the same, byte for byte."""
+    evidence = replace(world(), validation=np.zeros(ROWS, bool))
+    before = weights(trained(evidence, folds=[1])[0])
+    hidden = (evidence.folds == 1) | ~evidence.training
+    assert weights(trained(unlike(evidence, hidden), folds=[1])[0]) == before
+    inside = evidence.training & (evidence.folds == 0)
+    assert weights(trained(unlike(evidence, inside), folds=[1])[0]) != before
+
+
+def test_validation_chooses_the_epoch_and_teaches_nothing() -> None:
+    """With one epoch there is nothing to choose: other validation rows leave the weights as they are."""
+    evidence, plan = world(), replace(FEW, epochs=1)
+    before = trained(evidence, plan, [0])[0]
+    after = trained(unlike(evidence, evidence.validation), plan, [0])[0]
+    assert weights(before) == weights(after)
+    assert before.history != after.history
+
+
+def test_a_patch_regressor_beats_the_prior() -> None:
+    """In rows not trained on, the brow is found more exactly than the prior expects it."""
+    evidence, view = world(), views()["patch"]
+    (fitted,) = trained(evidence, Plan(epochs=12, batch_size=16, learning_rate=3e-3), [0])
+    network = make_network(view, 7)
+    network.load_state_dict(fitted.state)
+    rows = np.flatnonzero((evidence.folds == 0) | (np.arange(ROWS) >= 75))
+    expected = expected_of(rows)
+    pyramid = Pyramid(evidence.images, CPU)
+    found = answer(view, network, rows, np.zeros(len(rows), bool), expected, evidence.prior, FACE, pyramid)
+    truth = evidence.anchors.xy[rows, RIGHT_BROW]
+    error, before = found.xy[:, 0] - truth, expected.xy[:, RIGHT_BROW] - truth
+    assert np.sqrt(np.mean(error**2)) < 0.8 * np.sqrt(np.mean(before**2))
