@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.errors import DataError, UsageError, did_you_mean
-
-Array = NDArray[np.float64]
 
 AXES = ("x", "y")
 

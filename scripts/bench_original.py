@@ -25,12 +25,13 @@ from bench_networks import epoch_seconds
 
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.table import write_filled
-from labelfill.final.final_examples import plain_examples
-from labelfill.final.fitting import new_model
+from labelfill.final.fitting import new_model, plain_examples
 from labelfill.final.model import FinalModel
 from labelfill.final.targets import Heads, Targets
-from labelfill.networks.fit import Examples, Plan, fit, native_bfloat16, random_key
+from labelfill.networks.devices import native_bfloat16
+from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.runs import TRAINING, VALIDATION, atomic_write
+from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
 from labelfill.settings import FinalModelSettings
 

@@ -21,19 +21,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.images import content_ids
 from labelfill.data.table import open_decompressed, read_table
 from labelfill.filling.fill import fill, known_of_rows
-from labelfill.networks.fit import random_key
-from labelfill.regressors.ensemble import answer_in_blocks
+from labelfill.regressors.answering import answer_in_blocks
 from labelfill.regressors.files import load_ensemble
 from labelfill.runs import RunDirectory
+from labelfill.runs.randomness import random_key
 from labelfill.settings import ImputeSettings
 from labelfill.sources.anchors import PatternBank, labels_as_anchors
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 FOLDS = 5
 COVERAGES = (0.5, 0.8, 0.9, 0.95)

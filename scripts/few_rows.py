@@ -28,7 +28,7 @@ from option_values import some_of
 
 from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
 from labelfill.data.table import open_decompressed, read_table
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE
 from labelfill.regressors.source_audit import audit_sources
 from labelfill.regressors.stage_state import begin_work

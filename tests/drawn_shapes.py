@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.schema import ImageSize, KeypointSchema, mirror_partners
-
-Array = NDArray[np.float64]
 
 NAMES = ("left_eye", "right_eye", "nose", "lip", "left_brow", "right_brow", "chin")
 LEFT_EYE, RIGHT_EYE, NOSE, LIP, LEFT_BROW, RIGHT_BROW, CHIN = range(7)

@@ -30,7 +30,7 @@ ROOMS = {
     "api": "settings shape runs data networks sources regressors filling final",
     "cli": "settings shape runs data networks sources regressors filling final reports api",
 }
-EVERYWHERE = {"labelfill", "errors", "schema"}
+EVERYWHERE = {"labelfill", "arrays", "errors", "schema"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -65,8 +65,8 @@ def is_module(name: tuple[str, ...]) -> bool:
 
 def allowed(room: str) -> set[str]:
     """Rooms that a room may import, itself included."""
-    if room in {"labelfill", "errors"}:
-        return {"labelfill", "errors"}
+    if room in {"labelfill", "arrays", "errors"}:
+        return {"labelfill", "arrays", "errors"}
     return {room, *EVERYWHERE, *("cli" if room == "__main__" else ROOMS[room]).split()}
 
 

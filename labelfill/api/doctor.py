@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.dataset import read_dataset
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
 from labelfill.data.table import read_table
@@ -27,8 +27,6 @@ from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory, atomic_write, versions
 from labelfill.schema import ImageSize
 from labelfill.settings import ImputeSettings, KeypointModelSettings, TableSettings
-
-Array = NDArray[np.float64]
 
 _PACKAGES = ("scipy", "scikit-image", "safetensors", "filelock", "joblib", "pandas", "tqdm")
 _OPTIONAL = ("scikit-learn", "matplotlib", "dask", "onnx", "onnxruntime", "pyarrow", "tensorboard")

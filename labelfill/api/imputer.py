@@ -19,14 +19,12 @@ from numpy.typing import NDArray
 from labelfill.data.dataset import Dataset, dataset_of_arrays
 from labelfill.errors import DataError
 from labelfill.filling.fill import fill
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import load_ensemble
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory
 from labelfill.schema import AXES, keypoints_in_header
 from labelfill.settings import ImputeSettings, KeypointModelSettings, TableSettings
-
-Array = NDArray[np.float64]
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin

@@ -20,13 +20,13 @@ from labelfill.filling.fills import Fills
 from labelfill.filling.job import FillingJob, check_destination, output_files, plan_job
 from labelfill.filling.stage import count_fills
 from labelfill.final.filled_table import read_training_table
-from labelfill.final.final_lessons import groups_of, make_lesson, targets_of
-from labelfill.final.final_networks import build_final_network
 from labelfill.final.fitting import input_shape, rows_learnt_from, session_plans
 from labelfill.final.model import STAGE as FINAL_STAGE
+from labelfill.final.model import build_final_network
 from labelfill.final.stage import final_inputs
+from labelfill.final.targets import groups_of, make_lesson, targets_of
 from labelfill.networks.architectures import parameter_count
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE as TRAINING_STAGE
 from labelfill.regressors.files import load_ensemble
 from labelfill.regressors.learnable import find_learnable

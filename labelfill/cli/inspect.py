@@ -122,7 +122,7 @@ def _judged_by_models(
     """The findings with labels that a run's models contradict, and the convention offsets it measured."""
     from dataclasses import replace
 
-    from labelfill.networks.fit import choose_device
+    from labelfill.networks.devices import choose_device
     from labelfill.regressors.files import STAGE
     from labelfill.reports.inspection.contradictions import find_contradictions
     from labelfill.reports.inspection.suspects import with_contradicted

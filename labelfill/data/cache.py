@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import StorageError, refusal
-from labelfill.data.images import Images
+from labelfill.arrays import Images
 from labelfill.schema import ImageSize, Placements
 from labelfill.data.table import KeypointTable
 

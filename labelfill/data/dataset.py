@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelfill.arrays import Array
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -14,18 +15,18 @@ from numpy.typing import NDArray
 
 from labelfill.data import cache
 from labelfill.data.other_tables import array_table, checked_images
-from labelfill.data.folder import folder_table
+from labelfill.data.other_tables import folder_table
 from labelfill.data.frame import check_frame, smallest_square
-from labelfill.data.images.image_files import read_image_files
+from labelfill.data.images.placing import read_image_files
 from labelfill.errors import DataError, StorageError
 from labelfill.data.formats import declared_occluded, read_keypoints
-from labelfill.data.images import FileStore, ImageFiles, Images, MemoryStore, PixelText, image_file
+from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText, image_file
+from labelfill.arrays import Images
 from labelfill.schema import ImageSize, KeypointSchema, Placements
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed
 
 __all__ = ["Dataset", "dataset_of_arrays", "read_dataset"]
 
-Array = NDArray[np.float64]
 
 _log = logging.getLogger("labelfill")
 

@@ -8,24 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.filling.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
+from labelfill.regressors.answering import answers_by_shard
 from labelfill.regressors.ensemble import Ensemble, Regressor
-from labelfill.regressors.files import Sources
 from labelfill.regressors.patches import Pyramid
-from labelfill.regressors.shards import answers_by_shard
 from labelfill.regressors.whole_image import needs_coarse
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.settings import ImputeSettings
 from labelfill.shape.prior import ShapePrior
-from labelfill.sources.anchors import Anchors, guessed_anchors, refined_anchors
-from labelfill.sources.conventions import ConventionOffset
-from labelfill.sources.doubts import weigh_down
+from labelfill.sources.anchors import Anchors, guessed_anchors, refined_anchors, weigh_down
+from labelfill.sources.conventions import ConventionOffset, Sources
 from labelfill.sources.groups import UNKNOWN, least_offset
 from labelfill.sources.preparation import LOW_DATA, declared_sources
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Rows of a source that the models have not met get radii this much wider: nothing measured them.
 _UNKNOWN_SOURCE = 1.5

@@ -9,15 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.data.images import exact_ids
-from labelfill.regressors.files import Sources
 from labelfill.sources.anchors import Anchors
-from labelfill.sources.conventions import ConventionOffset
+from labelfill.sources.conventions import ConventionOffset, Sources
 from labelfill.sources.groups import UNKNOWN
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 METHODS = ("", "regressor", "copy", "prior", "convention", "confirmed", "harmonised")
 # The uncertainty at which a fill counts half, as a share of the image's longer side: about the error that

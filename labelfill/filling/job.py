@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from labelfill.arrays import Mask
 from labelfill.data.corrections import Corrections
 from labelfill.data.dataset import Dataset
 from labelfill.data.formats import FORMATS, TABLE, check_out
@@ -29,8 +29,6 @@ from labelfill.regressors.files import load_distrusted, load_schema
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources.preparation import distrust_inputs
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Mask
 from labelfill.errors import UsageError
-from labelfill.schema import Array
 
 SimpleMethod = Literal["mean", "forward-fill", "knn", "iterative"]
 SIMPLE_METHODS: tuple[SimpleMethod, ...] = get_args(SimpleMethod)
-Mask = NDArray[np.bool_]
 
 _NEIGHBOURS = 10
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelfill.data.corrections import Corrections
 from labelfill.data.dataset import Dataset
@@ -20,19 +19,18 @@ from labelfill.filling.fills import METHODS, Fills, too_uncertain, withhold
 from labelfill.filling.job import FillingJob, plan_job
 from labelfill.filling.provenance import (
     provenance_path,
+    review_order,
     write_parquet,
     write_provenance,
     write_review,
 )
-from labelfill.filling.reviewing import review_order
-from labelfill.networks.fit import choose_device, keep_threads
-from labelfill.regressors.files import Sources, load_ensemble, model_id
+from labelfill.networks.devices import choose_device, keep_threads
+from labelfill.regressors.files import load_ensemble, model_id
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.settings import ImputeSettings
+from labelfill.sources.conventions import Sources
 from labelfill.sources.groups import UNKNOWN
-
-Mask = NDArray[np.bool_]
 
 _log = logging.getLogger("labelfill")
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import csv
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.data.dataset import Dataset
+from labelfill.arrays import Array, Mask
+from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.distrust import read_distrust
+from labelfill.data.formats import read_keypoints
 from labelfill.errors import DataError, ModelError
-from labelfill.filling.provenance import distrust_path, provenance_path
+from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
-from labelfill.final.targets import Filled, read_filled
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import load_schema
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import ImageSize
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import rows_fingerprint
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 def read_training_table(
@@ -160,3 +158,144 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
             f"{models.manifest['input']['path']}, which the run in {models.path} is of; run "
             "`labelfill impute` again, or name the table before it was filled by --data ORIGINAL"
         )
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled table that knows which of its coordinates were observed.
+
+    Attributes
+    ----------
+    observed
+        (n, K, 2): which coordinates a person made.
+    sigma
+        (n, K), px of the frame: stated for fills; 0 where a fill is to be trusted like a label.
+    confirmed
+        (n, K): fills that a person confirmed; None if there are none.
+    harmonised
+        Whether disputed keypoints stand in one convention in all rows.
+    """
+
+    dataset: Dataset
+    observed: Mask
+    sigma: Array
+    confirmed: Mask | None = None
+    harmonised: bool = False
+
+    @property
+    def labels(self) -> Array:
+        """(n, K, 2), px: observed and confirmed coordinates only."""
+        known = self.observed if self.confirmed is None else self.observed | self.confirmed[..., None]
+        return np.where(known, self.dataset.labels, np.nan)
+
+    def in_order_of(self, keypoints: tuple[str, ...]) -> Filled:
+        """The same with its keypoints in another order."""
+        order = [self.dataset.schema.index(keypoint) for keypoint in keypoints]
+        return replace(
+            self,
+            dataset=self.dataset.in_order_of(keypoints),
+            observed=self.observed[:, order],
+            sigma=self.sigma[:, order],
+            confirmed=None if self.confirmed is None else self.confirmed[:, order],
+        )
+
+
+def read_filled(
+    path: Path,
+    original: Path | None,
+    size: ImageSize | None,
+    cache: Path | None,
+    *,
+    framed: bool = False,
+    images_beside: Path | None = None,
+    allow_outside: bool = False,
+    progress: bool = False,
+) -> Filled:
+    """Read a filled table, and its sidecar or the table before it was filled; its images are of `size`.
+
+    Parameters
+    ----------
+    cache
+        Keeps what was read; None: nothing is kept.
+    framed
+        Whether `size` is a frame in which images of any size are placed.
+    images_beside
+        The table before it was filled, if it is known: ``image_path`` names files beside that one.
+
+    Raises
+    ------
+    DataError
+        If the sidecar is missing or belongs to another file, or `original` is another table.
+    """
+    dataset = read_dataset(
+        path,
+        image_size=size,
+        framed=framed,
+        filled=True,
+        cache_dir=cache,
+        images_beside=images_beside or original,
+        allow_outside=allow_outside,
+        show_progress=progress,
+    )
+    if original is not None:
+        return _by_original(dataset, original)
+    sidecar = provenance_path(path)
+    if not sidecar.is_file():
+        raise DataError(
+            f"{path} has no sidecar {sidecar.name} that tells filled from observed cells; "
+            "put it beside the table, or name the table before it was filled by --data ORIGINAL"
+        )
+    return _by_sidecar(dataset, sidecar)
+
+
+def _by_original(dataset: Dataset, original: Path) -> Filled:
+    table, before = dataset.table, read_keypoints(original, require_images=False)
+    if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
+        raise DataError(
+            f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
+            f"{len(before.keypoints)} keypoints, not {table.rows} and {dataset.schema.count}"
+        )
+    observed = before.observed
+    altered = observed & ~(np.abs(before.labels - table.labels) < 1e-9)
+    if altered.any():
+        row, k, axis = (int(i[0]) for i in np.nonzero(altered))
+        raise DataError(
+            f"{original} is not {table.path} before it was filled: row {row} (line {table.lines[row]}), "
+            f"column {dataset.schema.columns[2 * k + axis]!r} was {before.labels[row, k, axis]:g} and is "
+            f"{table.labels[row, k, axis]:g}"
+        )
+    return Filled(dataset, observed, np.zeros(observed.shape[:2]))
+
+
+def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
+    table, index = dataset.table, {name: k for k, name in enumerate(dataset.schema.keypoints)}
+    observed = table.observed.copy()
+    sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False
+    with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != PROVENANCE_COLUMNS:
+            raise DataError(
+                f"{sidecar} is not a sidecar of labelfill: its header differs; run `labelfill impute` again"
+            )
+        for number, entry in enumerate(reader, 2):
+            try:
+                row, k = int(entry["row"]), index[entry["keypoint"]]
+                xy = np.array([float(entry["x"]), float(entry["y"])])
+                sigma[row, k] = float(entry["sigma"])
+                new = np.array([axis in entry["filled"] for axis in "xy"])
+                matches = int(entry["line"]) == table.lines[row]
+                matches &= bool((np.abs(table.labels[row, k] - xy)[new] < 6e-5).all()) and new.any()
+            except (KeyError, ValueError, IndexError, TypeError):
+                matches = False
+            if not matches:
+                raise DataError(
+                    f"{sidecar}, line {number}, does not match {table.path}: it belongs to another file, or "
+                    "one of the two was changed; run `labelfill impute` again, or name the table before "
+                    "it was "
+                    "filled by --data ORIGINAL"
+                )
+            observed[row, k] &= ~new
+            harmonised |= entry["method"] == "harmonised"
+            if entry["method"] == "confirmed":
+                confirmed[row, k], sigma[row, k] = True, 0.0  # as good as a label
+    return Filled(dataset, observed, dataset.lengths_in_frame(sigma), confirmed, harmonised)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,21 +14,19 @@ from safetensors.numpy import load as load_arrays
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from labelfill.arrays import Array, Mask
 from labelfill.data.images import equalize
 from labelfill.errors import ModelError
-from labelfill.final.final_networks import build_final_network
 from labelfill.final.targets import Heads
-from labelfill.networks.fit import answers
-from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.networks.architectures import FinalNetwork
+from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
+from labelfill.original.plain_networks import PlainNetwork, SeparateNetworks
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.files import holding_what_it_should
 from labelfill.regressors.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 STAGE = "train-final"
 FORMAT = 1
@@ -172,3 +171,27 @@ def _settings(told: dict[str, object]) -> FinalModelSettings:
     known = {field.name for field in fields(FinalModelSettings)}
     given = {name: value for name, value in told.items() if name in known}
     return FinalModelSettings(**given).complete()  # type: ignore[arg-type]  # checked when made
+
+
+def build_final_network(
+    outputs: Sequence[int], size: tuple[int, int], settings: FinalModelSettings
+) -> nn.Module:
+    """An untrained network that answers (B, sum of outputs, 3) from (B, 1, height, width).
+
+    Parameters
+    ----------
+    outputs
+        Keypoints answered; several numbers are as many networks that share nothing.
+    size
+        Height and width of its input, in samples.
+    settings
+        Complete.
+    """
+
+    def build(count: int) -> nn.Module:
+        if settings.original:
+            return PlainNetwork(count, *size, settings)
+        return FinalNetwork(count, *size)
+
+    networks = [build(count) for count in outputs]
+    return networks[0] if len(networks) == 1 else SeparateNetworks(networks)

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
 from labelfill.errors import DataError, ModelError, UsageError, did_you_mean, listed
-from labelfill.final.lookup import IMAGE_ID, read_lookup
 from labelfill.final.model import STAGE, FinalModel, load_final
-from labelfill.final.submission import AnswerWriter, Submission, prediction_table
-from labelfill.networks.fit import choose_device
+from labelfill.final.submission import IMAGE_ID, AnswerWriter, Submission, prediction_table, read_lookup
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import load_groups
 from labelfill.runs import RunDirectory
 from labelfill.runs.progress import bar
@@ -31,10 +30,6 @@ from labelfill.sources.groups import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

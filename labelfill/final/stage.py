@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
+from labelfill.arrays import Array, Integers, Mask, Parts
 from labelfill.filling.fill import known_of_rows
-from labelfill.final.filled_table import read_training_table, relabelled
-from labelfill.final.final_calibration import calibrate_radii, covered
-from labelfill.final.final_lessons import groups_of, make_lesson, targets_of
+from labelfill.final.filled_table import Filled, read_training_table, relabelled
 from labelfill.final.fitting import at_plateau, fit_sessions, new_model
 from labelfill.final.model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
-from labelfill.final.targets import Filled, Targets
+from labelfill.final.targets import Targets, groups_of, make_lesson, targets_of
 from labelfill.networks.architectures import parameter_count
-from labelfill.networks.fit import Fitted, choose_device, keep_threads
+from labelfill.networks.devices import choose_device, keep_threads
+from labelfill.networks.fit import Fitted
+from labelfill.regressors.calibration.blending import Calibration, calibrate
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import load_ensemble
 from labelfill.runs import (
@@ -36,10 +37,6 @@ from labelfill.runs import (
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import distrust_inputs
 
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-Parts = NDArray[np.int8]
 # The share of cases in which the radii hold that the figures speak of.
 _STATED_COVERAGE = 0.9
 
@@ -237,3 +234,32 @@ def _about(model: FinalModel, fitted: Fitted, settings: FinalModelSettings) -> d
         "best_epoch": fitted.best_epoch,
         "history": fitted.history,
     }
+
+
+def calibrate_radii(
+    model: FinalModel,
+    targets: Targets,
+    images: NDArray[np.uint8],
+    parts: NDArray[np.int8],
+    device: torch.device,
+) -> Calibration | None:
+    """How large the network's errors are, per head, by the observed labels of validation rows.
+
+    Returns
+    -------
+    Calibration or None
+        None if no validation row has a label.
+    """
+    rows = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
+    if not len(rows):
+        return None
+    found, sigma = model.answer(images[rows], device)
+    residuals = np.where(targets.observed[rows][..., None], found - targets.xy[rows], np.nan)
+    return calibrate(residuals[None], sigma[None])
+
+
+def covered(error: Array, radius: Array, seen: Mask) -> float | None:
+    """The share of the points `seen` (n, K) whose error (n, K, 2) stays within its radius (n, K), all px."""
+    if not np.isfinite(radius[seen]).all():
+        return None
+    return float(np.mean(np.linalg.norm(error[seen], axis=-1) <= radius[seen]))

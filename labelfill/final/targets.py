@@ -2,164 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.dataset import Dataset, read_dataset
-from labelfill.data.formats import read_keypoints
+from labelfill.arrays import Array, Integers, Mask, Parts
 from labelfill.errors import DataError
 from labelfill.filling.fills import HALF_WEIGHT
-from labelfill.filling.provenance import PROVENANCE_COLUMNS, provenance_path
-from labelfill.schema import ImageSize, KeypointSchema
-from labelfill.sources.conventions import ConventionOffset
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A filled table that knows which of its coordinates were observed.
-
-    Attributes
-    ----------
-    observed
-        (n, K, 2): which coordinates a person made.
-    sigma
-        (n, K), px of the frame: stated for fills; 0 where a fill is to be trusted like a label.
-    confirmed
-        (n, K): fills that a person confirmed; None if there are none.
-    harmonised
-        Whether disputed keypoints stand in one convention in all rows.
-    """
-
-    dataset: Dataset
-    observed: Mask
-    sigma: Array
-    confirmed: Mask | None = None
-    harmonised: bool = False
-
-    @property
-    def labels(self) -> Array:
-        """(n, K, 2), px: observed and confirmed coordinates only."""
-        known = self.observed if self.confirmed is None else self.observed | self.confirmed[..., None]
-        return np.where(known, self.dataset.labels, np.nan)
-
-    def in_order_of(self, keypoints: tuple[str, ...]) -> Filled:
-        """The same with its keypoints in another order."""
-        order = [self.dataset.schema.index(keypoint) for keypoint in keypoints]
-        return replace(
-            self,
-            dataset=self.dataset.in_order_of(keypoints),
-            observed=self.observed[:, order],
-            sigma=self.sigma[:, order],
-            confirmed=None if self.confirmed is None else self.confirmed[:, order],
-        )
-
-
-def read_filled(
-    path: Path,
-    original: Path | None,
-    size: ImageSize | None,
-    cache: Path | None,
-    *,
-    framed: bool = False,
-    images_beside: Path | None = None,
-    allow_outside: bool = False,
-    progress: bool = False,
-) -> Filled:
-    """Read a filled table, and its sidecar or the table before it was filled; its images are of `size`.
-
-    Parameters
-    ----------
-    cache
-        Keeps what was read; None: nothing is kept.
-    framed
-        Whether `size` is a frame in which images of any size are placed.
-    images_beside
-        The table before it was filled, if it is known: ``image_path`` names files beside that one.
-
-    Raises
-    ------
-    DataError
-        If the sidecar is missing or belongs to another file, or `original` is another table.
-    """
-    dataset = read_dataset(
-        path,
-        image_size=size,
-        framed=framed,
-        filled=True,
-        cache_dir=cache,
-        images_beside=images_beside or original,
-        allow_outside=allow_outside,
-        show_progress=progress,
-    )
-    if original is not None:
-        return _by_original(dataset, original)
-    sidecar = provenance_path(path)
-    if not sidecar.is_file():
-        raise DataError(
-            f"{path} has no sidecar {sidecar.name} that tells filled from observed cells; "
-            "put it beside the table, or name the table before it was filled by --data ORIGINAL"
-        )
-    return _by_sidecar(dataset, sidecar)
-
-
-def _by_original(dataset: Dataset, original: Path) -> Filled:
-    table, before = dataset.table, read_keypoints(original, require_images=False)
-    if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
-        raise DataError(
-            f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
-            f"{len(before.keypoints)} keypoints, not {table.rows} and {dataset.schema.count}"
-        )
-    observed = before.observed
-    altered = observed & ~(np.abs(before.labels - table.labels) < 1e-9)
-    if altered.any():
-        row, k, axis = (int(i[0]) for i in np.nonzero(altered))
-        raise DataError(
-            f"{original} is not {table.path} before it was filled: row {row} (line {table.lines[row]}), "
-            f"column {dataset.schema.columns[2 * k + axis]!r} was {before.labels[row, k, axis]:g} and is "
-            f"{table.labels[row, k, axis]:g}"
-        )
-    return Filled(dataset, observed, np.zeros(observed.shape[:2]))
-
-
-def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
-    table, index = dataset.table, {name: k for k, name in enumerate(dataset.schema.keypoints)}
-    observed = table.observed.copy()
-    sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False
-    with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != PROVENANCE_COLUMNS:
-            raise DataError(
-                f"{sidecar} is not a sidecar of labelfill: its header differs; run `labelfill impute` again"
-            )
-        for number, entry in enumerate(reader, 2):
-            try:
-                row, k = int(entry["row"]), index[entry["keypoint"]]
-                xy = np.array([float(entry["x"]), float(entry["y"])])
-                sigma[row, k] = float(entry["sigma"])
-                new = np.array([axis in entry["filled"] for axis in "xy"])
-                matches = int(entry["line"]) == table.lines[row]
-                matches &= bool((np.abs(table.labels[row, k] - xy)[new] < 6e-5).all()) and new.any()
-            except (KeyError, ValueError, IndexError, TypeError):
-                matches = False
-            if not matches:
-                raise DataError(
-                    f"{sidecar}, line {number}, does not match {table.path}: it belongs to another file, or "
-                    "one of the two was changed; run `labelfill impute` again, or name the table before "
-                    "it was "
-                    "filled by --data ORIGINAL"
-                )
-            observed[row, k] &= ~new
-            harmonised |= entry["method"] == "harmonised"
-            if entry["method"] == "confirmed":
-                confirmed[row, k], sigma[row, k] = True, 0.0  # as good as a label
-    return Filled(dataset, observed, dataset.lengths_in_frame(sigma), confirmed, harmonised)
+from labelfill.final.filled_table import Filled, with_labels
+from labelfill.runs import TRAINING
+from labelfill.schema import KeypointSchema
+from labelfill.settings import FinalModelSettings
+from labelfill.sources.conventions import ConventionOffset, Sources
+from labelfill.sources.preparation import declared_sources
 
 
 @dataclass(frozen=True)
@@ -293,3 +149,92 @@ def _weighed(xy: Array, variance: Array, person: Mask, s0: float) -> Targets:
     known = np.isfinite(xy).all(axis=2) & np.isfinite(variance)
     weight = np.where(known, s0 / (s0 + np.where(known, variance, 0.0)), 0.0)
     return Targets(np.nan_to_num(xy), weight, person & known)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learnt.
+
+    Attributes
+    ----------
+    heads
+        What the network answers.
+    main
+        The source that the keypoints' own heads learn from, where sources are taken apart.
+    complete
+        (n,): rows of which a person labelled everything.
+    """
+
+    heads: Heads
+    main: int
+    complete: Mask
+
+
+def groups_of(filled: Filled, sources: Sources) -> Integers:
+    """(n,) the number of each row's label source."""
+    return sources.groups.assign(
+        filled.observed[..., 0] & filled.observed[..., 1], declared_sources(filled.dataset, sources.groups)
+    )
+
+
+def make_lesson(filled: Filled, groups: Integers, sources: Sources, settings: FinalModelSettings) -> Lesson:
+    """The heads that settings and label sources ask for.
+
+    Raises
+    ------
+    DataError
+        If sources are to be taken apart and there is only one.
+    """
+    complete: Mask = np.all(filled.observed, axis=(1, 2))
+    heads, main = Heads(filled.observed.shape[1]), 0
+    if settings.rows != "together":
+        heads, main = _heads_by_source(filled, groups, sources.groups.names)
+    elif sources.offsets and _several_conventions(settings, filled):
+        heads = Heads(heads.keypoints, tuple((one.keypoint, one.group) for one in sources.offsets))
+    return Lesson(heads, main, complete)
+
+
+def targets_of(
+    lesson: Lesson,
+    filled: Filled,
+    groups: Integers,
+    sources: Sources,
+    settings: FinalModelSettings,
+    parts: Parts,
+    moved: tuple[Array, Array] | None,
+) -> Targets:
+    """Targets of every head; `moved` as for `make_targets`."""
+    learnt = with_labels(filled, settings, parts == TRAINING)
+    if settings.rows == "together":
+        targets = make_targets(learnt, lesson.heads, sources.offsets, groups, moved)
+    else:
+        targets = targets_by_source(learnt, lesson.heads, groups, lesson.main)
+    if settings.labels == "complete":
+        targets.weight[(parts == TRAINING) & ~lesson.complete] = 0.0
+    return targets
+
+
+def _several_conventions(settings: FinalModelSettings, filled: Filled) -> bool:
+    """Whether disputed keypoints get a further head per source."""
+    return not (settings.single_convention or settings.original or filled.harmonised)
+
+
+def _heads_by_source(filled: Filled, groups: Integers, names: tuple[str, ...]) -> tuple[Heads, int]:
+    """Heads for rows of each label source apart; also the source that the keypoints' own heads learn from.
+
+    That is the one whose rows label most; another source has heads for what most of its rows label.
+    """
+    labelled: Mask = np.all(filled.observed, axis=2)
+    there = [group for group in range(len(names)) if (groups == group).any()]
+    if len(there) < 2:
+        raise DataError(
+            f"{filled.dataset.table.path} has one label source, so there are no rows to be taken apart; "
+            "use --rows together, or name the sources by train-keypoint-models --source-column"
+        )
+    main = max(there, key=lambda group: labelled[groups == group].mean())
+    further = [
+        (k, group)
+        for group in there if group != main
+        for k in np.flatnonzero(labelled[groups == group].mean(axis=0) >= 0.5).tolist()
+    ]  # fmt: skip
+    return Heads(labelled.shape[1], tuple(further)), main

@@ -7,11 +7,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from labelfill.errors import DeviceError
 from labelfill.networks.captured_steps import ReplayedEpochs
-from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.networks.devices import arithmetic, half_precision
+from labelfill.networks.memory import answers
 from labelfill.networks.optimizer import AdamW
-from labelfill.runs import RunDirectory, write_bytes
+from labelfill.runs import write_bytes
+from labelfill.runs.randomness import random_key
 
 Order = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -38,9 +37,6 @@ _LIKELIHOOD_SHARE = 0.8
 # Epochs of small tables take less time than keeping their state: what a killed job loses is the epoch at hand
 # or these seconds.
 _KEPT_EVERY = 2.0
-ANSWERED_AT_ONCE = RowsAtOnce("the networks' answers", 128)
-# A GPU would be idle between chunks of so few.
-_ANSWERED_AT_ONCE_BY_GPU = RowsAtOnce("the networks' answers", 512)
 # Networks built alike take turns in one captured step; of so many kinds it is kept.
 _KEPT_BENCHES = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -127,62 +123,6 @@ class Fitted:
     other_epoch: int = -1
 
 
-def random_key(seed: int, *place: int | str) -> int:
-    """A seed for one place of the program, such as (stage, keypoint, epoch); the same on every machine."""
-    text = json.dumps([seed, *place])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-
-
-def choose_device(name: str) -> torch.device:
-    """The device asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER``, or ``mps``, which `auto` never is.
-
-    Raises
-    ------
-    DeviceError
-        If it is not there.
-    """
-    if name == "auto":
-        return _automatic_device()
-    device = torch.device(name)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DeviceError(
-                f"--device {name} was asked for, but PyTorch {torch.__version__} finds no CUDA device here; "
-                "use --device cpu or auto"
-            )
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise DeviceError(
-                f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
-            )
-    if device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError(
-                f"--device {name} was asked for, but PyTorch {torch.__version__} finds none here; "
-                "use --device cpu or auto"
-            )
-        _warn_of_untested(name)
-    return device
-
-
-@cache
-def _warn_of_untested(name: str) -> None:
-    _log.warning("labelfill was never tested on %s; `labelfill doctor --device %s` compares it with the CPU",
-                 name, name)  # fmt: skip
-
-
-def keep_threads(run: RunDirectory, stage: str) -> None:
-    """Compute with as many threads as when the stage was begun: sums are rounded by how they are divided."""
-    torch.set_num_threads(run.settled(stage, "threads", torch.get_num_threads()))
-
-
-@cache
-def _automatic_device() -> torch.device:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    named = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    _log.info("computing on %s%s, as --device auto chose", device, named)  # once: the choice is kept
-    return device
-
-
 def fit(
     network: nn.Module,
     draw: Callable[[int], Examples],
@@ -228,7 +168,7 @@ def fit(
         if plan.shuffle:
             order = np.random.default_rng(random_key(int(seed), *place, epoch, "order")).permutation(order)
         torch.manual_seed(random_key(int(seed), *place, epoch, "dropout"))  # dropout knows no other source
-        with _arithmetic(bench.device, tf32=True):
+        with arithmetic(bench.device, tf32=True):
             total = _train_epoch(bench, examples, order, plan, epoch)
         last = epoch + 1 == plan.epochs
         if not last:
@@ -315,7 +255,7 @@ class _Bench:
         """Move the weights by what a batch tells: inputs, evidence, targets and weights; its loss."""
         inputs, evidence, target, weight = batch
         self.network.zero_grad(set_to_none=True)  # what a step left that could not be captured
-        with _half_precision(inputs.device, self.plan.bfloat16):
+        with half_precision(inputs.device, self.plan.bfloat16):
             answer = self.network(inputs, evidence)
         loss = keypoint_loss(answer.float(), target, weight, likelihood=likelihood)
         if self.plan.l1 or self.plan.l2:
@@ -378,33 +318,6 @@ def _train_epoch(bench: _Bench, examples: Examples, order: Order, plan: Plan, ep
             batch = tuple(tensor[rows] for tensor in learnt)
             total += bench.step(batch, rate, likelihood)
     return total
-
-
-@contextmanager
-def _arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
-    """How a GPU convolves: in TF32 while it learns, else in float32; and the same at each run."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
-        yield
-
-
-def _half_precision(device: torch.device, wanted: bool) -> torch.autocast:
-    """bfloat16 for the layers' products where the processor computes with it; weights stay float32.
-
-    Half as costly, and as accurate within what seeds differ by (docs/accuracy.md). Answers are always
-    computed in float32, so that a fill does not depend on the processor that makes it.
-    """
-    # Only where it is native: elsewhere it is emulated, and slower than float32.
-    native = device.type == "cpu" and native_bfloat16()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and native)
-
-
-@cache
-def native_bfloat16() -> bool:
-    """Whether the processor computes with bfloat16; elsewhere it is emulated."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _penalty(network: nn.Module, plan: Plan) -> Tensor:
@@ -474,36 +387,6 @@ def _errors(bench: _Bench, validation: Examples | None) -> dict[str, float]:
         "rmse": float((error.square().sum() / count).sqrt()),
         "mae": float(error.abs().sum() / count),
     }
-
-
-@torch.inference_mode()
-def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: bool = True) -> Tensor:
-    """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size.
-
-    The last chunk is padded, so that a row's answer does not depend on how many rows come with it; rows
-    that always come together may do without.
-    """
-    network.eval()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
-
-    def answer(rows: slice, chunk: int) -> Tensor:
-        piece, facts = inputs[rows], evidence[rows]
-        missing = chunk - len(piece) if padded else 0
-        if missing:
-            piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
-            facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
-        answered: Tensor = network(piece, facts)[: len(piece) - missing]
-        return answered
-
-    at_once = _ANSWERED_AT_ONCE_BY_GPU if inputs.device.type == "cuda" else ANSWERED_AT_ONCE
-    with _arithmetic(inputs.device, tf32=False):
-        pieces = list(in_chunks(len(inputs), at_once, answer))
-    if not pieces:
-        nothing: Tensor = network(
-            inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
-        )
-        return nothing[:0]
-    return torch.cat(pieces)
 
 
 def _frozen(bench: _Bench, fitted: Fitted, epoch: int) -> bytes:

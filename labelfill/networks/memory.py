@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from labelfill.errors import OutOfMemory
+from labelfill.networks.devices import arithmetic
 
 T = TypeVar("T")
 
@@ -102,3 +104,38 @@ def is_out_of_memory(error: BaseException) -> bool:
     known = isinstance(error, torch.OutOfMemoryError | MemoryError | OutOfMemory)
     named = ("DefaultCPUAllocator", "MPS backend out of memory")
     return known or (isinstance(error, RuntimeError) and any(name in str(error) for name in named))
+
+
+ANSWERED_AT_ONCE = RowsAtOnce("the networks' answers", 128)
+# A GPU would be idle between chunks of so few.
+_ANSWERED_AT_ONCE_BY_GPU = RowsAtOnce("the networks' answers", 512)
+
+
+@torch.inference_mode()
+def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: bool = True) -> Tensor:
+    """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size.
+
+    The last chunk is padded, so that a row's answer does not depend on how many rows come with it; rows
+    that always come together may do without.
+    """
+    network.eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+
+    def answer(rows: slice, chunk: int) -> Tensor:
+        piece, facts = inputs[rows], evidence[rows]
+        missing = chunk - len(piece) if padded else 0
+        if missing:
+            piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
+            facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
+        answered: Tensor = network(piece, facts)[: len(piece) - missing]
+        return answered
+
+    at_once = _ANSWERED_AT_ONCE_BY_GPU if inputs.device.type == "cuda" else ANSWERED_AT_ONCE
+    with arithmetic(inputs.device, tf32=False):
+        pieces = list(in_chunks(len(inputs), at_once, answer))
+    if not pieces:
+        nothing: Tensor = network(
+            inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
+        )
+        return nothing[:0]
+    return torch.cat(pieces)

@@ -6,20 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.networks.fit import random_key
+from labelfill.arrays import Array, Integers, Mask
+from labelfill.regressors.answering import answer_in_blocks
 from labelfill.regressors.calibration.blending import Calibration, calibrate, gain_of_averaging
 from labelfill.regressors.calibration.joint_correction import fit_joint_correction
 from labelfill.regressors.calibration.radii import Radii, fit_radii
-from labelfill.regressors.ensemble import Ensemble, Members, answer_in_blocks
+from labelfill.regressors.ensemble import Ensemble, Members
 from labelfill.regressors.stage_state import Work, pattern_bank
+from labelfill.runs.randomness import random_key
 from labelfill.sources.anchors import Anchors, PatternBank
 from labelfill.sources.preparation import LEAST_LABELS
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 # Residuals of a keypoint are taken on at most this many rows: more cost time and tell little.
 MOST_RESIDUAL_ROWS = 1500

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from labelfill.data.images import let_go
-from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import Found, JointCorrection
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.patch_regressor import answer
 from labelfill.regressors.patches import Pyramid, upright
 from labelfill.regressors.views import View
-from labelfill.runs.progress import bar
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior
 from labelfill.sources.anchors import Anchors
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 MEMBERS = ("prior", "face", "patch")
 # The folds' networks cut their patches in different places around the expected position, px of a
 # mean shape per px of the view's half.
 _CUT_SHIFT = 0.03
-ROWS_AT_ONCE = RowsAtOnce("the regressors", 1024)
 
 
 @dataclass(frozen=True)
@@ -136,14 +126,14 @@ class Ensemble:
         if self.face is not None:
             some = np.flatnonzero(wanted.any(axis=1))
             part = self._both_ways(
-                None, self.face, rows[some], _take(expected, some), pyramid, _at(folds, some)
+                None, self.face, rows[some], _take(expected, some), pyramid, folds_at(folds, some)
             )
             xy[1][some], sigma[1][some] = part
         for k, regressor in self.patch.items():
             some = np.flatnonzero(wanted[:, k])
             if len(some):
                 found, stated = self._both_ways(
-                    k, regressor, rows[some], _take(expected, some), pyramid, _at(folds, some)
+                    k, regressor, rows[some], _take(expected, some), pyramid, folds_at(folds, some)
                 )
                 xy[2][some, k], sigma[2][some, k] = found[:, 0], stated[:, 0]
         for member in range(len(MEMBERS)):
@@ -235,7 +225,7 @@ def _take(expected: Expected, rows: Integers) -> Expected:
     return Expected(expected.xy[rows], expected.covariance[rows])
 
 
-def _at(folds: Integers | None, rows: Integers) -> Integers | None:
+def folds_at(folds: Integers | None, rows: Integers) -> Integers | None:
     return None if folds is None else folds[rows]
 
 
@@ -245,62 +235,3 @@ def _mirrored(expected: Expected, schema: KeypointSchema, partners: tuple[int, .
     flip = np.array([-1.0, 1.0])
     covariance = expected.covariance[:, order] * (flip[:, None] * flip[None, :])
     return Expected(schema.mirror(expected.xy, tuple(order.tolist())), covariance)
-
-
-def answer_in_blocks(
-    ensemble: Ensemble,
-    rows: Integers,
-    anchors: Anchors,
-    wanted: Mask,
-    images: NDArray[np.uint8],
-    device: torch.device,
-    *,
-    folds: Integers | None = None,
-    desc: str = "",
-    progress: bool = False,
-) -> Members:
-    """`Ensemble.members` over any number of rows; only these rows' images are moved."""
-    pieces = [
-        piece
-        for _, piece in answers_by_block(
-            ensemble, rows, anchors, wanted, images, device, folds=folds, desc=desc, progress=progress
-        )
-    ]
-    if not pieces:
-        pieces.append(ensemble.members(rows, anchors, wanted, Pyramid(images[:0], device), folds))
-    return Members(
-        np.concatenate([piece.xy for piece in pieces], axis=1),
-        np.concatenate([piece.sigma for piece in pieces], axis=1),
-        *(
-            np.concatenate([getattr(piece, name) for piece in pieces])
-            for name in ("expected", "scale", "angle")
-        ),
-    )
-
-
-def answers_by_block(
-    ensemble: Ensemble,
-    rows: Integers,
-    anchors: Anchors,
-    wanted: Mask,
-    images: NDArray[np.uint8],
-    device: torch.device,
-    *,
-    folds: Integers | None = None,
-    desc: str = "",
-    progress: bool = False,
-) -> Iterator[tuple[slice, Members]]:
-    """The same block by block, each with the part of `rows` that it is of: memory does not grow with them."""
-
-    def members(part: slice, _: int) -> tuple[slice, Members]:
-        here = np.arange(len(rows))[part]
-        pyramid = Pyramid(images[rows[part]], device)
-        let_go(images)
-        local = np.arange(len(here))
-        found = ensemble.members(local, anchors.take(here), wanted[part], pyramid, _at(folds, here))
-        return part, found
-
-    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
-        for part, piece in in_chunks(len(rows), ROWS_AT_ONCE, members):
-            yield part, piece
-            shown.update(part.stop - part.start)

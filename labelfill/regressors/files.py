@@ -18,7 +18,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.agreement import Agreement
-from labelfill.sources.conventions import ConventionOffset
+from labelfill.sources.conventions import ConventionOffset, Sources
 from labelfill.sources.groups import SourceGroups
 from labelfill.sources.preparation import Preparation
 
@@ -153,17 +152,6 @@ def offsets_to_json(offset: ConventionOffset, schema: KeypointSchema, groups: So
         "rows": offset.rows,
         "remaining sigma": np.sqrt(offset.noise).round(3).tolist(),
     }
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a run knows of label sources."""
-
-    groups: SourceGroups
-    reference: NDArray[np.int64]
-    offsets: list[ConventionOffset]
-    untested: dict[int, NDArray[np.bool_]]
-    skipped: NDArray[np.int64]
 
 
 def save_ensemble_files(

@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Integers, Mask
 from labelfill.regressors.stage_state import Work
 from labelfill.regressors.whole_image import needs_coarse
 from labelfill.shape.prior import ShapePrior
-from labelfill.sources.anchors import Anchors
-from labelfill.sources.doubts import weigh_down
+from labelfill.sources.anchors import Anchors, weigh_down
 from labelfill.sources.preparation import LEAST_LABELS
-
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from labelfill.networks.fit import Examples, Fitted, Plan, answers, fit, random_key
+from labelfill.arrays import Array, Integers, Mask
+from labelfill.networks.fit import Examples, Fitted, Plan, fit
+from labelfill.networks.memory import answers
 from labelfill.regressors.patches import Frames, Pyramid
 from labelfill.regressors.views import Seen, View, base_positions, look, make_network, view_inputs
+from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior
 from labelfill.sources.anchors import Anchors, PatternBank
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _VIEW_SHIFT = 0.035
 # Examples per epoch: beyond this, more rows make epochs longer but answers hardly better.

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from labelfill.arrays import Array
 from labelfill.shape.prior import Expected
-
-Array = NDArray[np.float64]
 
 # How far a training patch is turned and scaled at random: what is left of both after the frame of the
 # expected shape was made upright is about a tenth.

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.networks.fit import random_key
-from labelfill.regressors.ensemble import Ensemble, Regressor, answer_in_blocks
+from labelfill.arrays import Array, Mask
+from labelfill.regressors.answering import answer_in_blocks
+from labelfill.regressors.ensemble import Ensemble, Regressor
 from labelfill.regressors.patch_regressor import Evidence
 from labelfill.regressors.stage_state import Work, pattern_bank
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import patch_view
+from labelfill.runs.randomness import random_key
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.agreement import Agreement, find_agreement
 from labelfill.sources.anchors import (
@@ -31,9 +33,6 @@ from labelfill.sources.anchors import (
 )
 from labelfill.sources.conventions import ConventionOffset, constant_map, measure_offset
 from labelfill.sources.groups import least_offset
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

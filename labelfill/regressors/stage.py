@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from labelfill.arrays import Integers, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.networks.fit import choose_device, keep_threads
+from labelfill.networks.devices import choose_device, keep_threads
 from labelfill.regressors.cross_fitting import calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
@@ -29,9 +29,6 @@ from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import Anchors, PatternBank
 from labelfill.sources.conventions import ConventionOffset
 from labelfill.sources.preparation import LOW_DATA, distrust_inputs
-
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _log = logging.getLogger("labelfill")
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.regressors.patch_regressor import Evidence
 from labelfill.regressors.units import UnitTrainer
@@ -19,9 +20,6 @@ from labelfill.shape.mirror_axis import mirror_shift
 from labelfill.shape.prior import ShapePrior, fit_shape_prior, with_mirrored
 from labelfill.sources.anchors import Anchors, PatternBank, labels_as_anchors
 from labelfill.sources.preparation import Preparation, choose_partners, prepare
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _log = logging.getLogger("labelfill")
 

@@ -6,17 +6,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.networks.architectures import FaceRegressor, PatchRegressor
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter, standardise, upright
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 # A patch reaches this share of the face's extent, and three times the radius of 95% of the prior's errors.
 _PATCH_REACH = 0.23

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Mask
 from labelfill.regressors.cross_fitting import MOST_RESIDUAL_ROWS
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.patches import Pyramid
@@ -16,9 +16,6 @@ from labelfill.regressors.views import image_view
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import Anchors, PatternBank
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _COARSE_LOOSENINGS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.reports.pages import Markup, element
-from labelfill.schema import Array, ImageSize
+from labelfill.schema import ImageSize
 
 Marker = Literal["label", "doubtful", "suggested", "filled", "found"]
 Box = tuple[int, int, int, int]

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from labelfill.arrays import Array
 from labelfill.errors import UsageError
 from labelfill.reports.pages import Markup, element, plain, text
-from labelfill.schema import Array
 
 # Drawn in these colours, which nothing else uses; then replaced by the page's, which follow light and dark.
 _INK, _SOFT, _ACCENT = "#010203", "#040506", "#070809"

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, UsageError
-from labelfill.schema import AXES, Array
+from labelfill.schema import AXES
 
 _WEIGHT_TOLERANCE = 1e-6
 _SHOWN = 5  # names listed in a message before "..."

@@ -9,12 +9,12 @@ from labelfill.runs._files import (
     atomic_write,
     make_folder,
     remove_orphans_of,
+    safe_file_name,
     sha256_file,
     storage_error,
     write_bytes,
 )
 from labelfill.runs._manifest import json_value, versions
-from labelfill.runs._names import safe_file_name
 from labelfill.runs._split import (
     EVALUATION,
     PART_NAMES,

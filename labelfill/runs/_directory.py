@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from labelfill.arrays import Parts
 from labelfill.errors import ModelError, StorageError
-from labelfill.runs._artefacts import Artefacts
 from labelfill.runs._files import (
     make_folder,
     refuse_unwritable,
@@ -29,9 +29,10 @@ from labelfill.runs._files import (
     storage_error,
     write_bytes,
 )
+from labelfill.runs._ledger import Artefacts
 from labelfill.runs._lock import RunLock, warn_if_held
 from labelfill.runs._manifest import MANIFEST_FILE, Json, json_value, load_manifest, now
-from labelfill.runs._split import Parts, load_split, save_split
+from labelfill.runs._split import load_split, save_split
 from labelfill.runs._stages import Stages
 from labelfill.settings import Settings
 

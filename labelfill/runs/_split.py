@@ -7,16 +7,14 @@ import io
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Integers, Parts
 from labelfill.errors import DataError
 from labelfill.runs._files import atomic_write, storage_error
 
 TRAINING, VALIDATION, EVALUATION = 0, 1, 2
 PART_NAMES = ("training", "validation", "evaluation")
 
-Parts = NDArray[np.int8]
-Integers = NDArray[np.int64]
 
 _MOST_EVALUATION_ROWS = 100
 _VALIDATION_SHARE = 0.15

@@ -13,16 +13,22 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from labelfill.errors import ModelError, StorageError, UsageError
-from labelfill.runs._files import destination, sha256_file
+from labelfill.runs._files import (
+    destination,
+    finish_staged,
+    remove_orphans_of,
+    replace,
+    sha256_file,
+    staged_write,
+)
 from labelfill.runs._ledger import Ledger, command_of
 from labelfill.runs._manifest import Json, changes, json_value, now, versions
-from labelfill.runs._outputs import StagedOutputs
 
 StageState = Literal["fresh", "resume", "done"]
 
@@ -261,3 +267,36 @@ class Stages(Ledger):
         """A path for the manifest: relative within the run directory (it may be moved), else absolute."""
         resolved, root = Path(os.path.abspath(path)), Path(os.path.abspath(self.path))
         return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+
+
+class StagedOutputs:
+    """Temporary files beside `paths`, put into their places one after the other by `publish`."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self.files: list[BinaryIO] = []
+        self._temporary: list[Path] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> StagedOutputs:
+        with ExitStack() as opening:
+            for path in self.paths:
+                remove_orphans_of(path)
+                file, temporary = opening.enter_context(staged_write(path))
+                self.files.append(file)
+                self._temporary.append(temporary)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> bool | None:
+        return self._open.__exit__(*error)  # type: ignore[arg-type]  # passed on as they came
+
+    def complete(self) -> list[str]:
+        """Bring all files to the disk; their SHA-256 in the order of `paths`."""
+        for file, path in zip(self.files, self.paths, strict=True):
+            finish_staged(file, path)
+        return [sha256_file(temporary) for temporary in self._temporary]
+
+    def publish(self) -> None:
+        for temporary, path in zip(self._temporary, self.paths, strict=True):
+            replace(temporary, path)

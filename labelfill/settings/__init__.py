@@ -6,7 +6,7 @@ it as a flag by naming it.
 
 from labelfill.settings._fields import FieldType, Settings, field_type, flag_name, setting
 from labelfill.settings._presets import PRESETS, Labels, Preset
-from labelfill.settings._resolution import read_toml, resolve, to_toml
+from labelfill.settings._resolution import read_toml, resolve, template, to_toml
 from labelfill.settings._sections import (
     SECTIONS,
     Backend,
@@ -20,7 +20,6 @@ from labelfill.settings._sections import (
     RunSettings,
     TableSettings,
 )
-from labelfill.settings._template import template
 
 __all__ = [
     "PRESETS",

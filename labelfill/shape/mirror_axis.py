@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from labelfill.arrays import Array
 
 _LEAST_ROWS = 30
 _MOST_ROWS = 1000

@@ -16,10 +16,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.errors import DataError
 from labelfill.schema import KeypointSchema
-
-Array = NDArray[np.float64]
 
 # Labels are never exact: keeps conditioning well posed (px²).
 _LEAST_NOISE = 0.01

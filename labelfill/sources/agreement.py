@@ -6,14 +6,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.groups import LEAST_ROWS, least_offset
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _MOST_SUBSETS_OF = 12
 

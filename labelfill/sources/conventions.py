@@ -7,12 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.sources.agreement import Agreement
-from labelfill.sources.groups import LEAST_ROWS, least_offset
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from labelfill.sources.groups import LEAST_ROWS, SourceGroups, least_offset
 
 _Z99 = 2.576
 _RIDGE = 3e-3
@@ -199,3 +196,14 @@ def _ridge(design: Array, target: Array, mean: Array) -> Array:
     penalty: Array = np.diag(np.maximum(design.var(axis=0), 1e-6)).astype(np.float64) * (_RIDGE * len(design))
     penalty[-1, -1] = 0.0
     return np.asarray(np.linalg.solve(design.T @ design + penalty, design.T @ target), np.float64)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a run knows of label sources."""
+
+    groups: SourceGroups
+    reference: NDArray[np.int64]
+    offsets: list[ConventionOffset]
+    untested: dict[int, NDArray[np.bool_]]
+    skipped: NDArray[np.int64]

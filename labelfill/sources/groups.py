@@ -13,13 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Integers, Mask
 from labelfill.errors import DataError
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 UNKNOWN = -1
 LEAST_ROWS = 30

@@ -11,18 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Images, Integers, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.data.images import Images, content_ids, fingerprint
+from labelfill.data.images import content_ids, fingerprint
 from labelfill.errors import DataError, UsageError, did_you_mean, listed, place
-from labelfill.networks.fit import random_key
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
+from labelfill.runs.randomness import random_key
 from labelfill.schema import declared_mirror_partners, mirror_partners
 from labelfill.settings import TableSettings
 from labelfill.shape.prior import mirror_fits
 from labelfill.sources.groups import SourceGroups, find_groups, reference_groups, single_group
-
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _log = logging.getLogger("labelfill")
 

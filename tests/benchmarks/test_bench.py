@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from labelfill.cli.main import main as labelfill
-from labelfill.networks.fit import ANSWERED_AT_ONCE
+from labelfill.networks.memory import ANSWERED_AT_ONCE
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

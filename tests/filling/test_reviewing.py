@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelfill.filling.reviewing import review_order
+from labelfill.filling.provenance import review_order
 
 
 def test_points_with_reasons_come_worst_first() -> None:

@@ -10,7 +10,7 @@ import pytest
 from skimage import io
 
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
-from labelfill.final.lookup import read_lookup
+from labelfill.final.submission import read_lookup
 from tests.driving import DATA, bare_table, content, done, labelfill
 from tests.trained_runs import Trained, draw_two_sources
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from labelfill.errors import OutOfMemory
 from labelfill.networks import fit as training
-from labelfill.networks.fit import answers
-from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
 
 ROOT = Path(__file__).parents[2]
 

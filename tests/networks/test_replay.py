@@ -14,7 +14,8 @@ from torch import Tensor
 from labelfill.networks import fit as training
 from labelfill.networks.architectures import FaceRegressor, PatchRegressor
 from labelfill.networks.captured_steps import ReplayedEpochs
-from labelfill.networks.fit import Examples, Fitted, Plan, answers, fit
+from labelfill.networks.fit import Examples, Fitted, Plan, fit
+from labelfill.networks.memory import answers
 from labelfill.networks.optimizer import AdamW
 from tests.toy_examples import CPU, SIDE, examples
 

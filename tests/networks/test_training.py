@@ -13,20 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from labelfill.errors import DeviceError
+from labelfill.networks import devices, memory
 from labelfill.networks import fit as training
 from labelfill.networks.architectures import FaceRegressor, PatchRegressor
-from labelfill.networks.fit import (
-    Examples,
-    Fitted,
-    Plan,
-    answers,
-    choose_device,
-    fit,
-    keypoint_loss,
-    random_key,
-)
+from labelfill.networks.devices import choose_device
+from labelfill.networks.fit import Examples, Fitted, Plan, fit, keypoint_loss
 from labelfill.networks.fit import _one_cycle as one_cycle
-from labelfill.networks.memory import RowsAtOnce
+from labelfill.networks.memory import RowsAtOnce, answers
+from labelfill.runs.randomness import random_key
 from tests.toy_examples import SIDE, examples
 
 PACKAGE = Path(__file__).parents[2] / "labelfill"
@@ -303,7 +297,7 @@ class Count(nn.Module):
 def test_the_last_chunk_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every forward pass has the same number of rows."""
     network = Count()
-    monkeypatch.setattr(training, "ANSWERED_AT_ONCE", RowsAtOnce("answers", 4))
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", RowsAtOnce("answers", 4))
     assert answers(network, torch.zeros(10, 1, 8, 8), torch.zeros(10, 0)).shape == (10, 1, 3)
     assert network.seen == [4, 4, 4]
 
@@ -368,7 +362,7 @@ def test_no_source_names_a_loader_that_may_unpickle(path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_auto_tells_which_device_it_took(caplog: pytest.LogCaptureFixture) -> None:
     """Once, and the choice is kept."""
-    training._automatic_device.cache_clear()
+    devices._automatic_device.cache_clear()
     with caplog.at_level(logging.INFO, "labelfill"):
         assert {choose_device("auto"), choose_device("auto")} == {torch.device("cpu")}
     assert [record.getMessage() for record in caplog.records] == ["computing on cpu, as --device auto chose"]

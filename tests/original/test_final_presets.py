@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply
-from labelfill.final.final_examples import copied_examples
-from labelfill.final.fitting import new_model
+from labelfill.final.fitting import copied_examples, new_model
 from labelfill.final.targets import Heads, Targets
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
 from tests.driving import bare_table, done, labelfill

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelfill.final.final_networks import build_final_network
+from labelfill.final.model import build_final_network
 from labelfill.networks.architectures import FinalNetwork, parameter_count
 from labelfill.original.plain_networks import (
     LAYOUTS,

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.regressors.calibration.blending import Calibration, calibrate, gain_of_averaging
 
-Array = NDArray[np.float64]
 SPREAD = np.array([3.0, 1.5, 1.0])  # px per coordinate: prior, face and patch regressor
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.regressors.calibration.joint_correction import Found, JointCorrection, fit_joint_correction
 
-Array = NDArray[np.float64]
 KEYPOINTS = np.array([0, 1, 3])
 SHAPE = np.array([[-20.0, 0.0], [20.0, 0.0], [0.0, 5.0], [0.0, 25.0]])  # keypoint 2 is not answered together
 

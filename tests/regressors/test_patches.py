@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.regressors.patches import Frames, Pyramid, _sampled, photometric_jitter, standardise, upright
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape.prior import Expected
 from tests.drawn_shapes import FRONT, blobs, faces
 
-Array = NDArray[np.float64]
 CPU = torch.device("cpu")
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.regressors.calibration.radii import Radii, class_edges, fit_radii
 
-Array = NDArray[np.float64]
 Draw = tuple[Array, Array, Array]
 
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.cli.main import main
 from labelfill.data.synthetic import KAGGLE_SOURCES, LABEL_NOISE, DrawnTable, draw_table, write_table
 from labelfill.reports.inspection.image_sections import Shown
@@ -24,7 +25,7 @@ from labelfill.reports.inspection.inspection import Inspection, count_labels, in
 from labelfill.reports.inspection.inspection_page import inspection_page
 from labelfill.reports.inspection.lookalikes import find_disagreement, find_lookalikes
 from labelfill.reports.inspection.summary import as_json, as_text, describe_pattern
-from labelfill.schema import Array, ImageSize, KeypointSchema, mirror_partners
+from labelfill.schema import ImageSize, KeypointSchema, mirror_partners
 from labelfill.sources.groups import find_groups, single_group
 
 DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[2] / "../shared/data"))

@@ -14,7 +14,7 @@ import pytest
 
 from labelfill.data.run_tables import read_run_table
 from labelfill.data.synthetic import draw_table, write_table
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.held_out import (
     COVERAGES,

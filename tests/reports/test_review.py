@@ -17,8 +17,7 @@ from labelfill.data.corrections import HEADER, read_corrections
 from labelfill.data.distrust import read_distrust
 from labelfill.data.synthetic import write_table
 from labelfill.data.table import KeypointTable
-from labelfill.reports.result.doubt import doubt_of_points, worst_rows
-from labelfill.reports.result.filled_rows import FilledRows, read_filled_rows
+from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, read_filled_rows, worst_rows
 from labelfill.reports.review.review_page import review_page
 from labelfill.runs import RunDirectory
 from tests.browser import chromium, complaints

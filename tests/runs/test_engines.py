@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labelfill.data.synthetic import write_table
-from labelfill.regressors import ensemble, units
+from labelfill.regressors import answering, units
 from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import engines
 from tests.driving import done, files_below, labelfill
@@ -33,7 +33,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a hundred rows are several shards."""
-    monkeypatch.setattr(ensemble.ROWS_AT_ONCE, "rows", 16)
+    monkeypatch.setattr(answering.ROWS_AT_ONCE, "rows", 16)
 
 
 def all_stages(table: Path, run: Path, *options: object) -> dict[str, bytes]:
@@ -48,9 +48,9 @@ def all_stages(table: Path, run: Path, *options: object) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def serial(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    before, ensemble.ROWS_AT_ONCE.rows = ensemble.ROWS_AT_ONCE.rows, 16
+    before, answering.ROWS_AT_ONCE.rows = answering.ROWS_AT_ONCE.rows, 16
     left = all_stages(table, tmp_path_factory.mktemp("serial") / "run")
-    ensemble.ROWS_AT_ONCE.rows = before
+    answering.ROWS_AT_ONCE.rows = before
     return left
 
 

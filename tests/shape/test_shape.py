@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, mirror_partners
 from labelfill.shape.prior import ShapePrior, fit_shape_prior, mirror_fits, with_mirrored
-
-Array = NDArray[np.float64]
 
 LEAST_NOISE = 0.01  # px², what the prior takes an exact label's variance to be
 FACE = KeypointSchema(("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"), ImageSize(96, 96))

@@ -6,16 +6,13 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.shape.prior import fit_shape_prior
-from labelfill.sources.anchors import Anchors, labels_as_anchors
-from labelfill.sources.doubts import weigh_down
+from labelfill.sources.anchors import Anchors, labels_as_anchors, weigh_down
 from tests.driving import bare_table, done, read_provenance
 from tests.trained_runs import Trained
-
-Array = NDArray[np.float64]
 
 
 def test_shifted_labels_are_found_and_clean_ones_left_alone() -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 PROGRAM = "import sys; from labelfill.cli.main import main; sys.exit(main(sys.argv[1:]))"
-WITH_WORKERS = f"from labelfill import units; units._WORTH_WORKERS = 0; {PROGRAM}"
+WITH_WORKERS = f"from labelfill.regressors import units; units._WORTH_WORKERS = 0; {PROGRAM}"
 
 
 def killed(arguments: list[str], when: Callable[[int], bool], program: str = PROGRAM) -> None:

@@ -86,7 +86,8 @@ def test_train_final_trusts_confirmed_points_fully(
     small_prior: Trained, filled: Path, tmp_path: Path
 ) -> None:
     """A confirmed point weighs as much as a label; a fill weighs less."""
-    from labelfill.final.targets import Heads, make_targets, read_filled
+    from labelfill.final.filled_table import read_filled
+    from labelfill.final.targets import Heads, make_targets
 
     table, before = bare_table(small_prior.table), bare_table(filled)
     row, k = (int(i) for i in np.argwhere(~table.observed.any(axis=2))[0])

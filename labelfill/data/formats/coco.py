@@ -22,7 +22,7 @@ import numpy as np
 
 from labelfill.errors import DataError
 from labelfill.data.formats.json_text import read_json_text
-from labelfill.data.formats.points import Array
+from labelfill.arrays import Array
 from labelfill.data.formats.visibility import (
     HIDDEN,
     NOT_LABELLED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelfill.arrays import Array
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from labelfill.errors import DataError, StorageError, refusal
 from labelfill.data.table import KeypointTable, WrittenTable
 
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from labelfill.data.images.files import (
 from labelfill.data.images.identity import content_ids, exact_ids, fingerprint
 from labelfill.data.images.pixel_text import PixelText, likely_sizes
 from labelfill.data.images.placing import load_placed, placed, sampling
-from labelfill.data.images.storage import FileStore, Images, ImageStore, MemoryStore, let_go
+from labelfill.data.images.storage import FileStore, ImageStore, MemoryStore, let_go
+from labelfill.arrays import Images
 
 __all__ = [
     "MAX_IMAGE_PIXELS",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import UsageError
-from labelfill.data.images.storage import Images
+from labelfill.arrays import Images
 
 Equalization = Literal["none", "stretch", "histogram", "adaptive"]
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import DataError, StorageError
-from labelfill.data.images.storage import Images, ImageStore, MemoryStore
+from labelfill.data.images.storage import ImageStore, MemoryStore
+from labelfill.arrays import Images
 from labelfill.errors import place, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from labelfill.errors import DataError
 from labelfill.data.images.decoding import BadPixels, Decoder, decode_one_by_one
-from labelfill.data.images.storage import Images, ImageStore
+from labelfill.data.images.storage import ImageStore
+from labelfill.arrays import Images
 from labelfill.errors import place
-from labelfill.data.table.scanning import Positions
+from labelfill.arrays import Positions
 from labelfill.schema import ImageSize
 
 _COLUMN = "Image"

@@ -10,9 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.data.images.files import ImageFiles
-from labelfill.data.images.storage import Images, ImageStore
+from labelfill.data.images.storage import ImageStore
+from labelfill.arrays import Images
 from labelfill.runs.progress import bar
 from labelfill.schema import Placements
+
+from labelfill.errors import DataError
+from labelfill.schema import ImageSize
+from pathlib import Path
+from labelfill.data.images import SizesDifferError
+from labelfill.schema import common_frame
+from labelfill.data.images import load_image_files
+import logging
+
+_log = logging.getLogger("labelfill")
+
 
 _LINES_AT_ONCE = 512
 # Sums of equal terms in another order may differ in their last digits: a half is rounded up whatever they
@@ -80,3 +92,66 @@ def placed(
     values = down @ np.concatenate(lines)
     grey: NDArray[np.uint8] = np.floor(values + (0.5 + _TIE)).clip(0, 255).astype(np.uint8)
     return grey
+
+
+def read_image_files(
+    files: ImageFiles,
+    boxes: NDArray[np.float64] | None,
+    store: ImageStore,
+    *,
+    image_size: ImageSize | None,
+    framed: bool | None,
+    models: Path | None,
+    show_progress: bool,
+) -> tuple[Images, Placements | None]:
+    """The images (n, H, W), and where each lies in their frame: None if all are of one size and whole.
+
+    Parameters
+    ----------
+    boxes
+        (n, 4), own px: left, top, right and bottom edge of what is to be looked at of each image; NaN for
+        all of it. None for whole images.
+    image_size
+        Of every image, or of the frame; None: as the files are.
+    framed
+        True: `image_size` is a frame, whatever the images' sizes; False: every image must have it; None: a
+        frame if the images differ in size.
+    models
+        The run directory whose models ask for `image_size`.
+
+    Raises
+    ------
+    DataError
+        If an image is not as it should be, or has another size than asked for.
+    """
+    if not framed and boxes is None:
+        try:
+            images = load_image_files(files, show_progress=show_progress, store=store)
+        except SizesDifferError as error:
+            if framed is not None:
+                raise DataError(_not_for_models(str(error), image_size, models)) from error
+            store.clear()
+        else:
+            _check_size(files.table_path, ImageSize(*images.shape[1:]), image_size, models)
+            return images, None
+    corners = Placements.of_whole_images(ImageSize(1, 1), files.sizes(show_progress=show_progress)).corners
+    if boxes is not None:
+        corners = np.where(np.isnan(boxes), corners, boxes)
+    frame = image_size or common_frame(corners[:, [3, 2]] - corners[:, [1, 0]])
+    placements = Placements(frame, corners)
+    return load_placed(files, placements, store, show_progress=show_progress), placements
+
+
+def _check_size(path: Path, size: ImageSize, asked: ImageSize | None, models: Path | None) -> None:
+    if asked in (None, size):
+        return
+    if models is not None:
+        raise DataError(_not_for_models(f"{path}: its image files are {size}", asked, models))
+    raise DataError(
+        f"{path}: its image files are {size}, not {asked} as --image-size says; "
+        "leave the option out, image files tell their own size"
+    )
+
+
+def _not_for_models(found: str, asked: ImageSize | None, models: Path | None) -> str:
+    return f"{found}, the models in {models} are for {asked}; train models for it in another --run-dir"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelfill.arrays import Images
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from labelfill.errors import StorageError, refusal
 from labelfill.schema import ImageSize
 
-Images = NDArray[np.uint8]
 
 
 class ImageStore(Protocol):

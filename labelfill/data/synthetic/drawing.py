@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.schema import ImageSize
-from labelfill.data.synthetic.heads import REFERENCE_SIDE, SIDES, Camera, Heads, Images, lid_line, relief
+from labelfill.data.synthetic.heads import REFERENCE_SIDE, SIDES, Camera, Heads, lid_line, relief
+from labelfill.arrays import Images
 
 Single = NDArray[Any]  # float32 throughout; numpy's stubs lose that at the first ufunc
 

@@ -13,13 +13,15 @@ larger x, as in Kaggle's table.
 
 from __future__ import annotations
 
+from labelfill.arrays import Images
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.schema import Array, ImageSize
+from labelfill.schema import ImageSize
+from labelfill.arrays import Array
 
 REFERENCE_SIDE = 96.0
 """Sides of the square image, in px, for which one unit of the head frame is one pixel."""
@@ -275,4 +277,3 @@ LANDMARKS = (
 )  # fmt: skip
 """Every landmark that can be drawn and labelled."""
 
-Images = NDArray[np.uint8]

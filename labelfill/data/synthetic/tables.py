@@ -10,17 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import UsageError
-from labelfill.schema import Array, ImageSize, KeypointSchema, mirrored_name
+from labelfill.schema import ImageSize, KeypointSchema, mirrored_name
+from labelfill.arrays import Array
 from labelfill.data.synthetic.drawing import draw
-from labelfill.data.synthetic.heads import (
-    KAGGLE_KEYPOINTS,
-    LANDMARKS,
-    REFERENCE_SIDE,
-    Images,
-    aim,
-    draw_heads,
-    landmarks,
-)
+from labelfill.data.synthetic.heads import KAGGLE_KEYPOINTS, LANDMARKS, REFERENCE_SIDE, aim, draw_heads, landmarks
+from labelfill.arrays import Images
 
 SQUARE = ImageSize(round(REFERENCE_SIDE), round(REFERENCE_SIDE))
 """The size of Kaggle's images."""

@@ -11,8 +11,8 @@ import numpy as np
 from labelfill.errors import UsageError
 from labelfill.runs.progress import bar
 from labelfill.runs import atomic_write, make_folder
-from labelfill.schema import Array
-from labelfill.data.synthetic.heads import Images
+from labelfill.arrays import Array
+from labelfill.arrays import Images
 from labelfill.data.synthetic.tables import KAGGLE_SOURCES, DrawnTable, Seed, Source, draw_table
 
 SAMPLE_ROWS = 700

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import shown
-from labelfill.data.table.scanning import Bytes, Positions
+from labelfill.arrays import Bytes, Positions
 
 MISSING_WORDS = frozenset({b"", b"nan", b"na", b"n/a", b"null"})
 

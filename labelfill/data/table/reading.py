@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from labelfill.errors import DataError
 from labelfill.errors import place
 from labelfill.runs.progress import bar
-from labelfill.data.table.scanning import Positions
+from labelfill.arrays import Positions
 from labelfill.schema import AXES
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.coordinates import NotACoordinate, decode_coordinates

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from labelfill.arrays import Bytes, Positions
 import numpy as np
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
-Positions = NDArray[np.int64]
 
 
 def positions(buffer: bytes, *wanted: int) -> Positions:

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.errors import place
-from labelfill.data.table.scanning import Bytes, Positions, positions
+from labelfill.data.table.scanning import positions
+from labelfill.arrays import Bytes, Positions
 from labelfill.data.table import faults
 
 BLOCK_BYTES = 1 << 21

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from labelfill.arrays import Array, Mask
 
 # A keypoint's own weights are trusted like the pooled ones when it has this many residuals.
 _POOLED_ROWS = 60.0

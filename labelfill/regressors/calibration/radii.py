@@ -17,11 +17,8 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from labelfill.arrays import Array, Integers, Mask
 
 # With fewer scores than this a keypoint's are those of all keypoints together; so for a class of rows.
 _OWN_ROWS = 100

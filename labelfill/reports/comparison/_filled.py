@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Mask
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
 from labelfill.data.table import KeypointTable
@@ -27,10 +27,8 @@ from labelfill.reports.scores import Score, choose_keypoints, coordinates_of, sc
 from labelfill.runs import EVALUATION
 from labelfill.runs.progress import bar
 from labelfill.runs.resources import measured
-from labelfill.schema import AXES, Array
+from labelfill.schema import AXES
 from labelfill.settings import FinalModelSettings
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.data.images import content_ids
 from labelfill.errors import DataError
-from labelfill.networks.fit import random_key
 from labelfill.runs import EVALUATION
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from labelfill.runs.randomness import random_key
 
 _TRIES = 50
 

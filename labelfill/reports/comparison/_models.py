@@ -13,11 +13,12 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.dataset import Dataset
 from labelfill.errors import UsageError
 from labelfill.filling.fill import fill
 from labelfill.filling.simple_ways import SimpleMethod
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import load_ensemble
 from labelfill.reports.comparison._held_out import Hidden, hide
 from labelfill.reports.comparison._stages import (
@@ -32,7 +33,6 @@ from labelfill.runs.resources import Cost, measured_once
 from labelfill.settings import FinalModelSettings, ImputeSettings, KeypointModelSettings, Labels
 from labelfill.sources.preparation import declared_sources
 
-Array = NDArray[np.float64]
 T = TypeVar("T")
 
 ModelWay = Literal["prior", "image-only", "anchored"]

@@ -13,14 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.data.images import Images
+from labelfill.arrays import Array, Floats, Images, Integers
 from labelfill.runs.progress import bar
-from labelfill.schema import Array, ImageSize
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
+from labelfill.schema import ImageSize
 
 FEWEST_LABELS = 30
 """A keypoint with fewer labels is not judged by what the images show."""

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.data.images import Images
-from labelfill.schema import Array
-
-Mask = NDArray[np.bool_]
-Integers = NDArray[np.int64]
+from labelfill.arrays import Array, Images, Mask
 
 FLAT = 3.0  # grey levels: an image of so small a standard deviation shows nothing
 _IMAGES_AT_ONCE = 256

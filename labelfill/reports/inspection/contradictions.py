@@ -6,21 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.errors import DataError
 from labelfill.filling.fill import known_of_rows
-from labelfill.regressors.ensemble import Ensemble, answer_in_blocks
-from labelfill.regressors.files import STAGE, Sources, load_distrusted, load_ensemble
+from labelfill.regressors.answering import answer_in_blocks
+from labelfill.regressors.ensemble import Ensemble
+from labelfill.regressors.files import STAGE, load_distrusted, load_ensemble
 from labelfill.runs import RunDirectory
 from labelfill.settings import TableSettings
 from labelfill.sources.anchors import Anchors
+from labelfill.sources.conventions import Sources
 from labelfill.sources.preparation import declared_sources, prepare
-
-Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 # A label is contradicted if it lies this many times further off than the answer does in 99% of cases.
 _COVERAGE, _BEYOND = 0.99, 1.5

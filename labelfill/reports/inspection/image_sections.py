@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.images import Equalization, Images, equalize
+from labelfill.arrays import Array, Images
+from labelfill.data.images import Equalization, equalize
 from labelfill.reports.faces import face
 from labelfill.reports.inspection.inspection import ImageFindings, Inspection
 from labelfill.reports.inspection.lookalikes import Lookalikes
 from labelfill.reports.inspection.summary import plural
 from labelfill.reports.pages import Markup, element, joined, paragraph, section, table
 from labelfill.reports.plots import histograms
-from labelfill.schema import Array, KeypointSchema
+from labelfill.schema import KeypointSchema
 
 _SHOWN_GROUPS = 12
 _SHOWN_MEMBERS = 6

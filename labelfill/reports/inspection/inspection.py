@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.data.images import Images
+from labelfill.arrays import Array, Images, Integers, Mask
 from labelfill.reports.inspection.brightness import FLAT, brightness_and_contrast
 from labelfill.reports.inspection.lookalikes import (
     Disagreement,
@@ -21,11 +20,8 @@ from labelfill.reports.inspection.lookalikes import (
     find_lookalikes,
 )
 from labelfill.reports.inspection.suspects import Suspect, find_suspects
-from labelfill.schema import Array, KeypointSchema
+from labelfill.schema import KeypointSchema
 from labelfill.sources.groups import SourceGroups
-
-Mask = NDArray[np.bool_]
-Integers = NDArray[np.int64]
 
 EXTREMES = 6
 _EXAMPLES = 12

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.reports.faces import Points, face, key
 from labelfill.reports.inspection.image_sections import (
     Shown,
@@ -19,7 +20,7 @@ from labelfill.reports.inspection.summary import describe, describe_pattern, plu
 from labelfill.reports.inspection.suspects import Suspect
 from labelfill.reports.pages import Markup, element, page, paragraph, section, share_bar, table, tiles
 from labelfill.reports.plots import bars
-from labelfill.schema import Array, KeypointSchema
+from labelfill.schema import KeypointSchema
 
 _SHOWN_SUSPECTS = 24
 _LISTED_SUSPECTS = 300

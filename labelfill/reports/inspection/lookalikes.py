@@ -11,17 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.data.images import Images, content_ids, exact_ids
+from labelfill.arrays import Array, Floats, Images, Integers, Mask
+from labelfill.data.images import content_ids, exact_ids
 from labelfill.reports.inspection.appearance import area_means
 from labelfill.reports.inspection.brightness import blocks
 from labelfill.runs.progress import bar
-from labelfill.schema import Array, ImageSize, KeypointSchema
-
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Integers = NDArray[np.int64]
+from labelfill.schema import ImageSize, KeypointSchema
 
 MOST_COMPARED = 30_000
 """Of more images only identical ones are looked for: every image is compared with every other."""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.errors import listed, shown
 from labelfill.reports.inspection.inspection import ImageFindings, Inspection, LabelCounts, Pattern
 from labelfill.reports.inspection.lookalikes import Lookalikes
 from labelfill.reports.inspection.suspects import Suspect
-from labelfill.schema import AXES, Array, KeypointSchema
+from labelfill.schema import AXES, KeypointSchema
 
 _SHOWN_PATTERNS = 8
 _SHOWN_SUSPECTS = 20

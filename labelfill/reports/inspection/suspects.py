@@ -15,16 +15,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.images import Images
+from labelfill.arrays import Array, Images, Integers, Mask
 from labelfill.reports.inspection.appearance import AppearanceModel
 from labelfill.reports.inspection.brightness import flat_images
-from labelfill.reports.inspection.shapes import GroupShapes
-from labelfill.reports.inspection.shifts import FEWEST_ROWS, common_shift, usual_displacements
-from labelfill.schema import Array, KeypointSchema
+from labelfill.reports.inspection.shapes import FEWEST_ROWS, GroupShapes, common_shift, usual_displacements
+from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import ShapePrior
 
-Mask = NDArray[np.bool_]
-Integers = NDArray[np.int64]
 Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image", "contradicted"]
 
 LISTED = 20

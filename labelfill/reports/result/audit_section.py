@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from labelfill.networks.fit import random_key
 from labelfill.reports.faces import Points, box_around, face, key
 from labelfill.reports.pages import Markup, element, paragraph, section, table
 from labelfill.reports.result.held_out import RunModels
+from labelfill.runs.randomness import random_key
 from labelfill.sources.conventions import ConventionOffset
 
 _SHOWN = 6

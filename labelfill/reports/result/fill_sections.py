@@ -7,20 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.networks.fit import random_key
+from labelfill.arrays import Integers
 from labelfill.reports.faces import Points, box_around, face, key
 from labelfill.reports.inspection.summary import plural
 from labelfill.reports.pages import Child, Markup, element, paragraph, section, table
-from labelfill.reports.result.doubt import doubt_of_points, worst_rows
-from labelfill.reports.result.filled_rows import FilledRows
+from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, worst_rows
+from labelfill.runs.randomness import random_key
 
 _SHEET = 16  # faces of each contact sheet
 _CROPS = 300  # pictures of single fills, over all keypoints
 _MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
 _RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
-
-Integers = NDArray[np.int64]
 
 
 def counts_section(filled: FilledRows) -> Markup:

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.images import Images, fingerprint
+from labelfill.arrays import Array, Images, Mask
+from labelfill.data.images import fingerprint
 from labelfill.errors import DataError, ModelError
-from labelfill.filling.provenance import beside, provenance_path
-from labelfill.final.targets import read_filled
+from labelfill.filling.provenance import beside, provenance_path, review_order
+from labelfill.final.filled_table import read_filled
 from labelfill.runs import RunDirectory, sha256_file
-from labelfill.schema import Array, ImageSize, KeypointSchema, Placements
+from labelfill.schema import ImageSize, KeypointSchema, Placements
 
-Mask = NDArray[np.bool_]
+# Flagged points come before all others, however large the radii of these are.
+_FLAGGED = 1e6
 
 
 @dataclass(frozen=True)
@@ -204,3 +206,21 @@ def _number(entry: dict[str, str], column: str, sidecar: Path, line: int) -> flo
             "run `labelfill impute` again"
         )
     return value
+
+
+def doubt_of_points(filled: FilledRows) -> Array:
+    """(n, K): the larger the sooner to be looked at; -inf for points that are neither filled nor flagged."""
+    there = filled.filled & np.isfinite(filled.radius)
+    typical = max(float(np.median(filled.radius[there])), 1e-9) if there.any() else 1.0
+    doubt = np.where(there, filled.radius / typical, -np.inf)
+    order = review_order(filled.radius, filled.flags)
+    doubt[order.points[:, 0], order.points[:, 1]] = _FLAGGED + order.severity
+    return doubt
+
+
+def worst_rows(doubt: Array) -> NDArray[np.int64]:
+    """Rows with something to look at, worst first, from the doubt of their points (n, K)."""
+    worst = doubt.max(axis=1, initial=-np.inf)
+    rows = np.flatnonzero(worst > -np.inf)
+    ordered: NDArray[np.int64] = rows[np.argsort(-worst[rows], kind="stable")].astype(np.int64)
+    return ordered

@@ -16,22 +16,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.filling.fill import known_of_rows
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply
-from labelfill.networks.fit import random_key
+from labelfill.regressors.answering import answer_in_blocks
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.cross_fitting import hidden_passes
-from labelfill.regressors.ensemble import Ensemble, answer_in_blocks
-from labelfill.regressors.files import STAGE, Sources, load_distrusted, load_ensemble
+from labelfill.regressors.ensemble import Ensemble
+from labelfill.regressors.files import STAGE, load_distrusted, load_ensemble
 from labelfill.runs import TRAINING, RunDirectory, load_split
 from labelfill.runs.progress import bar
-from labelfill.schema import Array, KeypointSchema
+from labelfill.runs.randomness import random_key
+from labelfill.schema import KeypointSchema
 from labelfill.sources.anchors import Anchors, guessed_anchors
+from labelfill.sources.conventions import Sources
 from labelfill.sources.preparation import declared_sources
-
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 OURS, PRIOR = "labelfill", "shape prior alone"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.final.model import load_final
 from labelfill.regressors.files import STAGE as MODELS_STAGE
@@ -19,7 +20,6 @@ from labelfill.reports.pages import Markup, element, paragraph, section, table
 from labelfill.reports.plots import Line, small_curves
 from labelfill.reports.result.held_out import RunModels
 from labelfill.runs import EVALUATION, VALIDATION, RunDirectory
-from labelfill.schema import Array
 
 _PANELS = 40
 _WORST = 16

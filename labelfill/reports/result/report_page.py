@@ -10,7 +10,7 @@ import numpy as np
 from labelfill.data.dataset import Dataset
 from labelfill.filling.simple_ways import SIMPLE_METHODS
 from labelfill.final.model import STAGE as FINAL_STAGE
-from labelfill.networks.fit import choose_device
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.reports.inspection.summary import plural
 from labelfill.reports.pages import Markup, page, plain, tiles

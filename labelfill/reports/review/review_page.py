@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from labelfill.arrays import Array
 from labelfill.reports.faces import data_uri
 from labelfill.reports.inspection.summary import plural, printable
 from labelfill.reports.pages import Markup, element, page, paragraph, plain
-from labelfill.reports.result.doubt import doubt_of_points, worst_rows
-from labelfill.reports.result.filled_rows import FilledRows
-from labelfill.schema import Array
+from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, worst_rows
 
 _SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
 _LARGEST_SIDE = 512  # px of an embedded picture: a screen shows no more of a face

@@ -1,4 +1,4 @@
-"""Blocks of rows answered by a cluster's workers: the same blocks, so the same answers, as on one machine."""
+"""Answers of the ensemble for many rows: block by block here, or shards of rows by a cluster's workers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,78 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelfill.arrays import Integers, Mask
 from labelfill.data.images import let_go
-from labelfill.networks.memory import alone
-from labelfill.regressors.ensemble import ROWS_AT_ONCE, Ensemble, Members, answers_by_block
+from labelfill.networks.memory import RowsAtOnce, alone, in_chunks
+from labelfill.regressors.ensemble import Ensemble, Members, folds_at
 from labelfill.regressors.patches import Pyramid
 from labelfill.runs.engines import Engine, WorkersLost
+from labelfill.runs.progress import bar
 from labelfill.sources.anchors import Anchors
 
-Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-
 _log = logging.getLogger("labelfill")
+
+
+ROWS_AT_ONCE = RowsAtOnce("the regressors", 1024)
+
+
+def answer_in_blocks(
+    ensemble: Ensemble,
+    rows: Integers,
+    anchors: Anchors,
+    wanted: Mask,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    folds: Integers | None = None,
+    desc: str = "",
+    progress: bool = False,
+) -> Members:
+    """`Ensemble.members` over any number of rows; only these rows' images are moved."""
+    pieces = [
+        piece
+        for _, piece in answers_by_block(
+            ensemble, rows, anchors, wanted, images, device, folds=folds, desc=desc, progress=progress
+        )
+    ]
+    if not pieces:
+        pieces.append(ensemble.members(rows, anchors, wanted, Pyramid(images[:0], device), folds))
+    return Members(
+        np.concatenate([piece.xy for piece in pieces], axis=1),
+        np.concatenate([piece.sigma for piece in pieces], axis=1),
+        *(
+            np.concatenate([getattr(piece, name) for piece in pieces])
+            for name in ("expected", "scale", "angle")
+        ),
+    )
+
+
+def answers_by_block(
+    ensemble: Ensemble,
+    rows: Integers,
+    anchors: Anchors,
+    wanted: Mask,
+    images: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    folds: Integers | None = None,
+    desc: str = "",
+    progress: bool = False,
+) -> Iterator[tuple[slice, Members]]:
+    """The same block by block, each with the part of `rows` that it is of: memory does not grow with them."""
+
+    def members(part: slice, _: int) -> tuple[slice, Members]:
+        here = np.arange(len(rows))[part]
+        pyramid = Pyramid(images[rows[part]], device)
+        let_go(images)
+        local = np.arange(len(here))
+        found = ensemble.members(local, anchors.take(here), wanted[part], pyramid, folds_at(folds, here))
+        return part, found
+
+    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
+        for part, piece in in_chunks(len(rows), ROWS_AT_ONCE, members):
+            yield part, piece
+            shown.update(part.stop - part.start)
 
 
 @dataclass(frozen=True)
