@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from labelfill.errors import DataError
-from labelfill.data.formats.json_text import read_json_text
 from labelfill.arrays import Array
+from labelfill.data.formats.json_text import read_json_text
 from labelfill.data.formats.visibility import (
     HIDDEN,
     NOT_LABELLED,
@@ -30,8 +29,8 @@ from labelfill.data.formats.visibility import (
     looked_at,
     visibility_columns,
 )
-from labelfill.errors import listed, shown
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.errors import DataError, listed, shown
 
 FORMAT = "coco"
 ANNOTATION_ID, IMAGE_ID = "annotation_id", "image_id"

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from labelfill.arrays import Array
 from labelfill.data.formats.coco import ANNOTATION_ID, IMAGE_ID, Annotation, Document
 from labelfill.data.formats.json_text import Edit, number_text
 from labelfill.data.formats.points import FoundPoints, refuse_changed, send
-from labelfill.arrays import Array
 from labelfill.data.formats.visibility import (
     BOX_COLUMN,
     HIDDEN,

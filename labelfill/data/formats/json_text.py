@@ -15,8 +15,7 @@ from json.decoder import JSONDecoder
 from pathlib import Path
 from typing import Any
 
-from labelfill.errors import DataError, StorageError
-from labelfill.errors import shown
+from labelfill.errors import DataError, StorageError, shown
 
 Json = Any
 

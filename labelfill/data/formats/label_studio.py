@@ -19,10 +19,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from labelfill.errors import DataError
 from labelfill.data.formats.json_text import read_json_text
-from labelfill.errors import shown
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.errors import DataError, shown
 
 FORMAT = "label-studio"
 KIND = "keypointlabels"

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.formats.json_text import Edit
 from labelfill.data.formats.label_studio import KIND, MODEL, TASK_ID, Document
 from labelfill.data.formats.points import FoundPoints, refuse_changed, send
-from labelfill.arrays import Array
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, WrittenTable
 
 # Names of tags where no label tells what the project calls them, and how large a point is drawn, percent.
