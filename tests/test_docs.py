@@ -54,7 +54,6 @@ GONE = (
     r"CUDA graph|replay\.py|captured step",
     r"compiled\.(c|pyi)|C compiler",
     r"json_text|plans\.py|_summaries\.py|_compared\.py",
-    r"completion fish|`fish`",
 )
 
 
