@@ -13,7 +13,7 @@ Found = tuple[str, object, object]
 
 
 def compare_arrays(kind: str, old: bytes, new: bytes) -> list[Found] | None:
-    """What differs between two files with a suffix: place, old and new; None where the suffix is not known."""
+    """What differs between two files: place, old and new; None where the suffix is not known."""
     reader = _READERS.get(kind)
     return None if reader is None else list(_compare(reader(old), reader(new)))
 
@@ -62,7 +62,7 @@ def _npy(data: bytes) -> Arrays:
 
 
 def _parquet(data: bytes) -> Arrays:
-    """Columns as texts that keep the last digit; a provenance's column ``model`` is a hash that covers versions."""
+    """Columns as texts that keep the last digit, without a provenance's ``model``, which covers versions."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""What counts as the same in the results of two checkouts: every file by what it holds, every sentence printed.
+"""What counts as the same in the results of two checkouts: what every file holds, every sentence printed.
 
 Left out is only what tells the time, the machine or the version; `IGNORED` and `_VARYING` name all of it.
 """
@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.job_runs import Checkout, Said
 from benchmarks.small_jobs import Job
@@ -34,17 +32,24 @@ IGNORED = {
     "attempt": "drawn anew whenever a stage begins",
     "versions": "of Python and the libraries; labelfill's own may rise",
     "seconds": "how long it took",
+    "inference_seconds": "how long it took",
     "rows_per_second": "how long it took",
     "peak_memory": "depends on the moment at which it is looked at",
     "memory": "depends on the moment at which it is looked at",
 }
 """Keys of JSON and TOML files whose values are not compared, and why."""
 
+IGNORED_IN_CACHE = {
+    "image_files": "a hash of absolute names of image files, their sizes and times",
+    "sha256": "a hash of the entry, which covers the one above",
+}
+"""Further ones in ``cache/*/table.json``."""
+
 # What sentences and pages say of time, memory and the like.
 _VARYING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?"), "TIME"),
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DATE"),
-    (re.compile(r"\b[\d.,]+ (s|seconds?|minutes?|min|h|hours?|MB|GB|MiB|GiB|rows/s|rows per second)\b"), "AMOUNT"),
+    (re.compile(r"\b[\d.,]+ (s|seconds?|min|minutes?|h|hours?|[MG]i?B|rows/s|rows per second)\b"), "AMOUNT"),
     (re.compile(r"/tmp/labelfill-\w+\.txt"), "TRACEBACK"),
 )  # fmt: skip
 _TEXTS = {".html", ".md", ".txt", ".log", ".svg"}
@@ -120,19 +125,22 @@ def compare_text(place: str, within: str, old: str, new: str) -> Iterator[Differ
         return
     shared = min(len(one), len(other))
     number = next((i for i in range(shared) if one[i] != other[i]), shared)
-    lines = (lines[number] if number < len(lines) else "nothing more" for lines in (one, other))
-    yield Difference(place, f"{within}, line {number + 1}", *map(_around, lines, reversed([one, other])))
-
-
-def _around(line: str, _other: object) -> str:
-    return line
+    first, second = (lines[number] if number < len(lines) else "nothing more" for lines in (one, other))
+    begin = max(
+        next((i for i, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), 0) - 60, 0
+    )
+    yield Difference(place, f"{within}, line {number + 1}", first[begin:], second[begin:])
 
 
 def compare_values(place: str, within: str, old: Any, new: Any) -> Iterator[Difference]:
     """Values of JSON or TOML, path by path."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
-            if key in IGNORED or (key not in new and key in REMOVED):
+            if (
+                key in IGNORED
+                or (place.endswith("/table.json") and key in IGNORED_IN_CACHE)
+                or (key not in new and key in REMOVED)
+            ):
                 continue
             path = f"{within}.{key}"
             if key not in new:
@@ -152,7 +160,25 @@ def compare_values(place: str, within: str, old: Any, new: Any) -> Iterator[Diff
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Files by relative path; entries of a cache, whose names cover absolute paths, by what they hold."""
+    entries: dict[Path, str] = {}
+    for cache in sorted(folder.rglob("cache")):
+        contents = sorted((_content(entry), entry) for entry in cache.iterdir() if entry.is_dir())
+        entries |= {entry: f"{content}-{i}" for i, (content, entry) in enumerate(contents)}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            entry = entries.get(path.parent)
+            place = path if entry is None else path.parent.with_name(entry) / path.name
+            found[place.relative_to(folder).as_posix()] = path
+    return found
+
+
+def _content(entry: Path) -> str:
+    """The beginning of the hash of a table's bytes; something that sorts alike where there are several."""
+    about = json.loads((entry / "table.json").read_text())
+    images = "images" if (entry / "images.npy").is_file() else "labels"
+    return f"{about['content_sha256'][:12]}-{images}"
 
 
 def _compare_files(job: Job, base: Job | None, old: Checkout, new: Checkout) -> Iterator[Difference]:
@@ -226,10 +252,3 @@ def removed_settings(job: Job, old: Checkout, new: Checkout) -> list[str]:
         paths = (side.folder(job) / "files").glob("*/settings.toml")
         texts.append("\n".join(path.read_text() for path in paths))
     return [name for name in REMOVED if name in texts[0] and name not in texts[1]]
-
-
-def equal_arrays(old: np.ndarray[Any, Any], new: np.ndarray[Any, Any]) -> bool:
-    """Whether type, shape and every value agree; NaN is equal to NaN."""
-    if (old.dtype, old.shape) != (new.dtype, new.shape):
-        return False
-    return old.tobytes() == new.tobytes() or bool(np.array_equal(old, new, equal_nan=old.dtype.kind == "f"))

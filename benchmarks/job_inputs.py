@@ -1,6 +1,6 @@
 """The tables, images and lists that the small jobs of ``same_results`` read; made once for both checkouts.
 
-All come from the drawn sample of one checkout's ``demo-data``. Everything else is written by this module alone, so
+All come from the drawn sample of one checkout's ``demo-data``. The rest is written by this module alone, so
 that it does not change with the code that is compared.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 from skimage import io
 
 FOUR = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
-SEVEN = (*FOUR, "mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip")
+SIX = (*FOUR, "mouth_left_corner", "mouth_right_corner")
 SAMPLE_ROWS = 140
+SMALL_ROWS = 44
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,9 +65,11 @@ class Faces:
         )
 
     def with_gaps(self, share: float, seed: int) -> Faces:
-        """Points blank at random, and in each of the first two rows half of one."""
+        """Points blank at random, at most two of a row, and in each of the first two rows half of one."""
         labels = self.labels.copy()
-        labels[np.random.default_rng(seed).random(labels.shape[:2]) < share] = np.nan
+        drawn = np.random.default_rng(seed).random(labels.shape[:2])
+        drawn[0] = drawn[1] = 1
+        labels[(drawn < share) & (np.argsort(np.argsort(drawn)) < 2)] = np.nan
         labels[0, 1], labels[1, 2] = (np.nan, self.labels[0, 1, 1]), (self.labels[1, 2, 0], np.nan)
         return replace(self, labels=labels)
 
@@ -122,20 +125,22 @@ def write_inputs(folder: Path) -> None:
     truth, test = (read_faces(folder / "sample" / name) for name in ("truth.csv", "test.csv"))
     _write_two_sources(folder / "two", sample, truth.labels, test)
     complete = sample.rows(np.flatnonzero(np.isfinite(sample.of(FOUR).labels).all(axis=(1, 2)))).of(FOUR)
-    small = complete.smaller(4).rows(np.arange(60)).with_gaps(0.15, 5)
+    small = complete.smaller(4).rows(np.arange(SMALL_ROWS)).with_gaps(0.15, 5)
     _write_small(folder / "small", small)
     _write_other_formats(folder / "files", small.rows(np.arange(40)))
-    _write_mixed_sizes(folder / "mixed", complete.rows(np.arange(60)).with_gaps(0.15, 6))
+    _write_mixed_sizes(folder / "mixed", complete.rows(np.arange(45)).with_gaps(0.15, 6))
     _write_refused(folder / "refused")
 
 
 def _write_two_sources(folder: Path, sample: Faces, truth: Array, test: Faces) -> None:
     """Two sources of 48x48 images: the table, its truth, new images, and what is asked for of those."""
-    two = sample.of(SEVEN).smaller(2)
-    write_table(folder / "training.csv", two)
-    known = replace(sample, labels=truth).of(SEVEN).smaller(2)
     with open(folder.parent / "sample" / "truth.csv", newline="") as file:
-        sources = [line["source"] for line in csv.DictReader(file)]
+        named = np.array([line["source"] for line in csv.DictReader(file)])
+    chosen = np.sort(np.concatenate([np.flatnonzero(named == "1")[:38], np.flatnonzero(named == "2")[:52]]))
+    sources = named[chosen].tolist()
+    two = sample.of(SIX).smaller(2).rows(chosen)
+    write_table(folder / "training.csv", two)
+    known = replace(sample, labels=truth).of(SIX).smaller(2).rows(chosen)
     write_table(folder / "named.csv", two, {"site": [f"site {name}" for name in sources]})
     lines = [[str(i), sources[i], *map(text, labels.ravel())] for i, labels in enumerate(known.labels)]
     write_lines(folder / "truth.csv", [["row", "source", *known.columns], *lines])
@@ -151,13 +156,14 @@ def _write_two_sources(folder: Path, sample: Faces, truth: Array, test: Faces) -
 def _write_small(folder: Path, small: Faces) -> None:
     """Four keypoints on 24x24 images, in several dresses, with the lists that name its points."""
     write_table(folder / "t.csv", small)
+    write_table(folder / "points.csv", small.rows(np.arange(2, 12)))
     people = [f"p{i // 3}" for i in range(len(small.labels))]
     write_table(folder / "people.csv", small, {"subject": people})
     bare = replace(small, labels=small.labels.copy())
-    bare.labels[20:26] = np.nan
-    bare.labels[26:32, 1:] = np.nan
+    bare.labels[20:24] = np.nan
+    bare.labels[24:28, 1:] = np.nan
     write_table(folder / "bare.csv", bare)
-    for part, rows in enumerate((np.arange(12), np.arange(12, 40), np.arange(40, 60))):
+    for part, rows in enumerate((np.arange(12), np.arange(12, 30), np.arange(30, SMALL_ROWS))):
         write_table(folder / "parts" / f"p{part}.csv", small.rows(rows))
     blank, labelled = (
         [
@@ -195,7 +201,8 @@ def _write_other_formats(folder: Path, faces: Faces) -> None:
         if i == 3:
             places[0] = [0, 0, 1]  # declared hidden, without a place
         annotations.append({
-            "id": 100 + i, "image_id": i, "category_id": 1, "iscrowd": 0, "keypoints": sum(places, []),
+            "id": 100 + i, "image_id": i, "category_id": 1, "iscrowd": 0,
+            "keypoints": [number for place in places for number in place],
             "num_keypoints": sum(place[2] > 0 for place in places), "bbox": [0, 0, width, height],
             "area": width * height, "attributes": {"subject": f"p{i // 2}"},
         })  # fmt: skip
@@ -219,7 +226,8 @@ def _write_other_formats(folder: Path, faces: Faces) -> None:
             {
                 "id": f"{i}-{name}", "type": "keypointlabels", "from_name": "keypoints", "to_name": "image",
                 "original_width": width, "original_height": height, "image_rotation": 0,
-                "value": {"x": 100 * x / width, "y": 100 * y / height, "width": 0.75, "keypointlabels": [name]},
+                "value": {"x": 100 * x / width, "y": 100 * y / height, "width": 0.75,
+                          "keypointlabels": [name]},
             }
             for name, (x, y) in points if not np.isnan(x)
         ]  # fmt: skip

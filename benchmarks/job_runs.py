@@ -36,8 +36,11 @@ class Failed(Exception):
     """Something that the comparison needs could not be made; its text says what."""
 
 
-def environment(checkout: Path) -> dict[str, str]:
-    """The environment of every command: one thread, the checkout's package, and no settings of the caller's."""
+def environment(checkout: Path, bytecode: Path) -> dict[str, str]:
+    """The environment of every command: one thread, the checkout's package, no settings of the caller's.
+
+    What Python compiles goes to the folder `bytecode`, so that nothing is written into a checkout.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LABELFILL_")}
     return kept | {
         "PYTHONPATH": str(checkout),
@@ -47,7 +50,7 @@ def environment(checkout: Path) -> dict[str, str]:
         "NO_COLOR": "1",
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPYCACHEPREFIX": str(bytecode),
     }
 
 
@@ -76,7 +79,8 @@ def make_inputs(folder: Path, checkout: Path) -> None:
     folder.mkdir(parents=True)
     drawn = subprocess.run(
         [sys.executable, "-m", "labelfill", "demo-data", "--out", "sample", "--rows", str(SAMPLE_ROWS), "-q"],
-        cwd=folder, env=environment(checkout), capture_output=True, text=True, check=False,
+        cwd=folder, env=environment(checkout.resolve(), folder.resolve().parent / "bytecode"),
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if drawn.returncode:
         raise Failed(f"{checkout} draws no sample: {drawn.stderr}")
@@ -101,7 +105,7 @@ class Checkout:
         package = self.path / "labelfill"
         if not (package / "__main__.py").is_file():
             raise Failed(f"{path} is no checkout: there is no {package / '__main__.py'}")
-        self._environment = environment(self.path)
+        self._environment = environment(self.path, kept.resolve() / "bytecode")
         self._code = digest(_file_parts(package))
         found = subprocess.run(
             [sys.executable, "-c", "import labelfill; print(labelfill.__file__)"],
@@ -144,7 +148,7 @@ class Checkout:
         return time.perf_counter() - begun
 
     def said(self, job: Job) -> list[Said]:
-        """What the commands of a finished job said; absolute paths of its folder as they would be anywhere."""
+        """What the commands of a finished job said, without the absolute path of its folder."""
         lines: list[dict[str, Any]] = json.loads((self.folder(job) / "said.json").read_text())
         said = [Said(**line) for line in lines]
         return [replace(one, out=self.anywhere(one.out), err=self.anywhere(one.err)) for one in said]

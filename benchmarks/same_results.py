@@ -9,8 +9,9 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from benchmarks.job_comparison import differences, removed_settings
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("old", nargs="?", type=Path, metavar="OLD", help="a checkout")
     parser.add_argument("new", nargs="?", type=Path, metavar="NEW", help="another one; a copy of OLD will do")
-    parser.add_argument("--jobs", default="", metavar="NAME,NAME", help="only these (default: all)")
+    parser.add_argument("--jobs", default="", metavar="NAME,NAME", help="only these, * and ? allowed")
+    parser.add_argument("--without", default="", metavar="NAME,NAME", help="all but these, as 'export-*'")
     parser.add_argument("--list", action="store_true", help="name the jobs")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep results, and use them while a"
                         " checkout's code is the same (default: a temporary folder)")  # fmt: skip
@@ -37,10 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for job in JOBS:
             print(f"{job.name:14}", f"after {job.after}" if job.after else "")
         return 0
-    names = given.jobs.split(",") if given.jobs else list(BY_NAME)
-    unknown = [name for name in names if name not in BY_NAME]
-    if given.old is None or given.new is None or unknown:
-        parser.error(f"there are no jobs {', '.join(unknown)}" if unknown else "OLD and NEW are needed")
+    names = named(given.jobs or "*") - named(given.without)
+    if given.old is None or given.new is None or not names:
+        parser.error("OLD and NEW are needed" if names else "there is no such job: --list names all")
     if given.old.resolve() == given.new.resolve():
         parser.error("OLD and NEW are one folder: compare it with a copy, so that both are run")
     try:
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def compare(old: Path, new: Path, kept: Path, names: Sequence[str], most: int | None) -> int:
+def compare(old: Path, new: Path, kept: Path, names: Collection[str], most: int | None) -> int:
     """Run and compare the jobs; the exit status."""
     begun = time.perf_counter()
     make_inputs(kept / "inputs", old)
@@ -80,7 +81,12 @@ def compare(old: Path, new: Path, kept: Path, names: Sequence[str], most: int | 
     return 1 if count else 0
 
 
-def in_order(names: Sequence[str]) -> list[Job]:
+def named(patterns: str) -> set[str]:
+    """The names of jobs that one of several patterns fits."""
+    return {name for name in BY_NAME for one in patterns.split(",") if fnmatchcase(name, one)}
+
+
+def in_order(names: Collection[str]) -> list[Job]:
     """The jobs and those that they go on from, these before them."""
     found: dict[str, Job] = {}
 
@@ -89,8 +95,9 @@ def in_order(names: Sequence[str]) -> list[Job]:
             add(BY_NAME[job.after])
         found.setdefault(job.name, job)
 
-    for name in names:
-        add(BY_NAME[name])
+    for name, job in BY_NAME.items():
+        if name in names:
+            add(job)
     return list(found.values())
 
 

@@ -6,8 +6,8 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-# Networks this small learn next to nothing, and are trained in seconds. They stand in a settings file rather than in
-# the environment, because a method refuses those that would do nothing.
+# Networks this small learn next to nothing, and are trained in seconds. Every job has settings of its own: a
+# method refuses those that would do nothing.
 QUICK = """\
 [keypoint-models]
 epochs = 1
@@ -92,10 +92,22 @@ def _preset(name: str, further: str = "") -> Job:
             f"train-final --preset {name} --batch-size 16 {further}",
             f"train-final --preset {name} --batch-size 16 {further} --json",
             "predict --images inputs/small/t.csv --out predicted.csv --json",
-            "export --format onnx --out network.onnx",
-            "export --format torch --out network.pt2",
         ),
         after="small",
+    )
+
+
+def _export(after: str, further: str = "") -> Job:
+    """The network of a preset's job as one file for other programs."""
+    return Job(
+        f"export-{after.removeprefix('preset-')}",
+        (),
+        steps(
+            f"export --format onnx --out network.onnx --json {further}",
+            f"export --format torch --out program.pt2 {further}",
+            Step("export --format torch --out program.pt2", 2),
+        ),
+        after=after,
     )
 
 
@@ -163,8 +175,6 @@ JOBS: tuple[Job, ...] = (
             "predict --images inputs/two/test.csv --lookup inputs/two/lookup.csv --submission submission.csv",
             "predict --images inputs/two/new --out new.csv --source 2",
             Step("predict --images inputs/two/new --out new.csv", 2),
-            "export --format onnx --out network.onnx --json",
-            "export --format torch --out network.pt2 --source 2",
         ),
         after="two-sources",
     ),
@@ -229,7 +239,7 @@ JOBS: tuple[Job, ...] = (
         "corrections",
         ("small",),
         steps(
-            "impute --out better.csv --corrections inputs/small/corrections.csv --json",
+            Step("impute --out better.csv --corrections inputs/small/corrections.csv --json", 6),
             "train-final --filled better.csv --json",
             Step("impute --out few.csv --max-radius 0.5 --coverage 0.8", 6),
             Step("impute --out no.csv --corrections inputs/refused/corrections.csv", 3),
@@ -245,7 +255,12 @@ JOBS: tuple[Job, ...] = (
             FINAL,
         ),
     ),
-    Job("group-column", ("small",), _stages("inputs/small/people.csv", train="--group-column subject")),
+    Job(
+        "group-column",
+        ("small",),
+        _stages("inputs/small/people.csv", train="--group-column subject --method prior"),
+        settings=FINAL_ALONE,
+    ),
     Job(
         "source-column",
         ("two",),
@@ -296,25 +311,32 @@ JOBS: tuple[Job, ...] = (
         "deeplabcut",
         ("files",),
         (
-            *_stages("inputs/files/CollectedData_Ann.csv", "inputs/files/CollectedData_Bob.csv"),
+            *_stages(
+                "inputs/files/CollectedData_Ann.csv",
+                "inputs/files/CollectedData_Bob.csv",
+                train="--method prior",
+            ),
             *steps("convert inputs/files/CollectedData_Bob.csv inputs/files/filled.json --json"),
         ),
+        settings=FINAL_ALONE,
     ),
     Job(
         "label-studio",
         ("files",),
         (
-            *_stages("inputs/files/tasks.json", "filled.json"),
+            *_stages("inputs/files/tasks.json", "filled.json", train="--method prior"),
             *steps("convert inputs/files/tasks.json inputs/files/CollectedData_C.csv"),
         ),
+        settings=FINAL_ALONE,
     ),
     Job(
         "parquet",
         ("files",),
         (
-            *_stages("inputs/files/table.parquet", "filled.parquet"),
+            *_stages("inputs/files/table.parquet", "filled.parquet", train="--method prior"),
             *steps("convert inputs/files/table.parquet inputs/files/table.csv"),
         ),
+        settings=FINAL_ALONE,
     ),
     Job(
         "convert",
@@ -325,7 +347,8 @@ JOBS: tuple[Job, ...] = (
             "convert inputs/files/b.parquet inputs/files/c.json --to label-studio",
             "convert inputs/files/c.json inputs/files/CollectedData_D.csv --to deeplabcut",
             "convert inputs/files/CollectedData_D.csv inputs/files/e.json",
-            "convert inputs/small/t.csv grey.json",
+            "convert inputs/small/points.csv grey.json",
+            Step("convert inputs/small/t.csv halves.json", 3),
             Step("convert inputs/files/coco.json inputs/files/a.csv", 2),
             "inspect inputs/files/e.json --json",
         ),
@@ -351,5 +374,10 @@ JOBS: tuple[Job, ...] = (
     _preset("phase1", "--second-session-epochs 1 --second-session-batch 64"),
     _preset("phase2", "--second-session-epochs 1 --best-by mae"),
     _preset("phase3", "--second-session-epochs 1"),
+    _export("two-sources", "--source 2"),
+    _export("preset-baseline"),
+    _export("preset-phase1"),
+    _export("preset-phase2"),
+    _export("preset-phase3"),
     Job("refused", ("small", "refused"), _refused()),
 )
