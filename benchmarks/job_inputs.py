@@ -136,7 +136,8 @@ def _write_two_sources(folder: Path, sample: Faces, truth: Array, test: Faces) -
     """Two sources of 48x48 images: the table, its truth, new images, and what is asked for of those."""
     with open(folder.parent / "sample" / "truth.csv", newline="") as file:
         named = np.array([line["source"] for line in csv.DictReader(file)])
-    chosen = np.sort(np.concatenate([np.flatnonzero(named == "1")[:38], np.flatnonzero(named == "2")[:52]]))
+    # Of each source thirty rows have to be left to learn from, for it to be found.
+    chosen = np.sort(np.concatenate([np.flatnonzero(named == "1")[:45], np.flatnonzero(named == "2")[:50]]))
     sources = named[chosen].tolist()
     two = sample.of(SIX).smaller(2).rows(chosen)
     write_table(folder / "training.csv", two)

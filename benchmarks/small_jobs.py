@@ -264,7 +264,8 @@ JOBS: tuple[Job, ...] = (
     Job(
         "source-column",
         ("two",),
-        steps(f"{TRAIN} --data inputs/two/named.csv --source-column site", f"{IMPUTE} --harmonise --json"),
+        steps(f"{TRAIN} --data inputs/two/named.csv --source-column site --method prior", f"{IMPUTE} --json"),
+        settings=FINAL_ALONE,
     ),
     Job("no-anchor", ("small",), _stages("inputs/small/bare.csv")),
     Job(
