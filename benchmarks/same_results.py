@@ -6,11 +6,13 @@ The exit status is 1 if anything differs, and 2 if the jobs cannot be run.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -46,12 +48,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("OLD and NEW are one folder: compare it with a copy, so that both are run")
     try:
         if given.keep is not None:
-            return compare(given.old, given.new, given.keep, names, most=None if given.all else SHOWN)
+            given.keep.mkdir(parents=True, exist_ok=True)
+            with alone(given.keep):
+                return compare(given.old, given.new, given.keep, names, most=None if given.all else SHOWN)
         with tempfile.TemporaryDirectory() as folder:
             return compare(given.old, given.new, Path(folder), names, most=None if given.all else SHOWN)
     except Failed as error:
         print(f"same_results: {error}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def alone(kept: Path) -> Iterator[None]:
+    """Refuse a folder of results that another comparison is working in.
+
+    Raises
+    ------
+    Failed
+        If there is one.
+    """
+    with open(kept / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Failed(f"another comparison is working in {kept}: wait for its end") from error
+        yield
 
 
 def compare(old: Path, new: Path, kept: Path, names: Collection[str], most: int | None) -> int:
