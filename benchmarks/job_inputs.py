@@ -17,7 +17,7 @@ import numpy as np
 from skimage import io
 
 FOUR = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
-SIX = (*FOUR, "mouth_left_corner", "mouth_right_corner")
+SEVEN = (*FOUR, "mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip")
 SAMPLE_ROWS = 140
 SMALL_ROWS = 44
 
@@ -136,12 +136,12 @@ def _write_two_sources(folder: Path, sample: Faces, truth: Array, test: Faces) -
     """Two sources of 48x48 images: the table, its truth, new images, and what is asked for of those."""
     with open(folder.parent / "sample" / "truth.csv", newline="") as file:
         named = np.array([line["source"] for line in csv.DictReader(file)])
-    # Of each source thirty rows have to be left to learn from, for it to be found.
-    chosen = np.sort(np.concatenate([np.flatnonzero(named == "1")[:45], np.flatnonzero(named == "2")[:50]]))
+    # Sources are found where thirty rows or more label the same keypoints.
+    chosen = np.sort(np.concatenate([np.flatnonzero(named == "1")[:40], np.flatnonzero(named == "2")[:48]]))
     sources = named[chosen].tolist()
-    two = sample.of(SIX).smaller(2).rows(chosen)
+    two = sample.of(SEVEN).smaller(2).rows(chosen)
     write_table(folder / "training.csv", two)
-    known = replace(sample, labels=truth).of(SIX).smaller(2).rows(chosen)
+    known = replace(sample, labels=truth).of(SEVEN).smaller(2).rows(chosen)
     write_table(folder / "named.csv", two, {"site": [f"site {name}" for name in sources]})
     lines = [[str(i), sources[i], *map(text, labels.ravel())] for i, labels in enumerate(known.labels)]
     write_lines(folder / "truth.csv", [["row", "source", *known.columns], *lines])

@@ -88,6 +88,11 @@ def make_inputs(folder: Path, checkout: Path) -> None:
     mark.write_text(made_by)
 
 
+def input_folders(job: Job) -> tuple[str, ...]:
+    """What a job reads; wrong lists lie beside every table."""
+    return tuple(dict.fromkeys((*job.inputs, "refused"))) if job.inputs else ()
+
+
 class Checkout:
     """One version of the code, and its results in a folder.
 
@@ -120,8 +125,8 @@ class Checkout:
     def _stamp(self, job: Job, base: str) -> str:
         """What a job's results depend on."""
         versions = [sys.version, *(version(name) for name in ("torch", "numpy"))]
-        made_by = (self.inputs / "made-by").read_text()
-        return digest(iter([json.dumps([self._code, made_by, versions, asdict(job), base]).encode()]))
+        read = [digest(_file_parts(self.inputs / name)) for name in input_folders(job)]
+        return digest(iter([json.dumps([self._code, read, versions, asdict(job), base]).encode()]))
 
     def perform(self, job: Job, base: Job | None) -> float:
         """Run a job unless it was run before with the same code; the seconds that it took now."""
@@ -136,7 +141,7 @@ class Checkout:
             self.now.mkdir(parents=True)
         else:
             shutil.copytree(self.folder(base) / "files", self.now)
-        for name in (*job.inputs, "refused") if job.inputs else ():
+        for name in input_folders(job):
             shutil.copytree(self.inputs / name, self.now / "inputs" / name, dirs_exist_ok=True)
         if job.settings:
             (self.now / "labelfill.toml").write_text(job.settings)
