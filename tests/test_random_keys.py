@@ -17,8 +17,8 @@ from tests.trained_runs import draw_two_sources
 SEED = 7
 FOLDS = range(5)
 
-# Two sources disagree on keypoints 2 and 3; patches find those that one source lacks, 4 to 6.
-PATCHES = ("audit 2", "audit 3", "probe 2", "probe 3", "patch 4", "patch 5", "patch 6")
+# Two sources disagree on keypoints 2 and 3; a row without labels lacks all, and is looked at as a whole first.
+PATCHES = ("audit 2", "audit 3", "probe 2", "probe 3", *(f"patch {k}" for k in range(7)))
 # Of the epochs asked for (one) each kind of network has its own multiple; then come two of the final network.
 EPOCHS = dict.fromkeys((*PATCHES, "coarse"), 1) | {"face": 2}
 SESSIONS = {0: 2, 1: 1}
@@ -43,9 +43,8 @@ OTHERS = {
     ("folds",),
     ("audit residuals", 2),
     ("audit residuals", 3),
-    ("calibration", 4),
-    ("validation", 4),
-    ("evaluation", 4),
+    # Which rows borrow which patterns: once for keypoints 0 to 3 each, once for those of one source together.
+    *((name, k) for name in ("calibration", "validation", "evaluation") for k in range(5)),
 }
 
 
