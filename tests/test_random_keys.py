@@ -17,7 +17,7 @@ from tests.trained_runs import draw_two_sources
 SEED = 7
 FOLDS = range(5)
 
-# Two sources disagree on keypoints 2 and 3; a row without labels lacks all, and is looked at as a whole first.
+# Two sources disagree on keypoints 2 and 3; a row without labels lacks all, and is looked at whole first.
 PATCHES = ("audit 2", "audit 3", "probe 2", "probe 3", *(f"patch {k}" for k in range(7)))
 # Of the epochs asked for (one) each kind of network has its own multiple; then come two of the final network.
 EPOCHS = dict.fromkeys((*PATCHES, "coarse"), 1) | {"face": 2}
