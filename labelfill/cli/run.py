@@ -76,13 +76,12 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
+        filled = impute.output_path(arguments, run, find_table(settings(TableSettings).data, run))
+        final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
         if arguments.dry_run:
-            plans = _plan(arguments, settings, run)
+            plans = _describe(arguments, final, settings, run)
             print_plan(plans, run_plan_text(plans), as_json=arguments.json)
             return EXIT_DONE
-        path = find_table(settings(TableSettings).data, run)
-        filled = impute.output_path(arguments, run, path)
-        final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)
         results["train-final"] = train_final.perform(final, settings, run)
@@ -91,23 +90,23 @@ def handle(arguments: argparse.Namespace) -> int:
     return impute.exit_code(results["impute"])
 
 
-def _plan(
-    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+def _describe(
+    arguments: argparse.Namespace, final: argparse.Namespace, settings: Resolver, run: RunDirectory
 ) -> Mapping[str, Mapping[str, Any]]:
     """What the stages would do; of those whose input is still to be made, where they would write."""
-    dataset = train_keypoint_models.read_table(arguments, settings, run)
-    filled = impute.output_path(arguments, run, dataset.table.path)
-    final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
+    from labelfill.filling.job import check_destination
 
-    from labelfill.api.plans import plan_destination
-
-    training = train_keypoint_models.plan(arguments, settings, run, dataset)
+    job = train_keypoint_models.make_job(arguments, settings, run)
+    training = train_keypoint_models.describe(settings, run, job)
     if training["state"] == "done":
-        filling = impute.plan(arguments, settings, run)
+        filling = impute.perform(arguments, settings, run)
     else:
-        filling = plan_destination(run, dataset, filled, settings(ImputeSettings), force=arguments.force)
+        files = check_destination(
+            run, job.dataset, final.filled, settings(ImputeSettings), force=arguments.force
+        )
+        filling = {"state": "after training", "writes": {what: str(path) for what, path in files.items()}}
     if filling["state"] == "done":
-        last = train_final.plan(final, settings, run)
+        last = train_final.perform(final, settings, run)
     else:
         last = {"state": "after filling", "writes": [str(run.path / "final")]}
     report = {"writes": [str(run.path / "report.html")]}
