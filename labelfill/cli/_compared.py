@@ -1,51 +1,30 @@
-"""What `compare` found, as text, JSON and csv."""
+"""What `compare` found: as JSON, and the lines and columns of its text and its csv file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._summaries import aligned
+from labelfill.cli._printing import Line, Result, cells, table
 
 if TYPE_CHECKING:
     from labelfill.reports.comparison import Comparison, StepScore
 
-Row = list[str]
-_MEGABYTE = 1e6
-_LIMITED = "budget-limited"
+_ERRORS = (("RMSE", "rmse", ".2f"), ("MAE", "mae", ".2f"))
+_COSTS = (("seconds", "seconds", ",.1f"), ("MB", "peak_memory", ".0M"), ("parameters", "parameters", ","))
+_FINAL = (*_ERRORS, *_COSTS, ("epochs", "epochs", ""), ("", "budget_limited", "budget-limited"))
 
-
-def comparison_text(about: Mapping[str, str | None], result: Comparison) -> str:
-    if result.held_out:
-        where = f"labels of held-out rows of {about['table']}, hidden as its own rows lack them"
-    else:
-        where = f"blank in {about['table']} and known in {about['truth']}"
-    lines = [f"{result.cells:,} cells in {result.rows:,} rows, {where}"]
-    if result.not_compared:
-        lines.append(f"left blank by some way, not compared: {result.not_compared:,} cells")
-    trained = any(way.parameters is not None or way.final for way in result.ways.values())
-    overall = [["px", "RMSE", "MAE", *(["seconds", "MB", "parameters"] if trained else [])]]
-    for name, way in result.ways.items():
-        cost = [_number(way.seconds, 1), _megabytes(way.peak_memory), _number(way.parameters)]
-        overall.append(
-            [name, f"{way.overall.rmse:.2f}", f"{way.overall.mae:.2f}", *(cost if trained else [])]
-        )
-    lines += ["", *aligned(overall), ""]
-    finals = {name: way.final for name, way in result.ways.items() if way.final is not None}
-    if finals:
-        rows = [["final network, px", "RMSE", "MAE", "seconds", "MB", "parameters", "epochs", ""]]
-        rows += [[name, *_final_cells(one)] for name, one in finals.items()]
-        count = next(iter(finals.values())).rows
-        lines += [
-            f"final networks on {count:,} held-out rows, observed labels, trained by the same split",
-            "",
-        ]
-        lines += [*aligned(rows), ""]
-    each = [["RMSE, px", *result.ways]]
-    keypoints = next(iter(result.ways.values())).keypoints  # the same of every way
-    each += [[k, *(f"{way.keypoints[k].rmse:.2f}" for way in result.ways.values())] for k in keypoints]
-    return "\n".join([*lines, *aligned(each)])
+_CSV_ERRORS = (("rmse", "rmse", ".4f"), ("mae", "mae", ".4f"))
+_CSV_MEMORY = ("peak_memory_mb", "peak_memory", ".0M")
+_CSV_PARAMETERS = ("parameters", "parameters", "")
+_CSV_WAY = (
+    ("cells", "coordinates", ""), *_CSV_ERRORS, ("seconds", "seconds", ",.2f"), _CSV_MEMORY, _CSV_PARAMETERS
+)  # fmt: skip
+_CSV_FINAL = (
+    *_CSV_ERRORS, ("seconds", "seconds", ".2f"), _CSV_MEMORY, _CSV_PARAMETERS,
+    ("epochs", "epochs", ""), ("limit", "budget_limited", "budget-limited"),
+)  # fmt: skip
 
 
 def comparison_json(result: Comparison) -> dict[str, Any]:
@@ -70,32 +49,56 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
     }
 
 
-def comparison_table(result: Comparison) -> list[Row]:
+def _finals(r: Result) -> dict[str, Result]:
+    return {name: way["final"] for name, way in r["ways"].items() if way["final"] is not None}
+
+
+def _overall(r: Result) -> list[str]:
+    trained = _finals(r) or any(way["parameters"] is not None for way in r["ways"].values())
+    return ["", *table("px", (*_ERRORS, *(_COSTS if trained else ())), r["ways"].items()), ""]
+
+
+def _final_networks(r: Result) -> list[str]:
+    finals = _finals(r)
+    rows = next(iter(finals.values()))["rows"]
+    told = f"final networks on {rows:,} held-out rows, observed labels, trained by the same split"
+    return [told, "", *table("final network, px", _FINAL, finals.items()), ""]
+
+
+def _per_keypoint(r: Result) -> list[str]:
+    each = {name: way["per_keypoint"] for name, way in r["ways"].items()}
+    keypoints = next(iter(each.values()))  # the same of every way
+    rows = ((k, {name: scores[k]["rmse"] for name, scores in each.items()}) for k in keypoints)
+    return table("RMSE, px", [(name, name, ".2f") for name in each], rows)
+
+
+COMPARISON: tuple[Line, ...] = (
+    (
+        "held_out",
+        "{cells:,} cells in {rows:,} rows, labels of held-out rows of {table}, "
+        "hidden as its own rows lack them",
+    ),
+    (
+        lambda r: not r["held_out"],
+        "{cells:,} cells in {rows:,} rows, blank in {table} and known in {truth}",
+    ),
+    ("not_compared", "left blank by some way, not compared: {not_compared:,} cells"),
+    _overall,
+    (_finals, _final_networks),
+    _per_keypoint,
+)
+
+
+def comparison_table(r: Result) -> list[list[str]]:
     """Lines of the csv file: every way over all keypoints, with what it took, then each keypoint."""
-    head = ["way", "keypoint", "cells", "rmse", "mae", "seconds", "peak_memory_mb", "parameters"]
-    final = ["rmse", "mae", "seconds", "peak_memory_mb", "parameters", "epochs", "limit"]
-    lines = [[*head, *(f"final_{name}" for name in final)]]
-    for name, way in result.ways.items():
-        cost = [_number(way.seconds, 2), _megabytes(way.peak_memory), _plain(way.parameters)]
-        last = [""] * len(final) if way.final is None else _final_line(way.final)
-        lines.append([name, "all", *_score(way.overall), *cost, *last])
+    head = [label for label, _, _ in _CSV_WAY]
+    lines = [["way", "keypoint", *head, *(f"final_{label}" for label, _, _ in _CSV_FINAL)]]
+    for name, way in r["ways"].items():
         lines += [
-            [name, keypoint, *_score(one), *[""] * (len(cost) + len(final))]
-            for keypoint, one in way.keypoints.items()
+            [name, keypoint, *cells(_CSV_WAY, one), *cells(_CSV_FINAL, one.get("final") or {})]
+            for keypoint, one in (("all", way), *way["per_keypoint"].items())
         ]
     return lines
-
-
-def journey_text(steps: Sequence[StepScore], budget: str) -> str:
-    rows = [["phase", "step", "RMSE", "MAE", "seconds", "MB", "parameters", "epochs", ""]]
-    rows += [[one.step.phase, one.step.name, *_final_cells(one.score)] for one in steps]
-    # The step's name is text too: flush left, whatever `aligned` does with columns of numbers.
-    width = max(len(row[1]) for row in rows)
-    told = aligned([[row[0], row[1].ljust(width), *row[2:]] for row in rows])
-    count = steps[0].score.rows
-    return "\n".join(
-        [f"final networks, step by step: px on {count:,} held-out rows, observed labels; {budget}", "", *told]
-    )
 
 
 def journey_json(steps: Sequence[StepScore]) -> list[dict[str, Any]]:
@@ -111,33 +114,20 @@ def journey_json(steps: Sequence[StepScore]) -> list[dict[str, Any]]:
     ]
 
 
-def journey_table(steps: Sequence[StepScore]) -> list[Row]:
-    head = ["phase", "step", "rmse", "mae", "seconds", "peak_memory_mb", "parameters", "epochs", "limit"]
-    return [head, *([one.step.phase, one.step.name, *_final_line(one.score)] for one in steps)]
+def _steps(r: Result) -> Iterable[str]:
+    # The step's name is text too: flush left, whatever `table` does with columns of numbers.
+    width = max(len(one["step"]) for one in (*r["steps"], {"step": "step"}))
+    columns = (("step".ljust(width), "step", f"<{width}"), *_FINAL)
+    return table("phase", columns, ((one["phase"], one) for one in r["steps"]))
 
 
-def _final_cells(one: Any) -> Row:
-    figures = [f"{one.rmse:.2f}", f"{one.mae:.2f}", _number(one.seconds, 1), _megabytes(one.peak_memory)]
-    limited = _LIMITED if one.budget_limited else ""
-    return [*figures, _number(one.parameters), str(one.epochs), limited]
+JOURNEY: tuple[Line, ...] = (
+    "final networks, step by step: px on {steps[0][rows]:,} held-out rows, observed labels; {budget}",
+    "",
+    _steps,
+)
 
 
-def _final_line(one: Any) -> Row:
-    figures = [f"{one.rmse:.4f}", f"{one.mae:.4f}", f"{one.seconds:.2f}", _megabytes(one.peak_memory)]
-    return [*figures, str(one.parameters), str(one.epochs), _LIMITED if one.budget_limited else ""]
-
-
-def _score(one: Any) -> Row:
-    return [str(one.coordinates), f"{one.rmse:.4f}", f"{one.mae:.4f}"]
-
-
-def _number(value: float | None, decimals: int = 0) -> str:
-    return "" if value is None else f"{value:,.{decimals}f}"
-
-
-def _plain(value: int | None) -> str:
-    return "" if value is None else str(value)
-
-
-def _megabytes(value: int | None) -> str:
-    return "" if value is None else f"{value / _MEGABYTE:.0f}"
+def journey_table(r: Result) -> list[list[str]]:
+    columns = (("phase", "phase", ""), ("step", "step", ""), *_CSV_FINAL)
+    return [[label for label, _, _ in columns], *(cells(columns, one) for one in r["steps"])]

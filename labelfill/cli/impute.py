@@ -30,8 +30,9 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import filling_plan_text, filling_plans_text, print_plan
-from labelfill.cli._summaries import filling_text, fillings_text
+from labelfill.cli._plans import PLANNED_FILLING, PLANNED_FILLINGS, print_plan
+from labelfill.cli._printing import printed
+from labelfill.cli._results import FILLINGS, filling_text
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, UsageError
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
@@ -80,7 +81,7 @@ def handle(arguments: argparse.Namespace) -> int:
             return _each(many, arguments, settings, run)
         result = perform(arguments, settings, run)
     if arguments.dry_run:
-        print_plan(result, filling_plan_text(result), as_json=arguments.json)
+        print_plan(result, PLANNED_FILLING, as_json=arguments.json)
         return EXIT_DONE
     text = filling_text(result, settings(ImputeSettings).coverage, settings(RunSettings).run_dir)
     print_result(result, as_json=arguments.json, text=text)
@@ -125,9 +126,9 @@ def _each(
             _log.info("table %d of %d: %s", number, len(tables), path)
         results.append(_perform(path, folder / name, arguments, settings, run))
     if arguments.dry_run:
-        print_plan({"tables": results}, filling_plans_text(results), as_json=arguments.json)
+        print_plan({"tables": results}, PLANNED_FILLINGS, as_json=arguments.json)
         return EXIT_DONE
-    text = fillings_text(results, settings(ImputeSettings).coverage)
+    text = printed(FILLINGS, {"tables": results}, coverage=settings(ImputeSettings).coverage)
     print_result({"tables": results}, as_json=arguments.json, text=text)
     return max(map(exit_code, results))
 

@@ -23,8 +23,9 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
-from labelfill.cli._plans import print_plan, run_plan_text
-from labelfill.cli._summaries import filling_text, final_text, training_text
+from labelfill.cli._plans import NOTHING_DONE, PLANNED_FILLING, PLANNED_FINAL, PLANNED_LATER, PLANNED_TRAINING
+from labelfill.cli._printing import printed
+from labelfill.cli._results import filling_text, final_text, training_text
 from labelfill.errors import EXIT_DONE, LabelfillError
 from labelfill.settings import (
     FinalModelSettings,
@@ -80,7 +81,7 @@ def handle(arguments: argparse.Namespace) -> int:
         final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
         if arguments.dry_run:
             plans = _describe(arguments, final, settings, run)
-            print_plan(plans, run_plan_text(plans), as_json=arguments.json)
+            print_result(plans, as_json=arguments.json, text=_planned_text(plans))
             return EXIT_DONE
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)
@@ -134,13 +135,28 @@ def _report(
 
 def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
     run_dir = settings(RunSettings).run_dir
-    texts = (
+    report = results["report"]["out"]
+    return _titled(
+        None if report is None else f"all of this with pictures: {report}",
         training_text(results["train-keypoint-models"], run_dir, following=False),
         filling_text(results["impute"], settings(ImputeSettings).coverage, run_dir, following=False),
         final_text(results["train-final"], run_dir),
     )
-    titled = zip(("keypoint models", "fill", "final network"), texts, strict=True)
-    parts = [f"== {title}\n{text}" for title, text in titled]
-    if results["report"]["out"] is not None:
-        parts.insert(0, f"all of this with pictures: {results['report']['out']}")
-    return "\n\n".join(parts)
+
+
+def _planned_text(plans: Mapping[str, Mapping[str, Any]]) -> str:
+    planned = {
+        "train-keypoint-models": PLANNED_TRAINING, "impute": PLANNED_FILLING, "train-final": PLANNED_FINAL
+    }  # fmt: skip
+    texts = [
+        printed(PLANNED_LATER.get(plans[stage]["state"], lines), plans[stage])
+        for stage, lines in planned.items()
+    ]
+    return _titled(NOTHING_DONE, *texts)
+
+
+def _titled(first: str | None, *texts: str) -> str:
+    """The texts of the three stages below each other, after what there is to say first."""
+    titles = ("keypoint models", "fill", "final network")
+    parts = [f"== {title}\n{text}" for title, text in zip(titles, texts, strict=True)]
+    return "\n\n".join(parts if first is None else [first, *parts])

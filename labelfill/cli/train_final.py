@@ -20,8 +20,8 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import final_plan_text, print_plan
-from labelfill.cli._summaries import final_text
+from labelfill.cli._plans import PLANNED_FINAL, print_plan
+from labelfill.cli._results import final_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
 
@@ -73,7 +73,7 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
         result = perform(arguments, settings, run)
     if arguments.dry_run:
-        print_plan(result, final_plan_text(result), as_json=arguments.json)
+        print_plan(result, PLANNED_FINAL, as_json=arguments.json)
     else:
         print_result(result, as_json=arguments.json, text=final_text(result, settings(RunSettings).run_dir))
     return EXIT_DONE

@@ -21,8 +21,8 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import print_plan, training_plan_text
-from labelfill.cli._summaries import training_text
+from labelfill.cli._plans import PLANNED_TRAINING, print_plan
+from labelfill.cli._results import training_text
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
@@ -65,7 +65,7 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
         result = perform(arguments, settings, run)
     if arguments.dry_run:
-        print_plan(result, training_plan_text(result), as_json=arguments.json)
+        print_plan(result, PLANNED_TRAINING, as_json=arguments.json)
     else:
         text = training_text(result, settings(RunSettings).run_dir)
         print_result(result, as_json=arguments.json, text=text)

@@ -15,7 +15,7 @@ import pytest
 from labelfill.cli import main as program
 from labelfill.cli._inputs import find_table
 from labelfill.cli._options import Resolver
-from labelfill.cli._summaries import filling_text, final_text, training_text
+from labelfill.cli._results import filling_text, final_text, training_text
 from labelfill.errors import DataError
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelfill.cli._summaries import (
-    aligned,
-    filling_text,
-    final_text,
-    offset_sentence,
-    prediction_text,
-    training_text,
-)
+from labelfill.cli._printing import aligned, printed
+from labelfill.cli._results import PREDICTION, filling_text, final_text, offset_sentence, training_text
 from tests.stage_summaries import FILLING, FINAL, OFFSET, TRAINING
 
 
@@ -110,9 +104,9 @@ def test_predictions_name_their_convention(undeclared: int, words: str) -> None:
     """How many keypoints in how many images, in whose convention, how far off, and the files."""
     summary = {"out": "p.csv", "rows": 24, "keypoints": 15, "rows in the reference convention": undeclared,
                "rows per source": {"1": 4, "2": 20}, "median radius": None, "coverage": 0.9}  # fmt: skip
-    assert prediction_text(summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
+    assert printed(PREDICTION, summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
     asked = {"submission": "s.csv", "locations": 4, "images asked for": 1, "clipped": 0, "median radius": 2}
-    assert prediction_text({**summary, "out": None, **asked}).splitlines()[1:] == [
+    assert printed(PREDICTION, {**summary, "out": None, **asked}).splitlines()[1:] == [
         "error radius in px (holds in 90% of cases): 2.00 in the median",
         "4 locations asked for in 1 image, 0 of them moved onto the image",
         "wrote s.csv",
