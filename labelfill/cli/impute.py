@@ -16,6 +16,7 @@ from labelfill.cli._inputs import (
     refuse_changed_table,
     tables_of_pattern,
 )
+from labelfill.cli._jobs import PLANNED_FILLING, PLANNED_FILLINGS, print_plan
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -30,7 +31,6 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import PLANNED_FILLING, PLANNED_FILLINGS, print_plan
 from labelfill.cli._printing import printed
 from labelfill.cli._results import FILLINGS, filling_text
 from labelfill.data.run_tables import read_run_table

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelfill.cli import impute, report, train_final, train_keypoint_models
 from labelfill.cli._inputs import find_table, open_run
+from labelfill.cli._jobs import NOTHING_DONE, PLANNED_FILLING, PLANNED_FINAL, PLANNED_LATER, PLANNED_TRAINING
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -23,7 +24,6 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
-from labelfill.cli._plans import NOTHING_DONE, PLANNED_FILLING, PLANNED_FINAL, PLANNED_LATER, PLANNED_TRAINING
 from labelfill.cli._printing import printed
 from labelfill.cli._results import filling_text, final_text, training_text
 from labelfill.errors import EXIT_DONE, LabelfillError

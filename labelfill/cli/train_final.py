@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import learning_curves, open_run, with_curves
+from labelfill.cli._jobs import PLANNED_FINAL, print_plan
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -20,7 +21,6 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import PLANNED_FINAL, print_plan
 from labelfill.cli._results import final_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import chosen_engine, find_table, learning_curves, open_run, with_curves
+from labelfill.cli._jobs import PLANNED_TRAINING, print_plan
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -21,7 +22,6 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import PLANNED_TRAINING, print_plan
 from labelfill.cli._results import training_text
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE
