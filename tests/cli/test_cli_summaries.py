@@ -131,6 +131,24 @@ def test_the_next_command_names_the_run() -> None:
     assert "next: " not in training_text(TRAINING, following=False)
 
 
+def test_lines_are_told_where_there_is_something_to_tell() -> None:
+    """A measured 0.0 is, a count of 0 and what is empty or missing are not; values are put in words."""
+    lines = (
+        "{rows:row} of {names}, {bytes:.1M} MB",
+        ("clipped", "{clipped:,} clipped"),
+        ("radius", "radius {radius:.2f}"),
+        ("blank", "blank: {blank:cell}"),
+        (lambda r: r["rows"] > 1, lambda r: [f"{name}!" for name in r["names"]]),
+        ("next", "next: {next}"),
+        "",
+    )
+    result = {"rows": 1000, "names": ["a", "b"], "bytes": 1_260_000, "clipped": 0, "radius": 0.0, "blank": {}}
+    told = printed(lines, result, next="run")
+    assert told == "1,000 rows of a, b, 1.3 MB\nradius 0.00\na!\nb!\nnext: run"
+    told = printed(lines, {**result, "rows": 1, "radius": None, "clipped": 1, "blank": {"ear": 1, "chin": 2}})
+    assert told == "1 row of a, b, 1.3 MB\n1 clipped\nblank: ear (1 cell), chin (2 cells)"
+
+
 @given(st.lists(st.lists(st.text("ab", max_size=9), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_columns_stand_below_each_other(rows: list[list[str]]) -> None:
     """Every cell of a column ends (the first column: begins) at the same place."""
