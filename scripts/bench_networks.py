@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from labelfill.final.model import build_final_network
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.devices import native_bfloat16
-from labelfill.networks.fit import Examples, Plan, fit, keypoint_loss
+from labelfill.networks.fit import Examples, Plan, fit
+from labelfill.networks.loss import keypoint_loss
 from labelfill.regressors.files import STAGE, load_ensemble
 from labelfill.regressors.patch_regressor import MOST_EXAMPLES
 from labelfill.regressors.views import View, make_network

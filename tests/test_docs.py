@@ -44,3 +44,26 @@ def test_the_design_names_every_command() -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     for command in COMMANDS:
         assert f"`{command.replace('_', '-')}" in text
+
+
+# What version 0.1 had and this one has not: options, settings, files and what they were called.
+GONE = (
+    r"--(shuffle|no-shuffle|rotate|no-rotate|activation|batch-norm|no-batch-norm|dropout|features|l1|l2)\b",
+    r"\b(batch_norm|LABELFILL_FINAL_MODEL_(SHUFFLE|ROTATE|ACTIVATION|DROPOUT|FEATURES|L1|L2))\b",
+    r"\b[Rr]ay\b|RAY_ADDRESS",
+    r"CUDA graph|replay\.py|captured step",
+    r"compiled\.(c|pyi)|C compiler",
+    r"json_text|plans\.py|_summaries\.py|_compared\.py",
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in DOCUMENTS if path.name != "CHANGELOG.md"] + [ROOT / "labelfill" / "README.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_no_document_names_what_is_gone(path: Path) -> None:
+    """Removed options and words stand in the changelog alone, which says what to use instead."""
+    text = path.read_text(encoding="utf-8")
+    found = [match[0] for pattern in GONE for match in re.finditer(pattern, text)]
+    assert not found, found

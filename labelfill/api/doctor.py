@@ -30,7 +30,7 @@ from labelfill.runs import RunDirectory, atomic_write, versions
 from labelfill.schema import ImageSize
 from labelfill.settings import ImputeSettings, KeypointModelSettings, TableSettings
 
-_PACKAGES = ("scipy", "scikit-image", "safetensors", "filelock", "joblib", "pandas", "tqdm")
+_PACKAGES = ("scipy", "scikit-image", "safetensors", "filelock", "joblib", "pandas", "shtab", "tqdm")
 _OPTIONAL = ("scikit-learn", "matplotlib", "dask", "onnx", "onnxruntime", "pyarrow", "tensorboard")
 # What a run on a table of Kaggle's size takes at most: the cache, the models, two filled tables.
 _DISK_WANTED = 2 << 30

@@ -151,8 +151,8 @@ def impute(
     data
         The table that the models were trained on, or another with the same keypoints and image size.
     out
-        The filled table: the bytes of `data` but for the blank fields. Where each value comes from stands
-        beside it in ``<out>.provenance.csv``.
+        The filled table: the bytes of `data` but for the blank fields (of JSON and Parquet: the values).
+        Where each value comes from stands beside it in ``<out>.provenance.csv``.
 
     Returns
     -------

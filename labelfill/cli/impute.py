@@ -50,7 +50,8 @@ def add_parser(subparsers: Subparsers) -> None:
         subparsers,
         "impute",
         "fill the blank coordinates of a table",
-        description="Fill every blank coordinate of a table and leave every other byte as it is.\n"
+        description="Fill every blank coordinate of a table and leave every other byte as it is\n"
+        "(in JSON and Parquet: every other value).\n"
         "Where each filled value comes from stands in a second file, OUT.provenance.csv.",
         example="labelfill impute --out filled.csv",
     )

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import StorageError, refusal
 from labelfill.arrays import Images
-from labelfill.schema import ImageSize, Placements
 from labelfill.data.table import KeypointTable
+from labelfill.errors import StorageError, refusal
+from labelfill.schema import ImageSize, Placements
 
 FORMAT_VERSION = 2
 IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"

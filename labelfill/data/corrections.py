@@ -28,10 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.data.distrust import Entry, check_labelled, entries_bytes, read_entries
-from labelfill.errors import DataError
-from labelfill.errors import shown
-from labelfill.runs import atomic_write
 from labelfill.data.table import KeypointTable, coordinate_text
+from labelfill.errors import DataError, shown
+from labelfill.runs import atomic_write
 
 Action = Literal["accepted", "moved", "rejected", "wrong"]
 

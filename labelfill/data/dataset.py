@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labelfill.arrays import Array
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -13,17 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Images
 from labelfill.data import cache
-from labelfill.data.other_tables import array_table, checked_images
-from labelfill.data.other_tables import folder_table
-from labelfill.data.frame import check_frame, smallest_square
-from labelfill.data.images.placing import read_image_files
-from labelfill.errors import DataError, StorageError
 from labelfill.data.formats import declared_occluded, read_keypoints
+from labelfill.data.frame import check_frame, smallest_square
 from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText, image_file
-from labelfill.arrays import Images
-from labelfill.schema import ImageSize, KeypointSchema, Placements
+from labelfill.data.images.placing import read_image_files
+from labelfill.data.other_tables import array_table, checked_images, folder_table
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed
+from labelfill.errors import DataError, StorageError
+from labelfill.schema import ImageSize, KeypointSchema, Placements
 
 __all__ = ["Dataset", "dataset_of_arrays", "read_dataset"]
 

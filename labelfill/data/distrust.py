@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError
-from labelfill.errors import listed, place, shown
-from labelfill.runs import atomic_write
 from labelfill.data.table import KeypointTable
+from labelfill.errors import DataError, StorageError, listed, place, shown
+from labelfill.runs import atomic_write
 
 HEADER = ("row", "keypoint")
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError
 from labelfill.data.images import likely_sizes
-from labelfill.schema import ImageSize, KeypointSchema, Placements
 from labelfill.data.table import KeypointTable
+from labelfill.errors import DataError
+from labelfill.schema import ImageSize, KeypointSchema, Placements
 
 # A few labels beyond the image are people's guesses at what the frame cuts off.
 _MOST_OUTSIDE = 0.01

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError
-from labelfill.errors import place, shown
 from labelfill.data.table import KeypointTable
+from labelfill.errors import DataError, place, shown
 
 ROW_COLUMN = "row"
 

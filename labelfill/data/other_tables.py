@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError
+from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.errors import DataError, StorageError
 from labelfill.schema import ImageSize, KeypointSchema
-from labelfill.data.table import KeypointTable
-
-from labelfill.data.table import IMAGE_PATH_COLUMN
-from labelfill.errors import StorageError
-import logging
-import re
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
 _log = logging.getLogger("labelfill")
-
 
 
 def array_table(labels: NDArray[np.float64], keypoints: Sequence[str], images: NDArray[np.uint8],

@@ -11,7 +11,7 @@ import numpy as np
 from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.distrust import read_distrust
-from labelfill.data.formats import read_keypoints
+from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
 from labelfill.errors import DataError, ModelError
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
@@ -271,6 +271,8 @@ def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
     table, index = dataset.table, {name: k for k, name in enumerate(dataset.schema.keypoints)}
     observed = table.observed.copy()
     sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False
+    # What is added to a JSON file may take lines of its own, and entries after it begin in other lines.
+    lines_stay = table.format not in (COCO, LABEL_STUDIO)
     with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != PROVENANCE_COLUMNS:
@@ -283,7 +285,7 @@ def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
                 xy = np.array([float(entry["x"]), float(entry["y"])])
                 sigma[row, k] = float(entry["sigma"])
                 new = np.array([axis in entry["filled"] for axis in "xy"])
-                matches = int(entry["line"]) == table.lines[row]
+                matches = int(entry["line"]) == table.lines[row] or not lines_stay
                 matches &= bool((np.abs(table.labels[row, k] - xy)[new] < 6e-5).all()) and new.any()
             except (KeyError, ValueError, IndexError, TypeError):
                 matches = False

@@ -16,7 +16,8 @@ from labelfill.errors import DataError
 from labelfill.final.model import FOLDER, STAGE, FinalModel, build_final_network, whole_images
 from labelfill.final.targets import Heads, Targets
 from labelfill.networks.architectures import FinalNetwork
-from labelfill.networks.fit import Examples, Fitted, Plan, fit
+from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter
 from labelfill.runs import TRAINING, VALIDATION, RunDirectory
 from labelfill.runs.progress import bar

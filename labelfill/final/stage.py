@@ -21,8 +21,8 @@ from labelfill.final.job import FinalJob
 from labelfill.final.model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
 from labelfill.final.targets import Targets, groups_of, make_lesson, targets_of
 from labelfill.networks.architectures import parameter_count
+from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import keep_threads
-from labelfill.networks.fit import Fitted
 from labelfill.regressors.calibration.blending import Calibration, calibrate
 from labelfill.regressors.files import load_ensemble
 from labelfill.runs import (

@@ -37,8 +37,8 @@ class AdamW:
         self._steps = [torch.zeros((), device=counted_on) for _ in self._parameters]
 
     @torch.no_grad()
-    def step(self, learning_rate: float | Tensor) -> None:
-        """Move the weights by their gradients, and forget these; a rate may be a number on the device."""
+    def step(self, learning_rate: float) -> None:
+        """Move the weights by their gradients, and forget these."""
         used = [number for number, one in enumerate(self._parameters) if one.grad is not None]
         gradients = [self._parameters[number].grad for number in used]
         adamw(
@@ -53,11 +53,6 @@ class AdamW:
         )  # fmt: skip
         for parameter in self._parameters:
             parameter.grad = None
-
-    def begin_anew(self) -> None:
-        """Forget all steps."""
-        for tensor in self.state().values():
-            tensor.zero_()
 
     def state(self) -> dict[str, Tensor]:
         """Moments and numbers of steps, by ``NUMBER.NAME``."""

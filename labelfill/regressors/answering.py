@@ -123,8 +123,7 @@ def answers_by_shard(
         shards[number] = _Shard(shown, anchors.take(here), wanted[part], str(device), torch.get_num_threads())
     todo = set(shards)
     try:
-        gpus = 1 if device.type == "cuda" else 0
-        for number, found in engine.results(_answer, ensemble, shards, os.cpu_count() or 1, gpus=gpus):
+        for number, found in engine.results(_answer, ensemble, shards, os.cpu_count() or 1):
             todo.remove(number)
             yield parts[number], found
     except WorkersLost as lost:

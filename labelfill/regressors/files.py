@@ -33,7 +33,7 @@ from labelfill.data.dataset import Dataset
 from labelfill.data.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.errors import ModelError, UsageError
 from labelfill.networks.architectures import parameter_count
-from labelfill.networks.fit import Fitted
+from labelfill.networks.checkpoints import Fitted
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
 from labelfill.regressors.calibration.radii import Radii

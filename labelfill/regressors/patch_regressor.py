@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from labelfill.arrays import Array, Integers, Mask
-from labelfill.networks.fit import Examples, Fitted, Plan, fit
+from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.memory import answers
 from labelfill.regressors.patches import Frames, Pyramid
 from labelfill.regressors.views import Seen, View, base_positions, look, make_network, view_inputs

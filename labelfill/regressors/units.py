@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from labelfill.networks.fit import Fitted, Plan
+from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.fit import Plan
 from labelfill.networks.memory import alone
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.files import STAGE, load_regressor, regressor_files

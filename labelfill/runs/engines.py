@@ -1,27 +1,23 @@
-"""Where independent units of work are computed: worker processes of this machine, or those of a cluster.
+"""Where independent units of work are computed: worker processes of this machine, or those of a Dask cluster.
 
-Through joblib this machine's processes (loky) or those of a Dask cluster; through Ray's own tasks a Ray
-cluster's, as joblib's backend for Ray gives up where a worker dies. A unit is a pure function of what all
-units share and of its own job, so its result does not depend on where it is computed, or how often a worker
-had to begin it again. Workers of a cluster read and write no files: they need this version of labelfill, and
-no file system in common.
+A unit is a pure function of what all units share and of its own job, so its result does not depend on where
+it is computed, or how often a worker had to begin it again. Workers of a cluster read and write no files:
+they need this version of labelfill, and no file system in common.
 
-joblib, Dask and Ray hand objects on as pickles, between this process and workers that it trusts.
+joblib and Dask hand objects on as pickles, between this process and workers that it trusts.
 """
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -33,8 +29,6 @@ from labelfill.settings import Backend
 Shared = TypeVar("Shared")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-_log = logging.getLogger("labelfill")
 
 _PATIENCE = 30  # seconds in which a scheduler has to answer, and to have a worker
 
@@ -79,7 +73,7 @@ class Engine:
             Processes, where they are this machine's.
         gpus
             CUDA devices here, if a job needs one; 0 if it does not. Each process of this machine sees one of
-            several, and Ray lets only those see one that ask for it.
+            several.
 
         Raises
         ------
@@ -92,8 +86,6 @@ class Engine:
         """
         if self.backend == "dask":
             yield from _by_dask(self.scheduler, work, shared, jobs, workers)
-        elif self.backend == "ray":
-            yield from _by_ray(work, shared, jobs, gpus > 0)
         else:
             yield from _by_processes(work, shared, jobs, workers, gpus)
 
@@ -180,55 +172,13 @@ def _check_workers(client: Any) -> None:
             f"the Dask cluster has no worker that runs labelfill ({error}); start workers by "
             "`dask worker ADDRESS` in an environment where labelfill is installed"
         ) from error
+    wanted = versions()
     for worker, theirs in found.items():
-        _check_versions(f"the Dask worker {worker}", theirs, versions())
-
-
-def _check_versions(worker: str, theirs: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    if theirs != wanted:
-        raise DeviceError(
-            f"{worker} has {theirs}, and this command {wanted}: it would come to other results; "
-            "install the same versions there"
-        )
-
-
-def _by_ray(work: Any, shared: Any, jobs: Mapping[int, Any], gpu: bool) -> Iterator[tuple[int, Any]]:
-    try:
-        import ray
-    except ImportError:
-        raise UsageError(
-            "--backend ray needs the package ray, which is not installed: pip install 'labelfill[ray]'"
-        ) from None
-    with redirect_stdout(sys.stderr):  # where Ray tells of its workers, which are no result
-        yield from _by_tasks(ray, work, shared, jobs, gpu)
-
-
-def _by_tasks(
-    ray: Any, work: Any, shared: Any, jobs: Mapping[int, Any], gpu: bool
-) -> Iterator[tuple[int, Any]]:
-    begun = not ray.is_initialized()
-    if begun:  # the cluster of RAY_ADDRESS, else one that `ray start` made here, else this machine's cores
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    task = ray.remote(_at_ray).options(num_cpus=1, num_gpus=1 if gpu else 0)
-    told = ray.exceptions
-    lost = (told.WorkerCrashedError, told.NodeDiedError, told.OutOfMemoryError, told.ObjectLostError)
-    try:
-        handed = ray.put(shared)
-        todo = [task.remote(work, handed, number, job, versions()) for number, job in jobs.items()]
-        while todo:
-            (finished,), todo = ray.wait(todo)
-            yield ray.get(finished)
-    except lost as error:
-        raise WorkersLost(f"workers of the Ray cluster were lost ({error})") from error
-    finally:
-        if begun:
-            ray.shutdown()
-
-
-def _at_ray(work: Any, shared: Any, number: int, job: Any, wanted: Mapping[str, str]) -> tuple[int, Any]:
-    """A job at a Ray worker; Ray does it again elsewhere if the worker dies."""
-    _check_versions("a Ray worker", versions(), wanted)
-    return _numbered(work, shared, number, job)
+        if theirs != wanted:
+            raise DeviceError(
+                f"the Dask worker {worker} has {theirs}, and this command {wanted}: it would come to other "
+                "results; install the same versions there"
+            )
 
 
 def _numbered(

@@ -23,10 +23,11 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     metavar: str | None = None,
+    gone: Mapping[str, str] | None = None,
 ) -> Any:
-    """A dataclass field with its help text and its bounds."""
+    """A dataclass field with its help text, its bounds, and what to use instead of words it once took."""
     bounds = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
-    metadata = {"about": about, "bounds": bounds, "metavar": metavar}
+    metadata = {"about": about, "bounds": bounds, "metavar": metavar, "gone": gone or {}}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -42,6 +43,7 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, field.name)
+            _check_gone(field.name, value, field.metadata.get("gone", {}))
             _check_choice(field.name, value, field_type(type(self), field.name))
             _check_bounds(field.name, value, field.metadata.get("bounds", {}))
         self.check()
@@ -97,6 +99,11 @@ def convert(cls: type[Settings], name: str, value: object, where: str) -> Any:
         raise UsageError(f"{where}: {value!r} is not {expected}") from None
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def _check_gone(name: str, value: object, gone: Mapping[str, str]) -> None:
+    if isinstance(value, str) and value in gone:
+        raise UsageError(f"{name} no longer takes {value!r}: {gone[value]}")
 
 
 def _check_choice(name: str, value: object, kind: FieldType) -> None:

@@ -26,7 +26,7 @@ from labelfill.settings._presets import (
 
 Method = Literal["anchored", "image-only", "prior"]
 BestBy = Literal["rmse", "mae"]
-Backend = Literal["loky", "dask", "ray"]
+Backend = Literal["loky", "dask"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class RunSettings(Settings):
     )
 
     backend: Backend = setting(
-        "loky", "what computes independent units of work: this machine's processes, or a cluster's workers"
+        "loky",
+        "what computes independent units of work: this machine's processes, or a cluster's workers",
+        gone={"ray": "use --backend dask"},
     )
     scheduler: str | None = setting(
         None,

@@ -111,6 +111,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["train-keypoint-models", "--device", "tpu"],
             "--device must be auto, cpu, cuda, cuda:NUMBER or mps, not 'tpu'",
         ),
+        *(
+            ([command, "--backend", "ray"], "--backend no longer takes 'ray': use --backend dask")
+            for command in ("train-keypoint-models", "impute", "run")
+        ),
     ],
 )
 def test_a_usage_error_is_one_sentence(

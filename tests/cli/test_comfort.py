@@ -68,10 +68,10 @@ def test_a_settings_file_of_this_folder_is_found(
 def completed(words: list[str], folder: Path) -> list[str]:
     """What bash offers for the last of these words."""
     script = folder / "completion.bash"
-    script.write_text(completion_script(build_parser(), "bash"))
+    script.write_text(completion_script("bash"))
     typed = " ".join(f"'{word}'" for word in words)
     place = f"COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}"
-    code = f'source {script}; {place}; _labelfill; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    code = f'source {script}; {place}; _shtab_labelfill; printf "%s\\n" "${{COMPREPLY[@]}}"'
     ended = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True, cwd=folder)
     return ended.stdout.split()
 
@@ -86,18 +86,21 @@ def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> Non
     assert completed(["labelfill", "train-keypoint-models", "--method", "pr"], tmp_path) == ["prior"]
     assert completed(["labelfill", "export", "--format", "o"], tmp_path) == ["onnx"]
     assert completed(["labelfill", "predict", "--images", "ta"], tmp_path) == ["table.csv"]
+    assert completed(["labelfill", "impute", "--force", "--data", "ta"], tmp_path) == ["table.csv"]
+    assert completed(["labelfill", "evaluate", "table.csv", "ta"], tmp_path) == ["table.csv"]
+    assert completed(["labelfill", "impute", "--seed", "ta"], tmp_path) == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_shell_is_told_every_option(shell: str) -> None:
     """The scripts are made from the parsers, so they name all options of all commands."""
-    script = completion_script(build_parser(), shell)
+    script = completion_script(shell)
     for name, parser in build_parser().commands().items():
         assert name in script
         for option in parser._option_string_actions:
             if option.startswith("--"):
-                assert (f"-l {option[2:]}" if shell == "fish" else option) in script
-    if shell != "fish" and shutil.which(shell):
+                assert {"fish": f"-l {option[2:]}", "tcsh": option[2:]}.get(shell, option) in script
+    if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
 
 

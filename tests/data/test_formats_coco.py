@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from labelfill.data.formats import FoundPoints, check_out, declared_occluded, read_keypoints, write_found
+from labelfill.data.formats.json_files import json_bytes
 from labelfill.errors import DataError, UsageError
 from tests.drawn_points import write_faces, write_points
 from tests.driving import PRIOR, done, labelfill, read_provenance
@@ -69,23 +70,43 @@ def test_rows_are_annotations_with_keypoints(tmp_path: Path) -> None:
     assert np.isnan(table.boxes[1:]).all()
 
 
-def test_only_what_is_filled_changes(tmp_path: Path) -> None:
-    """Filled points get a place, visibility 1 and a score; every other byte of the file is as it was."""
-    path = written(tmp_path)
-    xy = np.full((3, 2, 2), 8.0)
-    text = filled(path, xy)
-    expected = (
-        CONTENT.replace("2 , 0,0,0]", "2 , 8.0000,8.0000,1]")
-        .replace('"num_keypoints": 1', '"num_keypoints": 2')
-        .replace('"a": "\\u00e9"}}', '"a": "\\u00e9"}, "keypoint_scores": [1, 0.25]}')
-        .replace("[0, 0, 1, 4.0, 5.0, 1]}", '[8.0000, 8.0000, 1, 4.0, 5.0, 1], "keypoint_scores": [0.25, 1]}')
-        .replace("[0, 0, 0, 1, 2, 2]", "[8.0000, 8.0000, 1, 1, 2, 2]")
-        .replace("[0, 0.90]", "[0.25, 0.90]")
-    )
-    assert text == expected
+EXPECTED = (
+    CONTENT.replace("2 , 0,0,0]", "2 , 8.1235,0.0,1]")
+    .replace('"num_keypoints": 1', '"num_keypoints": 2')
+    .replace('"a": "\\u00e9"}}', '"a": "\\u00e9"}, "keypoint_scores": [1, 0.25]}')
+    .replace("[0, 0, 1, 4.0, 5.0, 1]}", '[8.1235, 0.0, 1, 4.0, 5.0, 1], "keypoint_scores": [0.25, 1]}')
+    .replace("[0, 0, 0, 1, 2, 2]", "[8.1235, 0.0, 1, 1, 2, 2]")
+    .replace("[0, 0.90]", "[0.25, 0.90]")
+)
+
+
+LAYOUTS = {
+    "a line for each entry": lambda content: json_bytes(content).decode(),
+    "one line": json.dumps,
+    "compact": lambda content: json.dumps(content, separators=(",", ":"), ensure_ascii=False),
+    "indented": lambda content: json.dumps(content, indent=2) + "\n",
+    "tabs": lambda content: json.dumps(content, indent="\t"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_only_what_is_filled_changes(tmp_path: Path, layout: str) -> None:
+    """Filled points get a place, visibility 1 and a score; all else of the file is as it was."""
+    before, after = (LAYOUTS[layout](json.loads(text)) for text in (CONTENT, EXPECTED))
+    path = written(tmp_path, before)
+    xy = np.tile([8.12346, -1e-9], (3, 2, 1))
+    assert filled(path, xy) == after
+    assert filled(path, np.full((3, 2, 2), np.nan)) == before
+
+
+def test_values_stay_where_the_layout_cannot(tmp_path: Path) -> None:
+    """Of numbers and blanks that Python's json writes otherwise, the values stay; a line for each entry."""
+    xy = np.tile([8.12346, -1e-9], (3, 2, 1))
+    text = filled(written(tmp_path), xy)
+    assert text == json_bytes(json.loads(EXPECTED)).decode()
     xy[:, 0] = np.nan
-    assert "[0, 0, 1, 4.0, 5.0, 1]}" in filled(path, xy), "a row without fills is not touched"
-    assert filled(path, np.full((3, 2, 2), np.nan)) == CONTENT
+    text = filled(written(tmp_path), xy)
+    assert "[0, 0, 1, 4.0, 5.0, 1]}" in text, "a row without fills is not touched"
 
 
 def test_a_filled_file_has_the_formats_name(tmp_path: Path) -> None:
@@ -119,7 +140,11 @@ def test_a_filled_file_has_the_formats_name(tmp_path: Path) -> None:
         ('{"id": 2, "name": "stone"}', '{"id": 2, "name": "stone", "keypoints": ["a"]}',
          "categories 'cat' and 'stone' have different keypoints"),
         ('"annotations"', '"annotation"', "no array 'annotations'; expected COCO's images, annotations"),
-        (" ]}\n", " ]", "expected a comma or }, found the end of the file"),
+        (" ]}\n", " ]", "expecting ',' delimiter, found the end of the file"),
+        ('"category_id": 2}', '"id": 7}', "line 8: an object has the name 'id' twice; remove one of them"),
+        ('"x": 1.50e1', '"x": NaN', "c.json, line 1: NaN is no number of JSON; write null, or a number"),
+        ("2.00", "1e400", "c.json, line 7: a float does not hold '1e400', it would become inf; round it"),
+        ("3.10, 5, 2 ,", f"3.10, {10**400}, 2 ,", f"y of 'nose' is '{10**36}...', expected a finite number"),
     ],
 )  # fmt: skip
 def test_malformed_files_name_entry_and_field(tmp_path: Path, old: str, new: str, words: str) -> None:

@@ -10,8 +10,7 @@ from unittest import mock
 import pytest
 
 from labelfill.data.table import open_decompressed, read_table
-from labelfill.errors import DataError, StorageError
-from labelfill.errors import listed, place, shown
+from labelfill.errors import DataError, StorageError, listed, place, shown
 
 HEADER = b"a_x,a_y,Image\n"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from labelfill.errors import OutOfMemory
-from labelfill.networks import fit as training
+from labelfill.networks import memory
 from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_a_chunk_that_does_not_fit_is_halved(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answers are the same, what fitted is remembered, and it is said once."""
-    monkeypatch.setattr(training, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 8))
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 8))
     inputs = torch.arange(11 * 9.0).reshape(11, 1, 3, 3)
     network = Greedy(fits=2)
     with caplog.at_level(logging.WARNING, "labelfill"):
@@ -52,7 +52,7 @@ def test_a_chunk_that_does_not_fit_is_halved(
 
 def test_a_single_row_that_does_not_fit_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 4 at one row, naming what was asked for."""
-    monkeypatch.setattr(training, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 4))
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 4))
     with pytest.raises(
         OutOfMemory, match=r"not suffice for a single row of the networks' answers .*20.00 GiB"
     ) as raised:

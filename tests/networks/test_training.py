@@ -16,9 +16,11 @@ from labelfill.errors import DeviceError
 from labelfill.networks import devices, memory
 from labelfill.networks import fit as training
 from labelfill.networks.architectures import FaceRegressor, PatchRegressor
+from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import choose_device
-from labelfill.networks.fit import Examples, Fitted, Plan, fit, keypoint_loss
+from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.fit import _one_cycle as one_cycle
+from labelfill.networks.loss import keypoint_loss
 from labelfill.networks.memory import RowsAtOnce, answers
 from labelfill.runs.randomness import random_key
 from tests.toy_examples import SIDE, examples

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labelfill.networks.fit import Fitted, Plan
+from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.fit import Plan
 from labelfill.regressors.patch_regressor import (
     Evidence,
     _examples,

@@ -1,4 +1,4 @@
-"""Stages computed by worker processes, a Dask cluster and Ray: the same bytes as in one process."""
+"""Stages computed by worker processes and a Dask cluster: the same bytes as in one process."""
 
 from __future__ import annotations
 
@@ -83,32 +83,6 @@ def test_a_cluster_that_loses_a_worker_comes_to_the_same_bytes(
     monkeypatch.setattr(UnitTrainer, "_keep", kill_one)
     cluster_s = ("--backend", "dask", "--scheduler", cluster.scheduler_address)
     assert all_stages(table, tmp_path / "run", *cluster_s) == serial
-    assert len(killed) == 1
-
-
-def test_ray_comes_to_the_same_bytes_when_a_worker_dies(
-    table: Path, serial: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All stages on two of Ray's workers, one of them killed meanwhile; Ray does its work again."""
-    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    keep, killed = UnitTrainer._keep, []
-
-    @ray.remote
-    def process() -> int:
-        return os.getpid()
-
-    def kill_one(self: UnitTrainer, *finished: Any) -> None:
-        if not killed:
-            killed.append(ray.get(process.remote()))
-            os.kill(killed[0], signal.SIGKILL)
-        keep(self, *finished)
-
-    monkeypatch.setattr(UnitTrainer, "_keep", kill_one)
-    try:
-        assert all_stages(table, tmp_path / "run", "--backend", "ray") == serial
-    finally:
-        ray.shutdown()
     assert len(killed) == 1
 
 

@@ -113,6 +113,23 @@ def test_a_bad_value_names_its_origin() -> None:
         resolve(RunSettings, {"run": {"run-dir": 3}}, {}, {})
 
 
+@pytest.mark.parametrize(
+    ("toml", "environment", "flags", "where"),
+    [
+        ({"run": {"backend": "ray"}}, {}, {}, "settings file, [run] backend"),
+        ({}, {"LABELFILL_RUN_BACKEND": "ray"}, {}, "LABELFILL_RUN_BACKEND"),
+        ({}, {}, {"backend": "ray"}, "--backend"),
+    ],
+)
+def test_a_word_that_is_gone_says_what_to_use(
+    toml: dict[str, Any], environment: dict[str, str], flags: dict[str, str], where: str
+) -> None:
+    """From the file, the environment and the flag: the engine Ray is refused, and Dask named instead."""
+    with pytest.raises(UsageError) as caught:
+        resolve(RunSettings, toml, environment, flags)
+    assert str(caught.value) == f"{where} no longer takes 'ray': use --backend dask"
+
+
 def test_settings_made_in_code_are_checked_too() -> None:
     """A dataclass made by hand refuses the same values, by the field's name."""
     with pytest.raises(UsageError, match="epochs must be at least 1, not -1"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from labelfill.errors import UsageError
 from labelfill.data.formats.coco import FORMAT as COCO
 from labelfill.data.formats.coco import read_coco
 from labelfill.data.formats.coco_writing import write_filled_coco
@@ -33,6 +32,7 @@ from labelfill.data.table import (
     read_table,
     write_filled,
 )
+from labelfill.errors import UsageError
 
 __all__ = [
     "COCO",

@@ -14,15 +14,15 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labelfill.errors import DataError
-from labelfill.data.formats.json_text import read_json_text
 from labelfill.arrays import Array
+from labelfill.data.formats.json_files import is_number, read_json
 from labelfill.data.formats.visibility import (
     HIDDEN,
     NOT_LABELLED,
@@ -30,8 +30,8 @@ from labelfill.data.formats.visibility import (
     looked_at,
     visibility_columns,
 )
-from labelfill.errors import listed, shown
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.errors import DataError, listed, shown
 
 FORMAT = "coco"
 ANNOTATION_ID, IMAGE_ID = "annotation_id", "image_id"
@@ -42,10 +42,10 @@ _log = logging.getLogger("labelfill")
 
 @dataclass(frozen=True)
 class Annotation:
-    """One annotation and where it begins."""
+    """One annotation and the line in which it begins."""
 
     content: dict[str, Any]
-    begin: int
+    line: int
     number: int
 
     @property
@@ -58,11 +58,9 @@ class Document:
     """A file's images, keypoint names and annotations with keypoints."""
 
     def __init__(self, path: Path) -> None:
-        self.json = read_json_text(path)
+        self.json = read_json(path)
         self.path = path
-        self._parts: dict[str, Any] = {}
-        self._annotations: list[Annotation] = []
-        self.json.refuse_rest(self.json.members(self.json.begin, self._part))
+        self._parts: dict[str, Any] = self.json.content
         for part in ("images", "annotations", "categories"):
             if not isinstance(self._parts.get(part), list):
                 raise DataError(
@@ -71,29 +69,19 @@ class Document:
         self.keypoints: tuple[str, ...]
         self._categories: dict[Any, str]
         self.keypoints, self._categories = self._named_keypoints()
-        self.annotations = [one for one in self._annotations if self._is_row(one.content)]
+        self.annotations = [entry for entry in self._annotations() if self._is_row(entry.content)]
         if not self.annotations:
             raise DataError(f"{path}: no annotation has keypoints; expected at least one that is no crowd")
 
-    def _part(self, name: str, begin: int) -> int:
-        if name == "annotations" and self.json.text[begin : begin + 1] == "[":
-            self._parts[name] = self._annotations
-            return self.json.elements(begin, self._annotation)
-        content, end = self.json.value(begin)
-        if name in ("images", "categories"):
-            self._parts[name] = content
-        return end
-
-    def _annotation(self, begin: int) -> int:
-        content, end = self.json.value(begin)
-        number = len(self._annotations)
-        if not isinstance(content, dict):
-            raise DataError(
-                f"{self.path}, annotation number {number}: found {shown(str(content))}, expected an object"
-            )
-        kept = {name: value for name, value in content.items() if name != "segmentation"}  # it is large
-        self._annotations.append(Annotation(kept, begin, number))
-        return end
+    def _annotations(self) -> Iterator[Annotation]:
+        lines = self.json.lines("annotations")
+        for number, content in enumerate(self._parts["annotations"]):
+            if not isinstance(content, dict):
+                raise DataError(
+                    f"{self.path}, annotation number {number}: found {shown(str(content))}, "
+                    "expected an object"
+                )
+            yield Annotation(content, lines[number], number)
 
     def _named_keypoints(self) -> tuple[tuple[str, ...], dict[Any, str]]:
         with_keypoints = [c for c in self._parts["categories"] if isinstance(c, dict) and c.get("keypoints")]
@@ -144,8 +132,7 @@ class Document:
         return {image.get("id"): (image.get("width"), image.get("height")) for image in images}
 
     def bad(self, annotation: Annotation, field: str, what: str) -> DataError:
-        line = self.json.line(annotation.begin)
-        return DataError(f"{self.path}, {annotation.name} (line {line}), field {field!r}: {what}")
+        return DataError(f"{self.path}, {annotation.name} (line {annotation.line}), field {field!r}: {what}")
 
 
 def read_coco(path: Path) -> KeypointTable:
@@ -179,7 +166,7 @@ def read_coco(path: Path) -> KeypointTable:
         keypoints=document.keypoints,
         labels=labels,
         field_spans=np.zeros((rows, k, 2, 2), np.int64),
-        lines=np.array([document.json.line(one.begin) for one in document.annotations], np.int64),
+        lines=np.array([one.line for one in document.annotations], np.int64),
         extra=_extra_columns(document, seen),
         image_column=IMAGE_PATH_COLUMN,
         boxes=_boxes(document),
@@ -197,20 +184,19 @@ def _triples(document: Document, annotation: Annotation) -> list[float]:
             f"found {found}, expected {count}: x, y and visibility of {len(document.keypoints)} keypoints",
         )  # fmt: skip
     for i, value in enumerate(values):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
         name = document.keypoints[i // 3]
-        if i % 3 == 2 and (not number or value not in (NOT_LABELLED, HIDDEN, VISIBLE)):
+        if i % 3 == 2 and (not is_number(value) or value not in (NOT_LABELLED, HIDDEN, VISIBLE)):
             raise document.bad(
                 annotation, "keypoints",
                 f"visibility of {shown(name)} is {shown(json.dumps(value))}, expected 0 (not labelled), "
                 "1 (hidden) or 2 (visible)",
             )  # fmt: skip
-        if i % 3 < 2 and not (number and math.isfinite(value)) and values[i // 3 * 3 + 2] != NOT_LABELLED:
+        if i % 3 < 2 and not is_number(value) and values[i // 3 * 3 + 2] != NOT_LABELLED:
             raise document.bad(
                 annotation, "keypoints",
                 f"{'xy'[i % 3]} of {shown(name)} is {shown(json.dumps(value))}, expected a finite number",
             )  # fmt: skip
-    return [value if isinstance(value, int | float) else math.nan for value in values]
+    return [value if is_number(value) else math.nan for value in values]
 
 
 def _boxes(document: Document) -> Array | None:
@@ -220,8 +206,7 @@ def _boxes(document: Document) -> Array | None:
         box = annotation.content.get("bbox")
         if box is None or box == []:
             continue
-        numbers = isinstance(box, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in box)
-        if not numbers or len(box) != 4:
+        if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
             raise document.bad(
                 annotation,
                 "bbox",

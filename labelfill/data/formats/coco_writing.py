@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from labelfill.data.formats.coco import ANNOTATION_ID, IMAGE_ID, Annotation, Document
-from labelfill.data.formats.json_text import Edit, number_text
-from labelfill.data.formats.points import FoundPoints, refuse_changed, send
 from labelfill.arrays import Array
+from labelfill.data.formats.coco import ANNOTATION_ID, IMAGE_ID, Annotation, Document
+from labelfill.data.formats.json_files import json_bytes
+from labelfill.data.formats.points import FoundPoints, refuse_changed, send
 from labelfill.data.formats.visibility import (
     BOX_COLUMN,
     HIDDEN,
@@ -30,48 +29,39 @@ FILLED_VISIBILITY = HIDDEN
 
 
 def write_filled_coco(table: KeypointTable, found: FoundPoints, out: BinaryIO) -> WrittenTable:
-    """The file with filled points, their visibility and scores; every other byte as it was."""
+    """The file with filled points, their visibility and scores; every other value as it was."""
     document = Document(table.path)
     refuse_changed(table, document.json.sha256)
     order = [table.keypoints.index(name) for name in document.keypoints]
     new, xy, score = found.new(table)[:, order], found.xy[:, order], found.score[:, order]
-    edits: list[Edit] = []
     for row in np.flatnonzero(new.any(axis=(1, 2))).tolist():
-        edits += _row_edits(document, document.annotations[row], new[row], xy[row], score[row])
-    return send(document.json.edited(edits), int(new.sum()), out)
+        _fill(document, document.annotations[row], new[row], xy[row], score[row])
+    return send([document.json.rewritten()], int(new.sum()), out)
 
 
-def _row_edits(
-    document: Document, annotation: Annotation, new: Any, xy: Array, score: Array
-) -> Iterator[Edit]:
-    text = document.json
-    members = text.member_spans(annotation.begin)
-    spans = text.spans(members["keypoints"][0])
-    values = annotation.content["keypoints"]
-    seen = [values[3 * k + 2] for k in range(len(new))]
+def _fill(document: Document, annotation: Annotation, new: Any, xy: Array, score: Array) -> None:
+    """Write an annotation's filled points into its content."""
+    content = annotation.content
+    values = content["keypoints"]
     points = np.flatnonzero(new.all(axis=1)).tolist()
     for k in points:
-        for axis in (0, 1):
-            yield Edit(*spans[3 * k + axis], number_text(xy[k, axis]))
-        if seen[k] == NOT_LABELLED:
-            yield Edit(*spans[3 * k + 2], str(FILLED_VISIBILITY))
-            seen[k] = FILLED_VISIBILITY
-    if "num_keypoints" in members:
-        yield Edit(*members["num_keypoints"], str(sum(v != NOT_LABELLED for v in seen)))
-    scores = annotation.content.get(SCORES)
-    if scores is None:
-        known = [score[k] if k in points else float(seen[k] != NOT_LABELLED) for k in range(len(new))]
-        texts = {SCORES: f"[{', '.join(f'{value:.4g}' for value in known)}]"}
-        if SCORES in members:
-            yield Edit(*members[SCORES], texts[SCORES])
-        else:
-            yield text.into_object(annotation.begin, texts)
-        return
+        values[3 * k], values[3 * k + 1] = map(_coordinate, xy[k])
+        if values[3 * k + 2] == NOT_LABELLED:
+            values[3 * k + 2] = FILLED_VISIBILITY
+    placed = [int(seen != NOT_LABELLED) for seen in values[2::3]]
+    if "num_keypoints" in content:
+        content["num_keypoints"] = sum(placed)
+    scores: Any = placed if content.get(SCORES) is None else content[SCORES]
     if not isinstance(scores, list) or len(scores) != len(new):
         raise document.bad(annotation, SCORES, f"expected {len(new)} numbers, one for each keypoint")
-    places = text.spans(members[SCORES][0])
     for k in points:
-        yield Edit(*places[k], f"{score[k]:.4g}")
+        scores[k] = float(f"{score[k]:.4g}")
+    content[SCORES] = scores
+
+
+def _coordinate(value: float) -> float:
+    """A filled coordinate: four decimals, as in a table; never -0."""
+    return float(f"{value:.4f}") + 0.0
 
 
 def write_coco(
@@ -115,7 +105,8 @@ def write_coco(
             annotation["attributes"] = {column: table.extra[column][row] for column in further}
         annotations.append(annotation)
     category = {"id": 1, "name": "object", "keypoints": list(table.keypoints), "skeleton": []}
-    return send(_document(images, annotations, category), int(table.observed.sum()), out)
+    content = {"images": list(images.values()), "annotations": annotations, "categories": [category]}
+    return send([json_bytes(content)], int(table.observed.sum()), out)
 
 
 def _ids(table: KeypointTable, column: str) -> list[int] | None:
@@ -134,16 +125,3 @@ def _flat(labels: Array, seen: Any) -> list[Any]:
 
 def _short(value: float) -> int | float:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
-
-
-def _document(
-    images: Mapping[str, Any], annotations: list[dict[str, Any]], category: dict[str, Any]
-) -> Iterator[bytes]:
-    """One line per image and annotation, so that people can look at it and compare two versions."""
-    for name, entries in (("images", list(images.values())), ("annotations", annotations)):
-        yield f'{"{" if name == "images" else ""}"{name}": [\n'.encode()
-        for number, entry in enumerate(entries, 1):
-            text = json.dumps(entry, ensure_ascii=True, allow_nan=False)
-            yield f"{text}{',' if number < len(entries) else ''}\n".encode()
-        yield b"],\n"
-    yield f'"categories": [\n{json.dumps(category)}\n]}}\n'.encode()

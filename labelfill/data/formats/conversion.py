@@ -11,20 +11,24 @@ from typing import BinaryIO
 
 import numpy as np
 
-from labelfill.errors import DataError, UsageError
+from labelfill.arrays import Array, Images, Positions
 from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
 from labelfill.data.formats.coco_writing import write_coco
 from labelfill.data.formats.deeplabcut import write_deeplabcut
 from labelfill.data.formats.label_studio_writing import write_label_studio
 from labelfill.data.formats.parquet import require_pyarrow, write_parquet_table
-from labelfill.arrays import Array
 from labelfill.data.formats.tables import further_columns, write_table
 from labelfill.data.images import ImageFiles, MemoryStore, PixelText
-from labelfill.arrays import Images
+from labelfill.data.table import (
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    KeypointTable,
+    WrittenTable,
+    compressed_writer,
+)
+from labelfill.errors import DataError, UsageError
 from labelfill.runs import atomic_write, make_folder
-from labelfill.arrays import Positions
 from labelfill.schema import ImageSize
-from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, WrittenTable, compressed_writer
 
 _log = logging.getLogger("labelfill")
 

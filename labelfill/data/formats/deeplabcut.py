@@ -28,12 +28,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from labelfill.errors import DataError
-from labelfill.data.formats.points import send
 from labelfill.arrays import Array
+from labelfill.data.formats.points import send
 from labelfill.data.formats.visibility import HIDDEN, visibilities
-from labelfill.errors import listed, place, shown
 from labelfill.data.table import IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, WrittenTable, read_table
+from labelfill.errors import DataError, listed, place, shown
 
 FORMAT = "deeplabcut"
 

@@ -10,19 +10,17 @@ The format: https://labelstud.io/guide/task_format and https://labelstud.io/tags
 from __future__ import annotations
 
 import json
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from labelfill.errors import DataError
-from labelfill.data.formats.json_text import read_json_text
-from labelfill.errors import shown
+from labelfill.data.formats.json_files import is_number, read_json
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.errors import DataError, shown
 
 FORMAT = "label-studio"
 KIND = "keypointlabels"
@@ -38,10 +36,10 @@ _DECIMALS = 9
 
 @dataclass(frozen=True)
 class Task:
-    """One task, where it begins, and its keypoints: name to result."""
+    """One task, the line in which it begins, and its keypoints: name to result."""
 
     content: dict[str, Any]
-    begin: int
+    line: int
     number: int
     points: dict[str, dict[str, Any]]
 
@@ -55,10 +53,12 @@ class Document:
     """A file's tasks."""
 
     def __init__(self, path: Path, *, filled: bool = False) -> None:
-        self.json, self.path, self._filled = read_json_text(path), path, filled
-        self.tasks: list[Task] = []
+        self.json, self.path, self._filled = read_json(path), path, filled
         self._annotated: dict[str, None] = {}
-        self.json.refuse_rest(self.json.elements(self.json.begin, self._task))
+        self.tasks = [
+            self._task(Task(content, line, number, {}))
+            for number, (content, line) in enumerate(zip(self.json.content, self.json.lines(), strict=True))
+        ]
         if not self.tasks:
             raise DataError(f"{path} holds no task; export it with annotations, as JSON")
         # In the order in which annotations name them first, with fills and without.
@@ -67,16 +67,14 @@ class Document:
         self.example = next((point for task in self.tasks for point in task.points.values()), {})
 
     def bad(self, task: Task, field: str, what: str) -> DataError:
-        return DataError(
-            f"{self.path}, {task.name} (line {self.json.line(task.begin)}), field {field!r}: {what}"
-        )
+        return DataError(f"{self.path}, {task.name} (line {task.line}), field {field!r}: {what}")
 
-    def _task(self, begin: int) -> int:
-        content, end = self.json.value(begin)
-        task = Task(content, begin, len(self.tasks), {})
+    def _task(self, task: Task) -> Task:
+        """A task of a known content with its keypoints."""
+        content = task.content
         if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
             raise DataError(
-                f"{self.path}, task number {task.number} (line {self.json.line(begin)}): expected an object "
+                f"{self.path}, task number {task.number} (line {task.line}): expected an object "
                 "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
             )
         annotations = content.get("annotations") or []
@@ -85,11 +83,10 @@ class Document:
         self._annotated.update(dict.fromkeys(task.points))
         if self._filled:
             ours = [p for p in content.get("predictions") or [] if _is_ours(p)]
-            fills = Task(content, begin, task.number, {})
+            fills = replace(task, points={})
             self._collect(fills, ours[-1] if ours else {}, "predictions")
             task.points.update({n: p for n, p in fills.points.items() if n not in task.points})
-        self.tasks.append(task)
-        return end
+        return task
 
     def _collect(self, task: Task, annotation: dict[str, Any], field: str) -> None:
         results = annotation.get("result") or []
@@ -117,7 +114,7 @@ class Document:
         numbers.update({key: result.get(key) for key in ("original_width", "original_height")})
         for key in ("x", "y", "original_width", "original_height"):
             number = numbers.get(key)
-            if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
+            if not is_number(number):
                 raise self.bad(
                     task, field, f"{key} of {shown(name)} is {shown(json.dumps(number))}, expected a number"
                 )
@@ -173,7 +170,7 @@ def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = 
         keypoints=document.keypoints,
         labels=labels,
         field_spans=np.zeros((rows, count, 2, 2), np.int64),
-        lines=np.array([document.json.line(task.begin) for task in document.tasks], np.int64),
+        lines=np.array([task.line for task in document.tasks], np.int64),
         extra=extra,
         image_column=IMAGE_PATH_COLUMN,
         format=FORMAT,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -11,10 +10,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.formats.json_text import Edit
+from labelfill.arrays import Array
+from labelfill.data.formats.json_files import json_bytes
 from labelfill.data.formats.label_studio import KIND, MODEL, TASK_ID, Document
 from labelfill.data.formats.points import FoundPoints, refuse_changed, send
-from labelfill.arrays import Array
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, WrittenTable
 
 # Names of tags where no label tells what the project calls them, and how large a point is drawn, percent.
@@ -27,14 +26,20 @@ def write_filled_label_studio(table: KeypointTable, found: FoundPoints, out: Bin
     document = Document(table.path)
     refuse_changed(table, document.json.sha256)
     new: NDArray[np.bool_] = np.all(found.new(table), axis=2)
-    edits = [
-        _prediction(document, row, table.keypoints, new[row], found)
-        for row in np.flatnonzero(np.any(new, axis=1)).tolist()
-    ]
-    return send(document.json.edited(edits), 2 * int(new.sum()), out)
+    for row in np.flatnonzero(np.any(new, axis=1)).tolist():
+        task = document.tasks[row]
+        predictions = task.content.get("predictions") or []
+        if not isinstance(predictions, list):
+            raise document.bad(task, "predictions", "expected an array")
+        prediction = _prediction(document, row, table.keypoints, new[row], found)
+        task.content["predictions"] = [*predictions, prediction]
+    return send([document.json.rewritten()], 2 * int(new.sum()), out)
 
 
-def _prediction(document: Document, row: int, names: Sequence[str], new: Any, found: FoundPoints) -> Edit:
+def _prediction(
+    document: Document, row: int, names: Sequence[str], new: Any, found: FoundPoints
+) -> dict[str, Any]:
+    """The prediction of what was found in a row, in the words of the project's own results."""
     task = document.tasks[row]
     example = next(iter(task.points.values()), document.example)
     height, width = (int(side) for side in found.sizes[row])
@@ -43,18 +48,11 @@ def _prediction(document: Document, row: int, names: Sequence[str], new: Any, fo
         x, y = (float(f"{value:.4f}") for value in found.xy[row, k])
         result = _result(example, f"labelfill-{row}-{k}", names[k], (x, y), (height, width))
         results.append({**result, "score": _score(found.score[row, k])})
-    prediction = {
+    return {
         "model_version": f"{MODEL} {found.model}",
         "score": _score(float(np.mean([one["score"] for one in results]))),
         "result": results,
     }
-    text = json.dumps(prediction)
-    members = document.json.member_spans(task.begin)
-    if "predictions" not in members:
-        return document.json.into_object(task.begin, {"predictions": f"[{text}]"})
-    if task.content["predictions"] is None:
-        return Edit(*members["predictions"], f"[{text}]")
-    return document.json.into_array(members["predictions"][0], [text])
 
 
 def _result(
@@ -91,24 +89,21 @@ def write_label_studio(
     table: KeypointTable, names: Sequence[str], sizes: Array, out: BinaryIO, path: Path
 ) -> WrittenTable:
     """A whole table as new tasks; images as local storage serves those of the file's folder."""
-    return send(_tasks(table, names, sizes), int(table.observed.sum()), out)
+    return send([json_bytes(_tasks(table, names, sizes))], int(table.observed.sum()), out)
 
 
-def _tasks(table: KeypointTable, names: Sequence[str], sizes: Array) -> Iterator[bytes]:
+def _tasks(table: KeypointTable, names: Sequence[str], sizes: Array) -> list[dict[str, Any]]:
     further = [column for column in table.extra if column not in (IMAGE_PATH_COLUMN, TASK_ID, "image")]
     ids = table.extra.get(TASK_ID, [])
     usable = len(set(ids)) == table.rows and all(text.isdecimal() for text in ids)
-    yield b"[\n"
+    tasks: list[dict[str, Any]] = []
     for row, name in enumerate(names):
         size = int(sizes[row, 0]), int(sizes[row, 1])
         points = np.flatnonzero(table.labelled[row]).tolist()
-        task = {
-            "id": int(ids[row]) if usable else row + 1,
-            "data": {
-                "image": _LOCAL_FILES + quote(name),
-                **{column: table.extra[column][row] for column in further},
-            },
-            "annotations": [{"result": [_label(table, row, k, size) for k in points]}],
+        data = {
+            "image": _LOCAL_FILES + quote(name),
+            **{column: table.extra[column][row] for column in further},
         }
-        yield f"{json.dumps(task, allow_nan=False)}{',' if row + 1 < table.rows else ''}\n".encode()
-    yield b"]\n"
+        annotation = {"result": [_label(table, row, k, size) for k in points]}
+        tasks.append({"id": int(ids[row]) if usable else row + 1, "data": data, "annotations": [annotation]})
+    return tasks

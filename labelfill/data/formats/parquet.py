@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError, UsageError
 from labelfill.data.formats.points import FoundPoints, refuse_changed, send
-from labelfill.errors import listed, place
-from labelfill.schema import AXES, keypoints_in_header, x_column, y_column
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
@@ -28,6 +25,8 @@ from labelfill.data.table import (
     WrittenTable,
     coordinate_text,
 )
+from labelfill.errors import DataError, StorageError, UsageError, listed, place
+from labelfill.schema import AXES, keypoints_in_header, x_column, y_column
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labelfill.arrays import Array
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError, refusal
+from labelfill.arrays import Array
 from labelfill.data.table import KeypointTable, WrittenTable
-
+from labelfill.errors import DataError, StorageError, refusal
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from labelfill.data.formats.points import send
 from labelfill.data.formats.visibility import BOX_COLUMN, box_of
-from labelfill.schema import x_column, y_column
 from labelfill.data.table import IMAGE_COLUMN, KeypointTable, WrittenTable
+from labelfill.schema import x_column, y_column
 
 _ROWS_AT_ONCE = 1000
 

@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError
-from labelfill.errors import place, shown
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.errors import DataError, place, shown
 
 NOT_LABELLED, HIDDEN, VISIBLE = 0, 1, 2
 BOX_COLUMN = "image_box"

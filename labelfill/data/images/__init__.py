@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelfill.arrays import Images
 from labelfill.data.images.equalization import Equalization, equalize
 from labelfill.data.images.files import (
     MAX_IMAGE_PIXELS,
@@ -14,7 +15,6 @@ from labelfill.data.images.identity import content_ids, exact_ids, fingerprint
 from labelfill.data.images.pixel_text import PixelText, likely_sizes
 from labelfill.data.images.placing import load_placed, placed, sampling
 from labelfill.data.images.storage import FileStore, ImageStore, MemoryStore, let_go
-from labelfill.arrays import Images
 
 __all__ = [
     "MAX_IMAGE_PIXELS",

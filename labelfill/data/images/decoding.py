@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from labelfill.errors import shown
 from labelfill.arrays import Bytes, Positions
+from labelfill.errors import shown
 
 # So much text at once in numpy: with more the cache overflows, with less the calls take over.
 _BYTES_AT_ONCE = 1 << 19

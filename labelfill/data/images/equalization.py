@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import UsageError
 from labelfill.arrays import Images
+from labelfill.errors import UsageError
 
 Equalization = Literal["none", "stretch", "histogram", "adaptive"]
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError
-from labelfill.data.images.storage import ImageStore, MemoryStore
 from labelfill.arrays import Images
-from labelfill.errors import place, shown
+from labelfill.data.images.storage import ImageStore, MemoryStore
+from labelfill.errors import DataError, StorageError, place, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.images.storage import let_go
 from labelfill.arrays import Images
+from labelfill.data.images.storage import let_go
 
 _IMAGES_AT_ONCE = 1024
 

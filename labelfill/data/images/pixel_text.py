@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError
+from labelfill.arrays import Images, Positions
 from labelfill.data.images.decoding import BadPixels, Decoder, decode_one_by_one
 from labelfill.data.images.storage import ImageStore
-from labelfill.arrays import Images
-from labelfill.errors import place
-from labelfill.arrays import Positions
+from labelfill.errors import DataError, place
 from labelfill.schema import ImageSize
 
 _COLUMN = "Image"

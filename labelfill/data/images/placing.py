@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.images.files import ImageFiles
-from labelfill.data.images.storage import ImageStore
 from labelfill.arrays import Images
-from labelfill.runs.progress import bar
-from labelfill.schema import Placements
-
+from labelfill.data.images.files import ImageFiles, SizesDifferError, load_image_files
+from labelfill.data.images.storage import ImageStore
 from labelfill.errors import DataError
-from labelfill.schema import ImageSize
-from pathlib import Path
-from labelfill.data.images import SizesDifferError
-from labelfill.schema import common_frame
-from labelfill.data.images import load_image_files
-import logging
+from labelfill.runs.progress import bar
+from labelfill.schema import ImageSize, Placements, common_frame
 
 _log = logging.getLogger("labelfill")
 

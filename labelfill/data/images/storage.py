@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labelfill.arrays import Images
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Images
 from labelfill.errors import StorageError, refusal
 from labelfill.schema import ImageSize
-
 
 
 class ImageStore(Protocol):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.schema import ImageSize
-from labelfill.data.synthetic.heads import REFERENCE_SIDE, SIDES, Camera, Heads, lid_line, relief
 from labelfill.arrays import Images
+from labelfill.data.synthetic.heads import REFERENCE_SIDE, SIDES, Camera, Heads, lid_line, relief
+from labelfill.schema import ImageSize
 
 Single = NDArray[Any]  # float32 throughout; numpy's stubs lose that at the first ufunc
 

@@ -13,15 +13,13 @@ larger x, as in Kaggle's table.
 
 from __future__ import annotations
 
-from labelfill.arrays import Images
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.schema import ImageSize
 from labelfill.arrays import Array
+from labelfill.schema import ImageSize
 
 REFERENCE_SIDE = 96.0
 """Sides of the square image, in px, for which one unit of the head frame is one pixel."""
@@ -276,4 +274,3 @@ LANDMARKS = (
     "left_pupil", "right_nostril", "right_cheek", "right_pupil",
 )  # fmt: skip
 """Every landmark that can be drawn and labelled."""
-

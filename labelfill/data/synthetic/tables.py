@@ -9,12 +9,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array, Images
+from labelfill.data.synthetic.drawing import draw
+from labelfill.data.synthetic.heads import (
+    KAGGLE_KEYPOINTS,
+    LANDMARKS,
+    REFERENCE_SIDE,
+    aim,
+    draw_heads,
+    landmarks,
+)
 from labelfill.errors import UsageError
 from labelfill.schema import ImageSize, KeypointSchema, mirrored_name
-from labelfill.arrays import Array
-from labelfill.data.synthetic.drawing import draw
-from labelfill.data.synthetic.heads import KAGGLE_KEYPOINTS, LANDMARKS, REFERENCE_SIDE, aim, draw_heads, landmarks
-from labelfill.arrays import Images
 
 SQUARE = ImageSize(round(REFERENCE_SIDE), round(REFERENCE_SIDE))
 """The size of Kaggle's images."""

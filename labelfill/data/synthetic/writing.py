@@ -8,12 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from labelfill.errors import UsageError
-from labelfill.runs.progress import bar
-from labelfill.runs import atomic_write, make_folder
-from labelfill.arrays import Array
-from labelfill.arrays import Images
+from labelfill.arrays import Array, Images
 from labelfill.data.synthetic.tables import KAGGLE_SOURCES, DrawnTable, Seed, Source, draw_table
+from labelfill.errors import UsageError
+from labelfill.runs import atomic_write, make_folder
+from labelfill.runs.progress import bar
 
 SAMPLE_ROWS = 700
 """Rows of the sample's training table: enough to learn from, few enough for some minutes on two cores."""

@@ -18,7 +18,12 @@ blank ones; no other byte changes.
 
 from __future__ import annotations
 
-from labelfill.data.table.container import DecompressedReader, check_suffix, compressed_writer, open_decompressed
+from labelfill.data.table.container import (
+    DecompressedReader,
+    check_suffix,
+    compressed_writer,
+    open_decompressed,
+)
 from labelfill.data.table.header import DELIMITERS, IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header
 from labelfill.data.table.reading import ImageSink, KeypointTable, read_table
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor

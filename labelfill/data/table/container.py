@@ -15,8 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO, BinaryIO, cast
 
-from labelfill.errors import DataError, StorageError, UsageError
-from labelfill.errors import listed, shown
+from labelfill.errors import DataError, StorageError, UsageError, listed, shown
 
 # Grey values as text shrink four to ten times, even all-black images little more than a thousand
 # times. Text that is both large and shrunk this much is no table but a decompression bomb.

@@ -8,8 +8,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import shown
 from labelfill.arrays import Bytes, Positions
+from labelfill.errors import shown
 
 MISSING_WORDS = frozenset({b"", b"nan", b"na", b"n/a", b"null"})
 

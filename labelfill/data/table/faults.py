@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from labelfill.errors import DataError
-from labelfill.errors import shown
+from labelfill.errors import DataError, shown
 
 
 def wrong_number_of_fields(

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelfill.errors import DataError
-from labelfill.errors import listed, place, shown
-from labelfill.schema import keypoints_in_header, x_column, y_column
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
+from labelfill.errors import DataError, listed, place, shown
+from labelfill.schema import keypoints_in_header, x_column, y_column
 
 DELIMITERS = (",", ";", "\t")
 IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"

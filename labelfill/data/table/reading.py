@@ -13,15 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError
-from labelfill.errors import place
-from labelfill.runs.progress import bar
 from labelfill.arrays import Positions
-from labelfill.schema import AXES
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.coordinates import NotACoordinate, decode_coordinates
 from labelfill.data.table.header import IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header, read_header
 from labelfill.data.table.tokenizer import Cursor, RecordBlock, record_blocks
+from labelfill.errors import DataError, place
+from labelfill.runs.progress import bar
+from labelfill.schema import AXES
 
 HeaderReader = Callable[[Path, Callable[[int], bytes]], tuple[Header, Cursor]]
 """From a table's path and a function that gives its next bytes: the header, and the cursor behind it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from labelfill.arrays import Bytes, Positions
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Positions
 
 
 def positions(buffer: bytes, *wanted: int) -> Positions:

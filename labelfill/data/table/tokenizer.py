@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import place
-from labelfill.data.table.scanning import positions
 from labelfill.arrays import Bytes, Positions
 from labelfill.data.table import faults
+from labelfill.data.table.scanning import positions
+from labelfill.errors import place
 
 BLOCK_BYTES = 1 << 21
 # The stated bound on one record: a 16 megapixel image as text.

@@ -10,10 +10,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.errors import DataError, StorageError, refusal
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.reading import KeypointTable
 from labelfill.data.table.tokenizer import BLOCK_BYTES
+from labelfill.errors import DataError, StorageError, refusal
 
 
 @dataclass(frozen=True)
