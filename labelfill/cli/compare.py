@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._compared import (
+from labelfill.cli._comparison import (
     COMPARISON,
     JOURNEY,
     comparison_json,
