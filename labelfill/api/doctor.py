@@ -22,7 +22,9 @@ from labelfill.data.dataset import read_dataset
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
 from labelfill.data.table import read_table
 from labelfill.errors import DeviceError, LabelfillError, StorageError
+from labelfill.filling.job import filling_job
 from labelfill.filling.stage import impute
+from labelfill.regressors.job import training_job
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory, atomic_write, versions
 from labelfill.schema import ImageSize
@@ -166,9 +168,9 @@ def _filled(drawn: DrawnTable, device: str) -> Array:
         models = KeypointModelSettings(epochs=1, patch_size=8)
         with RunDirectory.open(folder / "run") as run:
             dataset = read_dataset(folder / "t.csv", cache_dir=run.path / "cache")
-            table = TableSettings()
-            train_keypoint_models(run, dataset, models, table=table, device=device, seed=0)
-            impute(run, dataset, folder / "filled.csv", ImputeSettings(), device=device)
+            job = training_job(dataset, models, table=TableSettings(), device=device, seed=0)
+            train_keypoint_models(run, job)
+            impute(run, filling_job(run, dataset, folder / "filled.csv", ImputeSettings(), device=device))
         return read_table(folder / "filled.csv", require_images=False).labels
 
 

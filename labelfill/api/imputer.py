@@ -21,6 +21,7 @@ from labelfill.errors import DataError
 from labelfill.filling.fill import fill
 from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import load_ensemble
+from labelfill.regressors.job import training_job
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory
 from labelfill.schema import AXES, keypoints_in_header
@@ -173,10 +174,8 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
             TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder,
             RunDirectory.open(Path(folder) / "run") as run,
         ):
-            figures = train_keypoint_models(
-                run, dataset, settings, table=table, device=self.device, seed=self.random_state,
-                progress=self.verbose,
-            )  # fmt: skip
+            job = training_job(dataset, settings, table=table, device=self.device, seed=self.random_state)
+            figures = train_keypoint_models(run, job, progress=self.verbose)
             self._models = load_ensemble(run, choose_device(self.device))
         self.keypoints_, self.n_features_in_ = keypoints, 2 * len(keypoints)
         self.figures_ = {name: value for name, value in figures.items() if name != "state"}

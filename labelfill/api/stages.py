@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from labelfill.data.dataset import Dataset, dataset_of_arrays, read_dataset
 from labelfill.data.run_tables import read_run_table
 from labelfill.filling import stage as imputation
+from labelfill.filling.job import filling_job
 from labelfill.filling.stage import ImputeSummary
 from labelfill.final import export as exporting
 from labelfill.final import predict as prediction
 from labelfill.final import stage as final_training
+from labelfill.final.job import final_job
 from labelfill.final.predict import Predictions
 from labelfill.regressors import stage as keypoint_models
 from labelfill.regressors.files import STAGE
+from labelfill.regressors.job import training_job
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
 from labelfill.settings import (
@@ -126,9 +129,8 @@ def train_keypoint_models(
     settings, table = settings or KeypointModelSettings(), table or TableSettings()
     with _open(run_dir, device, seed, table, settings) as run:
         dataset = read_run_table(run, Path(data), table, show_progress=progress)
-        return keypoint_models.train_keypoint_models(
-            run, dataset, settings, table=table, device=device, seed=seed, force=force, progress=progress
-        )
+        job = training_job(dataset, settings, table=table, device=device, seed=seed, force=force)
+        return keypoint_models.train_keypoint_models(run, job, progress=progress)
 
 
 def impute(
@@ -174,9 +176,8 @@ def impute(
     with _open(run_dir, device, 0, table, settings) as run:
         run.require_stage(STAGE)
         dataset = read_run_table(run, Path(data), table, to_fill=True, show_progress=progress)
-        return imputation.impute(
-            run, dataset, Path(out), settings, device=device, force=force, progress=progress
-        )
+        job = filling_job(run, dataset, Path(out), settings, device=device, force=force)
+        return imputation.impute(run, job, progress=progress)
 
 
 def train_final(
@@ -220,7 +221,7 @@ def train_final(
     """
     settings, table = settings or FinalModelSettings(), table or TableSettings()
     with _open(run_dir, device, seed, table, settings) as run:
-        return final_training.train_final(
+        job = final_job(
             run,
             Path(filled),
             None if original is None else Path(original),
@@ -231,6 +232,7 @@ def train_final(
             force=force,
             progress=progress,
         )
+        return final_training.train_final(run, job, progress=progress)
 
 
 def predict(

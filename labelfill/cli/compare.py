@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._compared import (
+from labelfill.cli._comparison import (
+    COMPARISON,
+    JOURNEY,
     comparison_json,
     comparison_table,
-    comparison_text,
     journey_json,
     journey_table,
-    journey_text,
 )
 from labelfill.cli._inputs import find_table
 from labelfill.cli._options import (
@@ -28,6 +28,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
+from labelfill.cli._printing import printed
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, RunSettings, TableSettings
 
@@ -138,8 +139,8 @@ def handle(arguments: argparse.Namespace) -> int:
     )
     about = {"table": str(table), "truth": None if arguments.truth is None else str(arguments.truth)}
     told = {**about, **_budget(arguments), **comparison_json(result)}
-    _write(arguments, comparison_table(result), lambda kind: draw_comparison(result, kind))
-    print_result(told, as_json=arguments.json, text=comparison_text(about, result))
+    _write(arguments, comparison_table(told), lambda kind: draw_comparison(result, kind))
+    print_result(told, as_json=arguments.json, text=printed(COMPARISON, told))
     return EXIT_DONE
 
 
@@ -151,10 +152,9 @@ def _journey(arguments: argparse.Namespace, settings: Resolver) -> int:
     trained = _trained(arguments, settings, table)
     limits = _QUICK_FINAL if arguments.quick else {}
     steps = journey(trained, limits=limits, show_progress=show_progress(arguments))
-    _write(arguments, journey_table(steps), lambda kind: draw_journey(steps, kind))
-    budget = _budget(arguments)
-    told = {"table": str(table), **budget, "steps": journey_json(steps)}
-    print_result(told, as_json=arguments.json, text=journey_text(steps, budget["budget"]))
+    told = {"table": str(table), **_budget(arguments), "steps": journey_json(steps)}
+    _write(arguments, journey_table(told), lambda kind: draw_journey(steps, kind))
+    print_result(told, as_json=arguments.json, text=printed(JOURNEY, told))
     return EXIT_DONE
 
 

@@ -13,7 +13,7 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._summaries import aligned
+from labelfill.cli._printing import aligned
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.schema import AXES
 

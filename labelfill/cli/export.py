@@ -13,7 +13,8 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
-from labelfill.cli._summaries import export_text
+from labelfill.cli._printing import printed
+from labelfill.cli._results import EXPORT
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import PredictSettings, RunSettings
 
@@ -57,5 +58,6 @@ def handle(arguments: argparse.Namespace) -> int:
             coverage=prediction.coverage,
             force=arguments.force,
         )
-    print_result(summary, as_json=arguments.json, text=export_text(summary))
+    text = printed(EXPORT, summary, count=len(summary["keypoints"]))
+    print_result(summary, as_json=arguments.json, text=text)
     return EXIT_DONE

@@ -16,6 +16,7 @@ from labelfill.cli._inputs import (
     refuse_changed_table,
     tables_of_pattern,
 )
+from labelfill.cli._jobs import PLANNED_FILLING, PLANNED_FILLINGS, print_plan
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -30,14 +31,13 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import filling_plan_text, filling_plans_text, print_plan
-from labelfill.cli._summaries import filling_text, fillings_text
+from labelfill.cli._printing import printed
+from labelfill.cli._results import FILLINGS, filling_text
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, UsageError
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
 
 _log = logging.getLogger("labelfill")
@@ -80,14 +80,13 @@ def handle(arguments: argparse.Namespace) -> int:
     with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
         if many is not None:
             return _each(many, arguments, settings, run)
-        if arguments.dry_run:
-            planned = plan(arguments, settings, run)
-            print_plan(planned, filling_plan_text(planned), as_json=arguments.json)
-            return EXIT_DONE
-        summary = perform(arguments, settings, run)
-    text = filling_text(summary, settings(ImputeSettings).coverage, settings(RunSettings).run_dir)
-    print_result(summary, as_json=arguments.json, text=text)
-    return exit_code(summary)
+        result = perform(arguments, settings, run)
+    if arguments.dry_run:
+        print_plan(result, PLANNED_FILLING, as_json=arguments.json)
+        return EXIT_DONE
+    text = filling_text(result, settings(ImputeSettings).coverage, settings(RunSettings).run_dir)
+    print_result(result, as_json=arguments.json, text=text)
+    return exit_code(result)
 
 
 def exit_code(summary: Mapping[str, Any]) -> int:
@@ -102,14 +101,9 @@ def output_path(arguments: argparse.Namespace, run: RunDirectory, table: Path) -
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    """What was done, or with --dry-run what would be."""
     table = find_table(settings(TableSettings).data, run)
     return _perform(table, output_path(arguments, run, table), arguments, settings, run)
-
-
-def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    """What `perform` would do."""
-    table = find_table(settings(TableSettings).data, run)
-    return _plan(table, output_path(arguments, run, table), arguments, settings, run)
 
 
 def _each(
@@ -127,56 +121,41 @@ def _each(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; many tables are filled into a folder")
     run.make_folder(folder)
-    if arguments.dry_run:
-        plans = [_plan(path, folder / name, arguments, settings, run) for name, path in tables.items()]
-        print_plan({"tables": plans}, filling_plans_text(plans), as_json=arguments.json)
-        return EXIT_DONE
-    summaries = []
+    results = []
     for number, (name, path) in enumerate(tables.items(), start=1):
-        _log.info("table %d of %d: %s", number, len(tables), path)
-        summaries.append(_perform(path, folder / name, arguments, settings, run))
-    text = fillings_text(summaries, settings(ImputeSettings).coverage)
-    print_result({"tables": summaries}, as_json=arguments.json, text=text)
-    return max(map(exit_code, summaries))
+        if not arguments.dry_run:
+            _log.info("table %d of %d: %s", number, len(tables), path)
+        results.append(_perform(path, folder / name, arguments, settings, run))
+    if arguments.dry_run:
+        print_plan({"tables": results}, PLANNED_FILLINGS, as_json=arguments.json)
+        return EXIT_DONE
+    text = printed(FILLINGS, {"tables": results}, coverage=settings(ImputeSettings).coverage)
+    print_result({"tables": results}, as_json=arguments.json, text=text)
+    return max(map(exit_code, results))
 
 
 def _perform(
-    table: Path, out: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+    path: Path, out: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
 ) -> Mapping[str, Any]:
-    dataset, options = _what_and_how(table, arguments, settings, run)
-
-    from labelfill.filling.stage import impute
-
-    progress, engine = show_progress(arguments), chosen_engine(settings)
-    filling = settings(ImputeSettings)
-    return asdict(impute(run, dataset, out, filling, progress=progress, engine=engine, **options))
-
-
-def _plan(
-    table: Path, out: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
-) -> Mapping[str, Any]:
-    dataset, options = _what_and_how(table, arguments, settings, run)
-
-    from labelfill.api.plans import plan_filling
-
-    return plan_filling(run, dataset, out, settings(ImputeSettings), **options)
-
-
-def _what_and_how(
-    path: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
-) -> tuple[Dataset, dict[str, Any]]:
-    """The table that is filled, and the options of filling beside its settings."""
-    run_settings, table = settings(RunSettings), settings(TableSettings)
-    dataset = read_run_table(run, path, table, to_fill=True, show_progress=show_progress(arguments))
+    table, filling, progress = settings(TableSettings), settings(ImputeSettings), show_progress(arguments)
+    dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
     if table.data is None:
         refuse_changed_table(run, dataset)
 
     from labelfill.data.corrections import read_corrections
+    from labelfill.filling.job import filling_job
+    from labelfill.filling.stage import describe_filling, impute
 
-    told = settings(ImputeSettings).corrections
-    options = {
-        "corrections": None if told is None else read_corrections(told, dataset.table),
-        "device": run_settings.device,
-        "force": arguments.force,
-    }
-    return dataset, options
+    told = filling.corrections
+    job = filling_job(
+        run,
+        dataset,
+        out,
+        filling,
+        corrections=None if told is None else read_corrections(told, dataset.table),
+        device=settings(RunSettings).device,
+        force=arguments.force,
+    )
+    if arguments.dry_run:
+        return describe_filling(run, job)
+    return asdict(impute(run, job, progress=progress, engine=chosen_engine(settings)))

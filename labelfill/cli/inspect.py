@@ -16,7 +16,8 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._summaries import audit_text
+from labelfill.cli._printing import printed
+from labelfill.cli._results import AUDIT
 from labelfill.errors import EXIT_DONE, DataError, UsageError
 from labelfill.settings import RunSettings, TableSettings
 
@@ -109,7 +110,7 @@ def handle(arguments: argparse.Namespace) -> int:
         text += f"\n\nimages differ in size: px are those of the frame of {frame} that each is scaled into"
     if arguments.run_dir is not None:
         result["convention_offsets"] = audit
-        text += f"\n\n{audit_text(audit)}"
+        text += f"\n\n{printed(AUDIT, result)}"
     if written:
         text += "\n\n" + "\n".join(f"wrote {line}" for line in written)
     print_result(result, as_json=arguments.json, text=text)

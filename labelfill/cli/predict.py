@@ -16,7 +16,8 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._summaries import prediction_text
+from labelfill.cli._printing import printed
+from labelfill.cli._results import PREDICTION
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import PredictSettings, RunSettings, TableSettings
 
@@ -88,5 +89,5 @@ def handle(arguments: argparse.Namespace) -> int:
             force=arguments.force,
             progress=progress,
         )
-    print_result(summary, as_json=arguments.json, text=prediction_text(summary))
+    print_result(summary, as_json=arguments.json, text=printed(PREDICTION, summary))
     return EXIT_DONE

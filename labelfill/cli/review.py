@@ -14,7 +14,8 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._summaries import review_text
+from labelfill.cli._printing import printed
+from labelfill.cli._results import REVIEW
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import ReviewSettings, RunSettings, TableSettings
 
@@ -74,5 +75,5 @@ def handle(arguments: argparse.Namespace) -> int:
         "rows_left_out": made.left_out,
         "bytes": out.stat().st_size,
     }
-    print_result(summary, as_json=arguments.json, text=review_text(summary))
+    print_result(summary, as_json=arguments.json, text=printed(REVIEW, summary))
     return EXIT_DONE

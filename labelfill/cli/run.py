@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelfill.cli import impute, report, train_final, train_keypoint_models
 from labelfill.cli._inputs import find_table, open_run
+from labelfill.cli._jobs import NOTHING_DONE, PLANNED_FILLING, PLANNED_FINAL, PLANNED_LATER, PLANNED_TRAINING
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -23,8 +24,8 @@ from labelfill.cli._options import (
     add_settings,
     print_result,
 )
-from labelfill.cli._plans import print_plan, run_plan_text
-from labelfill.cli._summaries import filling_text, final_text, training_text
+from labelfill.cli._printing import printed
+from labelfill.cli._results import filling_text, final_text, training_text
 from labelfill.errors import EXIT_DONE, LabelfillError
 from labelfill.settings import (
     FinalModelSettings,
@@ -76,13 +77,12 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
-        if arguments.dry_run:
-            plans = _plan(arguments, settings, run)
-            print_plan(plans, run_plan_text(plans), as_json=arguments.json)
-            return EXIT_DONE
-        path = find_table(settings(TableSettings).data, run)
-        filled = impute.output_path(arguments, run, path)
+        filled = impute.output_path(arguments, run, find_table(settings(TableSettings).data, run))
         final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
+        if arguments.dry_run:
+            plans = _describe(arguments, final, settings, run)
+            print_result(plans, as_json=arguments.json, text=_planned_text(plans))
+            return EXIT_DONE
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)
         results["train-final"] = train_final.perform(final, settings, run)
@@ -91,23 +91,23 @@ def handle(arguments: argparse.Namespace) -> int:
     return impute.exit_code(results["impute"])
 
 
-def _plan(
-    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
+def _describe(
+    arguments: argparse.Namespace, final: argparse.Namespace, settings: Resolver, run: RunDirectory
 ) -> Mapping[str, Mapping[str, Any]]:
     """What the stages would do; of those whose input is still to be made, where they would write."""
-    dataset = train_keypoint_models.read_table(arguments, settings, run)
-    filled = impute.output_path(arguments, run, dataset.table.path)
-    final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
+    from labelfill.filling.job import check_destination
 
-    from labelfill.api.plans import plan_destination
-
-    training = train_keypoint_models.plan(arguments, settings, run, dataset)
+    job = train_keypoint_models.make_job(arguments, settings, run)
+    training = train_keypoint_models.describe(settings, run, job)
     if training["state"] == "done":
-        filling = impute.plan(arguments, settings, run)
+        filling = impute.perform(arguments, settings, run)
     else:
-        filling = plan_destination(run, dataset, filled, settings(ImputeSettings), force=arguments.force)
+        files = check_destination(
+            run, job.dataset, final.filled, settings(ImputeSettings), force=arguments.force
+        )
+        filling = {"state": "after training", "writes": {what: str(path) for what, path in files.items()}}
     if filling["state"] == "done":
-        last = train_final.plan(final, settings, run)
+        last = train_final.perform(final, settings, run)
     else:
         last = {"state": "after filling", "writes": [str(run.path / "final")]}
     report = {"writes": [str(run.path / "report.html")]}
@@ -135,13 +135,28 @@ def _report(
 
 def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
     run_dir = settings(RunSettings).run_dir
-    texts = (
+    report = results["report"]["out"]
+    return _titled(
+        None if report is None else f"all of this with pictures: {report}",
         training_text(results["train-keypoint-models"], run_dir, following=False),
         filling_text(results["impute"], settings(ImputeSettings).coverage, run_dir, following=False),
         final_text(results["train-final"], run_dir),
     )
-    titled = zip(("keypoint models", "fill", "final network"), texts, strict=True)
-    parts = [f"== {title}\n{text}" for title, text in titled]
-    if results["report"]["out"] is not None:
-        parts.insert(0, f"all of this with pictures: {results['report']['out']}")
-    return "\n\n".join(parts)
+
+
+def _planned_text(plans: Mapping[str, Mapping[str, Any]]) -> str:
+    planned = {
+        "train-keypoint-models": PLANNED_TRAINING, "impute": PLANNED_FILLING, "train-final": PLANNED_FINAL
+    }  # fmt: skip
+    texts = [
+        printed(PLANNED_LATER.get(plans[stage]["state"], lines), plans[stage])
+        for stage, lines in planned.items()
+    ]
+    return _titled(NOTHING_DONE, *texts)
+
+
+def _titled(first: str | None, *texts: str) -> str:
+    """The texts of the three stages below each other, after what there is to say first."""
+    titles = ("keypoint models", "fill", "final network")
+    parts = [f"== {title}\n{text}" for title, text in zip(titles, texts, strict=True)]
+    return "\n\n".join(parts if first is None else [first, *parts])

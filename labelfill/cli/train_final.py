@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import learning_curves, open_run, with_curves
+from labelfill.cli._jobs import PLANNED_FINAL, print_plan
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -20,12 +21,12 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import final_plan_text, print_plan
-from labelfill.cli._summaries import final_text
+from labelfill.cli._results import final_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
+    from labelfill.final.job import FinalJob
     from labelfill.runs import RunDirectory
 
 COMMAND = "train-final"
@@ -70,41 +71,41 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
-        if arguments.dry_run:
-            planned = plan(arguments, settings, run)
-            print_plan(planned, final_plan_text(planned), as_json=arguments.json)
-            return EXIT_DONE
-        summary = perform(arguments, settings, run)
-    text = final_text(summary, settings(RunSettings).run_dir)
-    print_result(summary, as_json=arguments.json, text=text)
+        result = perform(arguments, settings, run)
+    if arguments.dry_run:
+        print_plan(result, PLANNED_FINAL, as_json=arguments.json)
+    else:
+        print_result(result, as_json=arguments.json, text=final_text(result, settings(RunSettings).run_dir))
     return EXIT_DONE
 
 
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    """What was done, or with --dry-run what would be."""
+    if arguments.dry_run:
+        from labelfill.final.job import describe_final
+
+        return with_curves(settings, run, describe_final(run, _job(arguments, settings, run)))
+
     from labelfill.final.stage import train_final
 
     with learning_curves(settings, run, COMMAND):
-        tables, options = (arguments.filled, arguments.data), _options(arguments, settings)
-        final = settings(FinalModelSettings)
-        return train_final(run, *tables, final, progress=show_progress(arguments), **options)
+        return train_final(run, _job(arguments, settings, run), progress=show_progress(arguments))
 
 
-def plan(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
-    """What `perform` would do."""
-    from labelfill.api.plans import plan_final
+def _job(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> FinalJob:
+    from labelfill.final.job import final_job
 
-    tables, options = (arguments.filled, arguments.data), _options(arguments, settings)
-    planned = plan_final(run, *tables, settings(FinalModelSettings), **options)
-    return with_curves(settings, run, planned)
-
-
-def _options(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
     run_settings, table = settings(RunSettings), settings(TableSettings)
-    return {
-        "device": run_settings.device,
-        "seed": run_settings.seed,
-        "distrust": table.distrust,
-        "images_beside": table.images_beside,
-        "allow_outside": table.allow_outside,
-        "force": arguments.force,
-    }
+    return final_job(
+        run,
+        arguments.filled,
+        arguments.data,
+        settings(FinalModelSettings),
+        device=run_settings.device,
+        seed=run_settings.seed,
+        distrust=table.distrust,
+        images_beside=table.images_beside,
+        allow_outside=table.allow_outside,
+        force=arguments.force,
+        progress=show_progress(arguments),
+    )

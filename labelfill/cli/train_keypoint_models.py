@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import chosen_engine, find_table, learning_curves, open_run, with_curves
+from labelfill.cli._jobs import PLANNED_TRAINING, print_plan
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -21,14 +22,13 @@ from labelfill.cli._options import (
     print_result,
     show_progress,
 )
-from labelfill.cli._plans import print_plan, training_plan_text
-from labelfill.cli._summaries import training_text
+from labelfill.cli._results import training_text
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.data.dataset import Dataset
+    from labelfill.regressors.job import TrainingJob
     from labelfill.runs import RunDirectory
 
 COMMAND = "train-keypoint-models"
@@ -63,47 +63,43 @@ def add_parser(subparsers: Subparsers) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
-        if arguments.dry_run:
-            planned = plan(arguments, settings, run, read_table(arguments, settings, run))
-            print_plan(planned, training_plan_text(planned), as_json=arguments.json)
-            return EXIT_DONE
-        summary = perform(arguments, settings, run)
-    text = training_text(summary, settings(RunSettings).run_dir)
-    print_result(summary, as_json=arguments.json, text=text)
+        result = perform(arguments, settings, run)
+    if arguments.dry_run:
+        print_plan(result, PLANNED_TRAINING, as_json=arguments.json)
+    else:
+        text = training_text(result, settings(RunSettings).run_dir)
+        print_result(result, as_json=arguments.json, text=text)
     return EXIT_DONE
 
 
-def read_table(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Dataset:
-    table = settings(TableSettings)
-    return read_run_table(run, find_table(table.data), table, show_progress=show_progress(arguments))
-
-
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+    """What was done, or with --dry-run what would be."""
+    if arguments.dry_run:
+        return describe(settings, run, make_job(arguments, settings, run))
+
     from labelfill.regressors.stage import train_keypoint_models
 
-    progress = show_progress(arguments)
     with learning_curves(settings, run, COMMAND):
-        dataset = read_table(arguments, settings, run)
-        chosen, options = settings(KeypointModelSettings), _options(arguments, settings)
-        engine = chosen_engine(settings)
-        return train_keypoint_models(run, dataset, chosen, progress=progress, engine=engine, **options)
+        job, engine = make_job(arguments, settings, run), chosen_engine(settings)
+        return train_keypoint_models(run, job, progress=show_progress(arguments), engine=engine)
 
 
-def plan(
-    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory, dataset: Dataset
-) -> Mapping[str, Any]:
-    """What `perform` would do."""
-    from labelfill.api.plans import plan_training
+def make_job(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> TrainingJob:
+    from labelfill.regressors.job import training_job
 
-    chosen, options = settings(KeypointModelSettings), _options(arguments, settings)
-    return with_curves(settings, run, plan_training(run, dataset, chosen, **options))
+    table, run_settings = settings(TableSettings), settings(RunSettings)
+    return training_job(
+        read_run_table(run, find_table(table.data), table, show_progress=show_progress(arguments)),
+        settings(KeypointModelSettings),
+        table=table,
+        device=run_settings.device,
+        seed=run_settings.seed,
+        force=arguments.force,
+    )
 
 
-def _options(arguments: argparse.Namespace, settings: Resolver) -> dict[str, Any]:
-    run_settings = settings(RunSettings)
-    return {
-        "table": settings(TableSettings),
-        "device": run_settings.device,
-        "seed": run_settings.seed,
-        "force": arguments.force,
-    }
+def describe(settings: Resolver, run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
+    """What would be done, and where learning curves would go."""
+    from labelfill.regressors.job import describe_training
+
+    return with_curves(settings, run, describe_training(run, job))

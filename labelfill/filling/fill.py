@@ -116,6 +116,22 @@ def fill(
     return Found(fills, groups, one)
 
 
+def expected_fills(dataset: Dataset, ensemble: Ensemble, sources: Sources, settings: ImputeSettings) -> Found:
+    """What `fill` will find, all but where: points that models answer for, copies, a person's verdicts."""
+    groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
+    answered = fillable_points(dataset, ensemble, sources, settings)
+    fills = Fills(
+        np.where(answered[..., None] & np.isnan(dataset.table.labels), 0.0, np.nan),
+        np.where(answered, 1.0, np.nan),
+        np.where(answered, 0.0, np.nan),  # nothing is too uncertain yet
+        answered.astype(np.int8),
+        np.zeros(answered.shape, np.int64),
+        np.full(answered.shape, "", dtype=object),
+    )
+    complete_fills(fills, dataset, groups, sources, settings)
+    return Found(fills, groups, None)
+
+
 def fillable_points(dataset: Dataset, ensemble: Ensemble, sources: Sources, settings: ImputeSettings) -> Mask:
     """(n, K): blank points that the models answer for; identical images and a person may give others."""
     fillable: Mask = ~dataset.table.labelled

@@ -24,6 +24,7 @@ from labelfill.filling.provenance import (
     provenance_path,
     require_parquet,
 )
+from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE as TRAINING_STAGE
 from labelfill.regressors.files import load_distrusted, load_schema
 from labelfill.runs import RunDirectory, json_value
@@ -43,6 +44,8 @@ class FillingJob:
         Its name in the manifest.
     inputs
         What decides the outputs.
+    force
+        Fill it anew whatever was filled before, and overwrite outputs.
     """
 
     dataset: Dataset
@@ -51,6 +54,8 @@ class FillingJob:
     settings: ImputeSettings
     stage: str
     inputs: Mapping[str, Any]
+    device: torch.device
+    force: bool = False
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -58,17 +63,22 @@ class FillingJob:
         return output_files(self.out, self.settings, self.dataset)
 
 
-def plan_job(
+def filling_job(
     run: RunDirectory,
     dataset: Dataset,
     out: Path,
     settings: ImputeSettings,
-    corrections: Corrections | None,
-    device: torch.device,
     *,
-    overwrite: bool,
+    corrections: Corrections | None = None,
+    device: str,
+    force: bool = False,
 ) -> FillingJob:
     """The job, unless it cannot be done: refused before hours of work, not after them.
+
+    Parameters
+    ----------
+    corrections
+        A person's verdicts on an earlier filling of this table.
 
     Raises
     ------
@@ -77,6 +87,7 @@ def plan_job(
     UsageError
         If an output exists and is not this stage's, or would overwrite the input.
     """
+    chosen = choose_device(device)
     run.require_stage(TRAINING_STAGE)
     distrusted = dataset.distrusted if dataset.distrusted is not None else load_distrusted(run, dataset)
     rejected = np.zeros(dataset.table.labels.shape[:2], bool)
@@ -85,7 +96,7 @@ def plan_job(
         dataset = replace(dataset, confirmed=corrections.confirmed)
         rejected = corrections.rejected
     dataset = replace(dataset, distrusted=distrusted)
-    check_destination(run, dataset, out, settings, overwrite=overwrite)
+    check_destination(run, dataset, out, settings, force=force)
     ordered = _of_the_models_kind(run, dataset)
     order = [dataset.schema.index(keypoint) for keypoint in ordered.schema.keypoints]
     rejected = rejected[:, order]
@@ -95,12 +106,12 @@ def plan_job(
         # Of the corrections only what they say, not where they stand.
         "settings": json_value(replace(settings, corrections=None)),
         "out": str(run.recorded_path(out)),
-        "device": device.type,
+        "device": chosen.type,
         **distrust_inputs(ordered),
     }
     if rejected.any():
         inputs["rejected points"] = hashlib.sha256(np.packbits(rejected).tobytes()).hexdigest()
-    return FillingJob(ordered, rejected, out, settings, stage_name(run, out), inputs)
+    return FillingJob(ordered, rejected, out, settings, stage_name(run, out), inputs, chosen, force)
 
 
 def stage_name(run: RunDirectory, out: Path) -> str:
@@ -130,9 +141,9 @@ def output_files(out: Path, settings: ImputeSettings, dataset: Dataset) -> dict[
 
 
 def check_destination(
-    run: RunDirectory, dataset: Dataset, out: Path, settings: ImputeSettings, *, overwrite: bool
-) -> None:
-    """Refuse outputs that cannot be written, that exist, or that would be written over the table read.
+    run: RunDirectory, dataset: Dataset, out: Path, settings: ImputeSettings, *, force: bool
+) -> dict[str, Path]:
+    """Every file that is written, unless it cannot be, exists, or is the table that is read.
 
     Raises
     ------
@@ -145,9 +156,11 @@ def check_destination(
         raise UsageError(f"--harmonise works on tables; {table.path} is {FORMATS[table.format]}")
     if settings.parquet:
         require_parquet()
-    paths = list(output_files(out, settings, dataset).values())
+    files = output_files(out, settings, dataset)
+    paths = list(files.values())
     _refuse_the_input(table, out, paths)
-    run.check_outputs(stage_name(run, out), paths, overwrite=overwrite)
+    run.check_outputs(stage_name(run, out), paths, overwrite=force)
+    return files
 
 
 def _refuse_the_input(table: KeypointTable, out: Path, paths: Sequence[Path]) -> None:

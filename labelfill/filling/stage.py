@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from labelfill.data.corrections import Corrections
-from labelfill.data.dataset import Dataset
 from labelfill.data.distrust import distrust_bytes, named_labels
 from labelfill.data.formats import FoundPoints, write_found
 from labelfill.data.table import WrittenTable, compressed_writer, write_filled
-from labelfill.filling.fill import Found, fill, hidden_points
+from labelfill.filling.fill import Found, expected_fills, fill, hidden_points
 from labelfill.filling.fills import METHODS, Fills, too_uncertain, withhold
-from labelfill.filling.job import FillingJob, plan_job
+from labelfill.filling.job import FillingJob
 from labelfill.filling.provenance import (
     provenance_path,
     review_order,
@@ -24,11 +23,10 @@ from labelfill.filling.provenance import (
     write_provenance,
     write_review,
 )
-from labelfill.networks.devices import choose_device, keep_threads
+from labelfill.networks.devices import keep_threads
 from labelfill.regressors.files import load_ensemble, model_id
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL, Engine
-from labelfill.settings import ImputeSettings
 from labelfill.sources.conventions import Sources
 from labelfill.sources.groups import UNKNOWN
 
@@ -78,13 +76,8 @@ class ImputeSummary:
 
 def impute(
     run: RunDirectory,
-    dataset: Dataset,
-    out: Path,
-    settings: ImputeSettings,
+    job: FillingJob,
     *,
-    corrections: Corrections | None = None,
-    device: str,
-    force: bool = False,
     progress: bool = False,
     engine: Engine = LOCAL,
 ) -> ImputeSummary:
@@ -92,37 +85,33 @@ def impute(
 
     Parameters
     ----------
-    corrections
-        A person's verdicts on an earlier filling of this table.
     engine
         What answers for blocks of rows; it has no say in the answers.
 
     Raises
     ------
-    ModelError
-        If the models are missing, unfinished, or for other keypoints or images.
     UsageError
-        If an output exists and is not this stage's, or would overwrite the input.
+        If the output was filled from something else, and the job is not to start over.
     """
     begun = time.perf_counter()
-    chosen = choose_device(device)
-    job = plan_job(run, dataset, out, settings, corrections, chosen, overwrite=force)
-    stage = job.stage
-    state = run.begin_stage(stage, job.inputs, force)
+    dataset, stage = job.dataset, job.stage
+    state = run.begin_stage(stage, job.inputs, job.force)
     if state == "done":
         before = run.stages[stage]["results"]
         told = {one.name: before[one.name] for one in fields(ImputeSummary) if one.name in before}
-        now = {"out": str(out), "provenance": str(provenance_path(out)), "state": "done before"}
+        now = {"out": str(job.out), "provenance": str(provenance_path(job.out)), "state": "done before"}
         return ImputeSummary(**{**told, "further": _further(job), **now})
     keep_threads(run, stage)
-    ensemble, sources, audit = load_ensemble(run, chosen)
+    ensemble, sources, audit = load_ensemble(run, job.device)
     inferring = time.perf_counter()
-    found = fill(job.dataset, ensemble, sources, audit, settings, chosen, progress=progress, engine=engine)
+    found = fill(
+        dataset, ensemble, sources, audit, job.settings, job.device, progress=progress, engine=engine
+    )
     inferred = time.perf_counter() - inferring
-    own = None if found.harmonised is None else found.harmonised.in_own_px(job.dataset)
-    found = replace(found, fills=found.fills.in_own_px(job.dataset), harmonised=own)
+    own = None if found.harmonised is None else found.harmonised.in_own_px(dataset)
+    found = replace(found, fills=found.fills.in_own_px(dataset), harmonised=own)
     summary = count_fills(job, found)
-    written = _write(run, stage, job, found, sources, force=force)
+    written = _write(run, job, found, sources)
     seconds = time.perf_counter() - begun
     summary = replace(
         summary,
@@ -139,6 +128,43 @@ def impute(
     }
     run.finish_stage(stage, results=results)
     return summary
+
+
+def describe_filling(run: RunDirectory, job: FillingJob) -> Mapping[str, Any]:
+    """Which cells `impute` would fill and which would stay blank, and the files it would write.
+
+    Raises
+    ------
+    UsageError
+        As `impute` would.
+    """
+    standing = run.standing(job.stage, job.inputs, job.force)
+    ensemble, sources, _ = load_ensemble(run, job.device)
+    counts = count_fills(job, expected_fills(job.dataset, ensemble, sources, job.settings))
+    blank = np.isnan(job.dataset.table.labels).sum(axis=(0, 2))
+    left = counts.left_blank_keypoints
+    return {
+        "state": standing.state,
+        "starts over": standing.starts_over,
+        "table": str(job.dataset.table.path),
+        "rows": counts.rows,
+        "observed": counts.observed,
+        "filled": counts.filled,
+        "keypoints": {
+            name: int(blank[k]) - left.get(name, 0)
+            for k, name in enumerate(job.dataset.schema.keypoints)
+            if blank[k]
+        },
+        "left_blank": counts.left_blank,
+        "left_blank_keypoints": left,
+        "kept_occluded": counts.kept_occluded,
+        "rejected": counts.rejected,
+        "max_radius": job.settings.max_radius,
+        "copies": counts.methods.get("copy", 0),
+        "unknown_source_rows": counts.unknown_source_rows,
+        "device": str(job.device),
+        "writes": {what: str(path) for what, path in job.outputs.items()},
+    }
 
 
 def count_fills(job: FillingJob, found: Found) -> ImputeSummary:
@@ -184,12 +210,10 @@ def _further(job: FillingJob) -> dict[str, str]:
     return {str(path): what for what, path in job.outputs.items() if what not in ("table", "provenance")}
 
 
-def _write(
-    run: RunDirectory, stage: str, job: FillingJob, found: Found, sources: Sources, *, force: bool
-) -> WrittenTable:
+def _write(run: RunDirectory, job: FillingJob, found: Found, sources: Sources) -> WrittenTable:
     """Write every output; they appear together, the table last."""
     dataset, outputs, model = job.dataset, job.outputs, model_id(run)
-    with run.outputs(stage, list(outputs.values()), overwrite=force) as opened:
+    with run.outputs(job.stage, list(outputs.values()), overwrite=job.force) as opened:
         files = dict(zip(outputs, opened, strict=True))
         if "distrusted labels" in files:
             assert dataset.distrusted is not None

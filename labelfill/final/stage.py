@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,15 @@ from safetensors.torch import save
 
 from labelfill.arrays import Array, Integers, Mask, Parts
 from labelfill.filling.fill import known_of_rows
-from labelfill.final.filled_table import Filled, read_training_table, relabelled
+from labelfill.final.filled_table import relabelled
 from labelfill.final.fitting import at_plateau, fit_sessions, new_model
+from labelfill.final.job import FinalJob
 from labelfill.final.model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
 from labelfill.final.targets import Targets, groups_of, make_lesson, targets_of
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.checkpoints import Fitted
-from labelfill.networks.devices import choose_device, keep_threads
+from labelfill.networks.devices import keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
-from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import load_ensemble
 from labelfill.runs import (
     EVALUATION,
@@ -32,101 +31,33 @@ from labelfill.runs import (
     RunDirectory,
     json_value,
     load_split,
-    sha256_file,
 )
 from labelfill.settings import FinalModelSettings
-from labelfill.sources.preparation import distrust_inputs
 
 # The share of cases in which the radii hold that the figures speak of.
 _STATED_COVERAGE = 0.9
 
 
-def train_final(
-    run: RunDirectory,
-    filled: Path | None,
-    original: Path | None,
-    settings: FinalModelSettings,
-    *,
-    device: str,
-    seed: int,
-    models: RunDirectory | None = None,
-    images_beside: Path | None = None,
-    distrust: Path | None = None,
-    allow_outside: bool = False,
-    force: bool = False,
-    progress: bool = False,
-) -> Mapping[str, Any]:
+def train_final(run: RunDirectory, job: FinalJob, *, progress: bool = False) -> Mapping[str, Any]:
     """Train the final network on a filled table, and score it on held-out rows' observed labels.
-
-    Parameters
-    ----------
-    filled
-        The filled table; None takes the one that `impute` wrote last, or the table as it was where nothing is
-        learnt from fills.
-    original
-        The table before it was filled, if there is no sidecar.
-    models
-        The run whose keypoint models, label sources and split are used; None for `run` itself.
-    distrust
-        A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
-        the table was filled.
-    images_beside
-        The file whose folder the images are named from; None: as when the table was filled.
-    allow_outside
-        Whether ``image_path`` may lead out of the table's folder.
 
     Returns
     -------
     dict
         RMSE per coordinate and MAE in px on evaluation rows, over all and per keypoint.
     """
-    chosen, settings = choose_device(device), settings.complete()
-    models = run if models is None else models
-    table, told_by = read_training_table(
-        models, run, filled, original, settings,
-        distrust=distrust, images_beside=images_beside, allow_outside=allow_outside, progress=progress,
-    )  # fmt: skip
-    inputs = final_inputs(models, table, told_by, settings, chosen, seed)
-    state = run.begin_stage(STAGE, inputs, force)
+    state = run.begin_stage(STAGE, job.inputs, job.force)
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
     keep_threads(run, STAGE)
-    results = _train(run, models, table, settings, chosen, seed, progress=progress)
+    results = _train(run, job, progress=progress)
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
 
 
-def final_inputs(
-    models: RunDirectory,
-    filled: Filled,
-    told_by: Path,
-    settings: FinalModelSettings,
-    device: torch.device,
-    seed: int,
-) -> dict[str, Any]:
-    """Everything that decides what the stage ends with."""
-    return {
-        "table": filled.dataset.table.content_sha256,
-        "told by": sha256_file(told_by),
-        "models": models.stage_fingerprint(MODELS_STAGE),
-        "settings": json_value(settings),
-        "seed": seed,
-        "device": device.type,
-        **distrust_inputs(filled.dataset),
-    }
-
-
-def _train(
-    run: RunDirectory,
-    models: RunDirectory,
-    filled: Filled,
-    settings: FinalModelSettings,
-    device: torch.device,
-    seed: int,
-    *,
-    progress: bool,
-) -> dict[str, Any]:
-    images = filled.dataset.images
+def _train(run: RunDirectory, job: FinalJob, *, progress: bool) -> dict[str, Any]:
+    models, filled, settings = job.models, job.filled, job.settings
+    device, seed, images = job.device, job.seed, job.filled.dataset.images
     assert images is not None
     ensemble, sources, audit = load_ensemble(models, device)
     schema = ensemble.schema

@@ -179,6 +179,11 @@ def _refined(work: Work, audit: Audit, home: Mask) -> Audit:
     return Audit(refined_anchors(guess, prep.group_of, refined, answers), audit.agreements, refined)
 
 
+def audit_units(work: Work, kind: str, keypoints: Sequence[int]) -> list[str]:
+    """Names of the regressors of the first look (`probe`) or the second (`audit`) at disputed keypoints."""
+    return [] if work.settings.method == "prior" else [f"{kind} {k}" for k in keypoints]
+
+
 def _trained(
     work: Work,
     kind: str,
@@ -191,10 +196,10 @@ def _trained(
     """The ensemble with a patch regressor for each of the keypoints, trained on the reference group."""
     prior, schema = ensemble.prior, work.dataset.schema
     units = []
-    for k in keypoints:
+    for k, name in zip(keypoints, audit_units(work, kind, keypoints), strict=True):
         expected = prior.condition(np.zeros(banks[k].noise.shape), banks[k].noise)
         view = patch_view(k, expected, prior, schema, work.settings.patch_size)
-        units.append(Unit(f"{kind} {k}", f"{kind}: {schema.keypoints[k]}", view, banks[k], k))
+        units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, banks[k], k))
     regressors: list[Regressor] = work.trainer.train(
         units, _evidence_of(work, prior, anchors, home), "source audit"
     )

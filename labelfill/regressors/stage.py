@@ -8,40 +8,34 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from labelfill.arrays import Integers, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.networks.devices import choose_device, keep_threads
+from labelfill.networks.devices import keep_threads
 from labelfill.regressors.cross_fitting import calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
-from labelfill.regressors.learnable import Learnable, find_learnable
+from labelfill.regressors.job import TrainingJob, trained_units
+from labelfill.regressors.learnable import find_learnable
 from labelfill.regressors.source_audit import audit_sources
-from labelfill.regressors.stage_state import Work, begin_work, pattern_bank
+from labelfill.regressors.stage_state import Work, pattern_bank
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import face_view, image_view, patch_view
 from labelfill.regressors.whole_image import with_coarse
-from labelfill.runs import RunDirectory, json_value
+from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL, Engine
-from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import Anchors, PatternBank
 from labelfill.sources.conventions import ConventionOffset
-from labelfill.sources.preparation import LOW_DATA, distrust_inputs
+from labelfill.sources.preparation import LOW_DATA
 
 _log = logging.getLogger("labelfill")
 
 
 def train_keypoint_models(
     run: RunDirectory,
-    dataset: Dataset,
-    settings: KeypointModelSettings,
+    job: TrainingJob,
     *,
-    table: TableSettings,
-    device: str,
-    seed: int,
-    force: bool = False,
     progress: bool = False,
     engine: Engine = LOCAL,
 ) -> Mapping[str, Any]:
@@ -58,9 +52,8 @@ def train_keypoint_models(
         Figures for people: sources, convention offsets, and for each keypoint the cross-fitted
         RMSE in px. ``state`` says whether anything was done.
     """
-    chosen = choose_device(device)
-    inputs = training_inputs(dataset, settings, table, chosen, seed)
-    state = run.begin_stage(STAGE, inputs, force)
+    dataset = job.dataset
+    state = run.begin_stage(STAGE, job.inputs, job.force)
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
     keep_threads(run, STAGE)
@@ -72,31 +65,13 @@ def train_keypoint_models(
             **({} if dataset.placements is None else {"framed": True}),
             **_images_elsewhere(dataset),
         },
-        device=str(chosen),
-        seed=seed,
+        device=str(job.device),
+        seed=job.seed,
     )
     save_distrusted(run, dataset)
-    work = begin_work(run, dataset, settings, table, chosen, seed, progress=progress, engine=engine)
-    results = _train(run, work)
+    results = _train(run, job.begin(run, progress=progress, engine=engine))
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
-
-
-def training_inputs(
-    dataset: Dataset, settings: KeypointModelSettings, table: TableSettings, device: torch.device, seed: int
-) -> dict[str, Any]:
-    """Everything that decides what the stage ends with."""
-    return {
-        "table": dataset.table.content_sha256,
-        "image size": str(dataset.schema.image_size),
-        "source column": table.source_column,
-        "group column": table.group_column,
-        "settings": json_value(settings),
-        "seed": seed,
-        "device": device.type,
-        "format": 1,
-        **distrust_inputs(dataset),
-    }
 
 
 def _images_elsewhere(dataset: Dataset) -> dict[str, str]:
@@ -111,9 +86,11 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     for k, why in learnable.skipped.items():
         _log.warning("%s stays blank: %s", work.dataset.schema.keypoints[k], why)
     ensemble = Ensemble(work.dataset.schema, learnable.prior, work.partners)
-    if needs_whole_images(work, learnable):
+    units = trained_units(work, learnable)
+    if "coarse" in units:
         ensemble, anchors = with_coarse(work, ensemble, anchors, learnable.needy)
-    ensemble = _with_regressors(work, ensemble, anchors, kept)
+    if units:
+        ensemble = _with_regressors(work, ensemble, anchors, kept)
     figures: dict[int, dict[str, float]] = {}
     if len(kept):
         ensemble, figures = calibrate_on_hidden(work, ensemble, anchors, kept)
@@ -123,25 +100,8 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     return {**results, "doubtful labels": int(learnable.doubtful.sum())}
 
 
-def trained_units(work: Work, learnable: Learnable) -> list[str]:
-    """Names of the regressors that are trained to fill."""
-    if work.settings.method == "prior" or not len(learnable.kept):
-        return []
-    names = [f"patch {k}" for k in learnable.kept.tolist()]
-    if needs_whole_images(work, learnable):
-        names.insert(0, "coarse")
-    return names if work.settings.method == "image-only" else ["face", *names]
-
-
-def needs_whole_images(work: Work, learnable: Learnable) -> bool:
-    """Whether a regressor on whole images is trained first."""
-    return bool(learnable.needy.any()) and work.settings.method != "prior" and len(learnable.kept) > 0
-
-
 def _with_regressors(work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers) -> Ensemble:
     """Train the face regressor and one patch regressor per keypoint to be filled."""
-    if work.settings.method == "prior" or not len(kept):
-        return ensemble
     schema, prior = work.dataset.schema, ensemble.prior
     blank = work.blank
     units = []

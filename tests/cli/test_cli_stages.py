@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from labelfill.cli import main as program
 from labelfill.cli._inputs import find_table
 from labelfill.cli._options import Resolver
-from labelfill.cli._summaries import filling_text, final_text, training_text
+from labelfill.cli._results import filling_text, final_text, training_text
 from labelfill.errors import DataError
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL
@@ -73,21 +71,23 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, .
     calls: list[tuple[Any, ...]] = []
     Summary = dataclasses.make_dataclass("Summary", FILLING)  # noqa: N806 - a class
 
-    def stage(name: str, result: Any) -> None:
-        def called(run: RunDirectory, *arguments: Any, **options: Any) -> Any:
+    def stage(room: str, job: str, name: str, result: Any) -> None:
+        def made(*arguments: Any, **options: Any) -> Any:
+            return [one for one in arguments if not isinstance(one, RunDirectory)], options
+
+        def called(run: RunDirectory, job: Any, **options: Any) -> Any:
             run.begin_stage(name, {})
             run.finish_stage(name)
-            calls.append((name, *arguments[1:], options))
+            arguments, chosen = job
+            calls.append((name, *arguments[1:], {**chosen, **options}))
             return result
 
-        module = types.ModuleType(f"labelfill.{name}")
-        for function in ("train_keypoint_models", "impute", "train_final"):
-            setattr(module, function, called)
-        monkeypatch.setitem(sys.modules, f"labelfill.{name}", module)
+        monkeypatch.setattr(f"labelfill.{room}.job.{job}", made)
+        monkeypatch.setattr(f"labelfill.{room}.stage.{name}", called)
 
-    stage("keypoint_models", TRAINING)
-    stage("imputation", Summary(**{**FILLING, "left_blank": 1}))
-    stage("final_training", FINAL)
+    stage("regressors", "training_job", "train_keypoint_models", TRAINING)
+    stage("filling", "filling_job", "impute", Summary(**{**FILLING, "left_blank": 1}))
+    stage("final", "final_job", "train_final", FINAL)
     # Where the commands have it, so that no module loaded meanwhile keeps the stand-in.
     for command in ("train_keypoint_models", "impute", "report"):
         monkeypatch.setattr(
@@ -108,7 +108,7 @@ def test_run_does_the_three_stages_in_order(
     assert result["report"] == {"out": None}, "stages that leave nothing behind: nothing to report on"
     assert result["impute"] == {**FILLING, "left_blank": 1}
     assert result["train-keypoint-models"] == TRAINING
-    assert [call[0] for call in stages] == ["keypoint_models", "imputation", "final_training"]
+    assert [call[0] for call in stages] == ["train_keypoint_models", "impute", "train_final"]
     assert stages[1][1] == Path("outputs/filled.csv")
     options = {"device": "auto", "seed": 7, "force": False, "progress": True}
     assert stages[0][-1] == {**options, "table": TableSettings(data=Path("t.csv")), "engine": LOCAL}

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelfill.cli._summaries import (
-    aligned,
-    filling_text,
-    final_text,
-    offset_sentence,
-    prediction_text,
-    training_text,
-)
+from labelfill.cli._printing import aligned, printed
+from labelfill.cli._results import PREDICTION, filling_text, final_text, offset_sentence, training_text
 from tests.stage_summaries import FILLING, FINAL, OFFSET, TRAINING
 
 
@@ -110,9 +104,9 @@ def test_predictions_name_their_convention(undeclared: int, words: str) -> None:
     """How many keypoints in how many images, in whose convention, how far off, and the files."""
     summary = {"out": "p.csv", "rows": 24, "keypoints": 15, "rows in the reference convention": undeclared,
                "rows per source": {"1": 4, "2": 20}, "median radius": None, "coverage": 0.9}  # fmt: skip
-    assert prediction_text(summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
+    assert printed(PREDICTION, summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
     asked = {"submission": "s.csv", "locations": 4, "images asked for": 1, "clipped": 0, "median radius": 2}
-    assert prediction_text({**summary, "out": None, **asked}).splitlines()[1:] == [
+    assert printed(PREDICTION, {**summary, "out": None, **asked}).splitlines()[1:] == [
         "error radius in px (holds in 90% of cases): 2.00 in the median",
         "4 locations asked for in 1 image, 0 of them moved onto the image",
         "wrote s.csv",
@@ -135,6 +129,24 @@ def test_the_next_command_names_the_run() -> None:
     text = filling_text({**FILLING, "out": "my fill.csv"}, 0.9)
     assert text.endswith("next: labelfill train-final --filled 'my fill.csv'")
     assert "next: " not in training_text(TRAINING, following=False)
+
+
+def test_lines_are_told_where_there_is_something_to_tell() -> None:
+    """A measured 0.0 is, a count of 0 and what is empty or missing are not; values are put in words."""
+    lines = (
+        "{rows:row} of {names}, {bytes:.1M} MB",
+        ("clipped", "{clipped:,} clipped"),
+        ("radius", "radius {radius:.2f}"),
+        ("blank", "blank: {blank:cell}"),
+        (lambda r: r["rows"] > 1, lambda r: [f"{name}!" for name in r["names"]]),
+        ("next", "next: {next}"),
+        "",
+    )
+    result = {"rows": 1000, "names": ["a", "b"], "bytes": 1_260_000, "clipped": 0, "radius": 0.0, "blank": {}}
+    told = printed(lines, result, next="run")
+    assert told == "1,000 rows of a, b, 1.3 MB\nradius 0.00\na!\nb!\nnext: run"
+    told = printed(lines, {**result, "rows": 1, "radius": None, "clipped": 1, "blank": {"ear": 1, "chin": 2}})
+    assert told == "1 row of a, b, 1.3 MB\n1 clipped\nblank: ear (1 cell), chin (2 cells)"
 
 
 @given(st.lists(st.lists(st.text("ab", max_size=9), min_size=3, max_size=3), min_size=1, max_size=5))

@@ -10,8 +10,11 @@ from typing import Any
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.errors import DataError
+from labelfill.filling.job import filling_job
 from labelfill.filling.stage import impute
+from labelfill.final.job import final_job
 from labelfill.final.stage import train_final
+from labelfill.regressors.job import training_job
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory, make_folder, sha256_file
 from labelfill.schema import ImageSize
@@ -71,19 +74,20 @@ class Setting:
 def train_models(setting: Setting, name: str, models: KeypointModelSettings, *, force: bool = False) -> None:
     """Keypoint models in the run directory `name`; with `force` anew."""
     with setting.open(name) as run:
-        train_keypoint_models(
-            run, setting.read(), models, table=setting.table,
-            device=setting.device, seed=setting.seed, force=force, progress=setting.progress,
+        job = training_job(
+            setting.read(), models, table=setting.table,
+            device=setting.device, seed=setting.seed, force=force,
         )  # fmt: skip
+        train_keypoint_models(run, job, progress=setting.progress)
 
 
 def fill_by_models(setting: Setting, name: str, *, force: bool = False) -> Path:
     """The table filled by the models in the run directory `name`."""
     with setting.open(name) as run:
-        impute(
-            run, setting.read(run), run.path / FILLED, ImputeSettings(),
-            device=setting.device, force=force, progress=setting.progress,
-        )  # fmt: skip
+        job = filling_job(
+            run, setting.read(run), run.path / FILLED, ImputeSettings(), device=setting.device, force=force
+        )
+        impute(run, job, progress=setting.progress)
     return setting.folder / name / FILLED
 
 
@@ -109,11 +113,12 @@ def _train_final(
     setting: Setting, run: RunDirectory, basis: RunDirectory, settings: FinalModelSettings,
     filled: Path | None, original: Path | None, force: bool,
 ) -> Mapping[str, Any]:  # fmt: skip
-    return train_final(
+    job = final_job(
         run, filled, original, settings, models=basis, device=setting.device, seed=setting.seed,
         distrust=setting.table.distrust, allow_outside=setting.table.allow_outside,
         force=force, progress=setting.progress,
     )  # fmt: skip
+    return train_final(run, job, progress=setting.progress)
 
 
 def check_one_split(setting: Setting, names: list[str]) -> None:
