@@ -30,13 +30,13 @@ from labelfill.final.model import FinalModel
 from labelfill.final.targets import Heads, Targets
 from labelfill.networks.devices import native_bfloat16
 from labelfill.networks.fit import Examples, Plan, fit
+from labelfill.original.design import Design
 from labelfill.runs import TRAINING, VALIDATION, atomic_write
 from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
-from labelfill.settings import FinalModelSettings
 
 HELD_OUT = 0.15
-SETTINGS = FinalModelSettings(preset="baseline").complete()
+SETTINGS = Design(preset="baseline").complete()
 TRIED_ROWS = 256
 
 

@@ -49,7 +49,7 @@ def test_the_design_names_every_command() -> None:
 # What version 0.1 had and this one has not: options, settings, files and what they were called.
 GONE = (
     r"--(shuffle|no-shuffle|rotate|no-rotate|activation|batch-norm|no-batch-norm|dropout|features|l1|l2)\b",
-    r"\b(batch_norm|LABELFILL_FINAL_MODEL_(SHUFFLE|ROTATE|ACTIVATION|DROPOUT|FEATURES|L1|L2))\b",
+    r"\b(batch_norm|LABELFILL_FINAL_(SHUFFLE|ROTATE|ACTIVATION|BATCH_NORM|DROPOUT|FEATURES|L1|L2))\b",
     r"\b[Rr]ay\b|RAY_ADDRESS",
     r"CUDA graph|replay\.py|captured step",
     r"compiled\.(c|pyi)|C compiler",

@@ -31,7 +31,15 @@ _LONGEST_LIST = 60
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose usage errors are one sentence that names what was meant and the command's help."""
+    """A parser whose usage errors are one sentence that names what was meant and the command's help.
+
+    Attributes
+    ----------
+    gone
+        Options that the command once had, and the sentence that refuses each.
+    """
+
+    gone: Mapping[str, str] = {}
 
     def error(self, message: str) -> NoReturn:
         choice = _INVALID_CHOICE.search(message)
@@ -49,6 +57,8 @@ class CommandParser(argparse.ArgumentParser):
         if rest:
             own = self.commands().get(getattr(known, "command", None) or "", self)
             option = next((word.partition("=")[0] for word in rest if word.startswith("--")), None)
+            if option is not None and option in own.gone:
+                own.error(own.gone[option])
             meant = "" if option is None else did_you_mean(option, own._option_string_actions)
             own.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return known

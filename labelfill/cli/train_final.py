@@ -23,7 +23,7 @@ from labelfill.cli._options import (
 )
 from labelfill.cli._results import final_text
 from labelfill.errors import EXIT_DONE
-from labelfill.settings import FinalModelSettings, RunSettings, TableSettings
+from labelfill.settings import FinalModelSettings, RunSettings, TableSettings, gone_flags
 
 if TYPE_CHECKING:
     from labelfill.final.job import FinalJob
@@ -61,9 +61,8 @@ def add_parser(subparsers: Subparsers) -> None:
     add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
     add_settings(parser, FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
     add_settings(parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
-    add_settings(parser, FinalModelSettings, "shuffle", "equalize", "flip", "rotate", "l1", "l2", "rows")
-    add_settings(parser, FinalModelSettings, "activation", "batch_norm", "dropout", "features")
-    add_settings(parser, FinalModelSettings, "most_rows", "single_convention")
+    add_settings(parser, FinalModelSettings, "equalize", "flip", "rows", "most_rows", "single_convention")
+    parser.gone = gone_flags(FinalModelSettings)
     add_output_options(parser)
     parser.set_defaults(handler=handle)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from labelfill.final.targets import Heads, Targets
 from labelfill.networks.architectures import FinalNetwork
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Examples, Plan, fit
+from labelfill.original.design import design
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter
 from labelfill.runs import TRAINING, VALIDATION, RunDirectory
 from labelfill.runs.progress import bar
@@ -27,9 +27,6 @@ from labelfill.settings import PRESETS, FinalModelSettings
 
 # Training images are turned, scaled and shifted at random by about this much (radians, share, share).
 _TURN, _STRETCH, _SHIFT = 0.15, 0.08, 0.04
-# Copies of the original work are turned by an angle between these, each way.
-_LEAST_DEGREES, _MOST_DEGREES = 1.0, 16.0
-
 
 _LONGEST_SIDE = 96
 _AVERAGED = 0.995
@@ -160,26 +157,20 @@ def session_plans(settings: FinalModelSettings, rows: int) -> list[Plan]:
     """The first session and, if asked for, the second."""
     epochs, batch, rate = settings.epochs, settings.batch_size, settings.learning_rate
     assert epochs is not None and batch is not None and rate is not None, "settings are complete"
-    own: dict[str, Any] = {
-        "best_by": settings.best_by,
-        "shuffle": settings.shuffle == "on",
-        "l1": settings.l1,
-        "l2": settings.l2,
-    }
-    if settings.original:
-        own |= {
-            "weight_decay": 0.0,
-            "constant": True,
-            "also_by": "mae" if settings.best_by == "rmse" else "rmse",
-        }
-    else:
-        own["averaged"] = _AVERAGED
-        if epochs >= PRESETS["default"]["epochs"]:  # who asks for fewer epochs gets fewer
-            epochs = max(epochs, math.ceil(_LEAST_STEPS * batch / rows))
-    plans = [Plan(epochs, batch, rate, **own)]
+    original = design(settings)
+
+    def session(epochs: int, batch: int, rate: float) -> Plan:
+        if original is not None:
+            return original.plan(epochs, batch, rate)
+        return Plan(epochs, batch, rate, best_by=settings.best_by, averaged=_AVERAGED)
+
+    # Who asks for fewer epochs gets fewer.
+    if original is None and epochs >= PRESETS["default"]["epochs"]:
+        epochs = max(epochs, math.ceil(_LEAST_STEPS * batch / rows))
+    plans = [session(epochs, batch, rate)]
     if settings.second_session_epochs:
         assert settings.second_session_batch is not None
-        plans.append(Plan(settings.second_session_epochs, settings.second_session_batch, rate / 4, **own))
+        plans.append(session(settings.second_session_epochs, settings.second_session_batch, rate / 4))
     return plans
 
 
@@ -248,21 +239,12 @@ def copied_examples(
     complete
         (n,) rows of which every label is a person's.
     """
-    settings, every = model.settings, np.arange(len(targets.xy))
+    original = design(model.settings)
+    assert original is not None, "the default network has no copies"
     generator = np.random.default_rng(random_key(seed, "copies"))
-    none = np.zeros(len(every))
-    parts: list[tuple[Integers, bool, Array]] = [(every, False, none)]  # rows, mirrored, angles
-    if settings.flip == "on" and model.partners is not None:
-        parts.append((every, True, none))
-    turned = every if settings.rotate == "all" else every[complete]
-    if settings.rotate != "none" and len(turned):
-        for way in (1, -1):
-            degrees = generator.uniform(_LEAST_DEGREES, _MOST_DEGREES, len(turned))
-            parts.append((turned, False, way * np.radians(degrees)))
-    rows = np.concatenate([part for part, _, _ in parts])
-    mirrored = np.concatenate([np.full(len(part), side) for part, side, _ in parts])
+    rows, mirrored, angles = original.copies(complete, generator, mirrors=model.partners is not None)
     whole = whole_images(model.schema.image_size, len(rows))
-    frames = Frames(whole.centre, whole.half, np.concatenate([angles for _, _, angles in parts]))
+    frames = Frames(whole.centre, whole.half, angles)
     return _cut(model, targets, pyramid, rows, mirrored, frames)
 
 

@@ -15,11 +15,18 @@ from labelfill.final.model import STAGE, build_final_network
 from labelfill.final.targets import groups_of, make_lesson, targets_of
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.devices import choose_device
+from labelfill.original.design import design
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import load_ensemble
 from labelfill.runs import RunDirectory, json_value, load_split, sha256_file
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import distrust_inputs
+
+# What the default network had as settings once: runs of that time are finished for the same inputs.
+_ONCE_SETTINGS = {
+    "shuffle": "on", "rotate": "none", "activation": None, "batch_norm": None, "dropout": None,
+    "features": None, "l1": 0.0, "l2": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class FinalJob:
             "table": self.filled.dataset.table.content_sha256,
             "told by": sha256_file(self.told_by),
             "models": self.models.stage_fingerprint(MODELS_STAGE),
-            "settings": json_value(self.settings),
+            "settings": {**_ONCE_SETTINGS, **json_value(self.settings)},
             "seed": self.seed,
             "device": self.device.type,
             **distrust_inputs(self.filled.dataset),
@@ -99,7 +106,7 @@ def final_job(
     ModelError, DataError
         If there is no filled table, or it is not the run's own.
     """
-    chosen, settings = choose_device(device), settings.complete()
+    chosen, settings = choose_device(device), design(settings) or settings.complete()
     models = run if models is None else models
     table, told_by = read_training_table(
         models, run, filled, original, settings,

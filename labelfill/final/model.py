@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from labelfill.arrays import Array, Mask
 from labelfill.data.images import equalize
 from labelfill.errors import ModelError
 from labelfill.final.targets import Heads
-from labelfill.networks.architectures import FinalNetwork
+from labelfill.networks.architectures import FinalNetwork, SeparateNetworks
 from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
-from labelfill.original.plain_networks import PlainNetwork, SeparateNetworks
+from labelfill.original.design import design, settings_kind
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.files import holding_what_it_should
 from labelfill.regressors.patches import Frames, Pyramid, standardise
@@ -53,7 +54,7 @@ class FinalModel:
     sources
         Names of the label sources, in the order of group numbers.
     settings
-        By which it was trained, complete.
+        By which it was trained, complete; a `Design` if the original work's.
     calibration
         How large errors are, per head; None if no held-out row told.
     """
@@ -166,11 +167,12 @@ def _read_final(run: RunDirectory, device: torch.device) -> FinalModel:
     )  # fmt: skip
 
 
-def _settings(told: dict[str, object]) -> FinalModelSettings:
+def _settings(told: dict[str, Any]) -> FinalModelSettings:
     """Settings as ``model.json`` holds them; what it does not hold is as it was before there was a choice."""
-    known = {field.name for field in fields(FinalModelSettings)}
+    kind = settings_kind(told.get("preset", "default"))
+    known = {field.name for field in fields(kind)}
     given = {name: value for name, value in told.items() if name in known}
-    return FinalModelSettings(**given).complete()  # type: ignore[arg-type]  # checked when made
+    return kind(**given).complete()
 
 
 def build_final_network(
@@ -187,11 +189,8 @@ def build_final_network(
     settings
         Complete.
     """
-
-    def build(count: int) -> nn.Module:
-        if settings.original:
-            return PlainNetwork(count, *size, settings)
-        return FinalNetwork(count, *size)
-
-    networks = [build(count) for count in outputs]
+    original = design(settings)
+    networks = [
+        FinalNetwork(count, *size) if original is None else original.network(count, size) for count in outputs
+    ]
     return networks[0] if len(networks) == 1 else SeparateNetworks(networks)

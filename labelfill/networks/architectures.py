@@ -172,3 +172,15 @@ def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> l
 def parameter_count(network: nn.Module) -> int:
     """Trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+class SeparateNetworks(nn.Module):
+    """Networks that share nothing, side by side: each answers some of the keypoints."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: Tensor, evidence: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, sum of K, 3)."""
+        return torch.cat([network(images, evidence) for network in self.networks], dim=1)

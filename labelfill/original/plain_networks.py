@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from labelfill.settings import FinalModelSettings, Preset
+from labelfill.settings import Preset
 
-_ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+Activation = Literal["relu", "leaky-relu", "elu", "selu"]
+ACTIVATIONS: Mapping[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky-relu": nn.LeakyReLU,
     "elu": nn.ELU,
@@ -70,22 +72,26 @@ class PlainNetwork(nn.Module):
     height, width
         Of its input, in samples. Convolutions that shrink it do not where it is less than their own, and a
         side of one sample is not pooled.
-    settings
-        A preset other than the default, complete.
+    activation
+        Its class.
+    normed
+        Whether batch normalisation follows each activation.
+    edges
+        Whether it sees slopes beside the pixels.
     """
 
-    def __init__(self, outputs: int, height: int, width: int, settings: FinalModelSettings) -> None:
+    def __init__(
+        self, outputs: int, height: int, width: int, layout: Layout, activation: type[nn.Module],
+        *, normed: bool, dropout: float, edges: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
-        layout = LAYOUTS[settings.preset]
-        assert settings.activation is not None
-        activation = _ACTIVATIONS[settings.activation]
-        self._edges = settings.features == "edges"
+        self._edges = edges
         layers: list[nn.Module] = []
         before = 3 if self._edges else 1
         for position, after in enumerate(layout.channels):
             same = layout.same or min(height, width) < _KERNEL
             layers += [nn.Conv2d(before, after, _KERNEL, padding=int(same), bias=layout.bias), activation()]
-            if settings.batch_norm == "on":
+            if normed:
                 layers.append(nn.BatchNorm2d(after))
             if not same:
                 height, width = height - _KERNEL + 1, width - _KERNEL + 1
@@ -98,7 +104,7 @@ class PlainNetwork(nn.Module):
             nn.Flatten(),
             nn.Linear(before * height * width, layout.dense),
             activation(),
-            nn.Dropout(settings.dropout or 0.0),
+            nn.Dropout(dropout),
             nn.Linear(layout.dense, 2 * outputs),
         )
         for module in self.modules():
@@ -113,18 +119,6 @@ class PlainNetwork(nn.Module):
         xy: Tensor = self.head(self.features(seen))
         xy = xy.view(len(images), -1, 2)
         return torch.cat([xy, xy.new_zeros(*xy.shape[:2], 1)], dim=2)
-
-
-class SeparateNetworks(nn.Module):
-    """Networks that share nothing, side by side: each answers some of the keypoints."""
-
-    def __init__(self, networks: list[nn.Module]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, images: Tensor, evidence: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, sum of K, 3)."""
-        return torch.cat([network(images, evidence) for network in self.networks], dim=1)
 
 
 def with_edges(images: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Ledger:
         self.manifest["settings"] = {**self.manifest.get("settings", {}), **sections}
         path = self.path / "settings.toml"
         try:
-            text = to_toml(*self.settings, beside=read_toml(path, SECTIONS))
+            text = to_toml(*self.settings, beside=read_toml(path, SECTIONS, earlier=True))
         except LabelfillError:  # no such file yet, or edited by hand beyond reading: it is written for people
             text = to_toml(*self.settings)
         write_bytes(path, text.encode("utf-8", "replace"))

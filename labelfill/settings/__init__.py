@@ -4,8 +4,8 @@ To add a setting, add a field with `setting(default, help, bounds)` to its secti
 it as a flag by naming it.
 """
 
-from labelfill.settings._fields import FieldType, Settings, field_type, flag_name, setting
-from labelfill.settings._presets import PRESETS, Labels, Preset
+from labelfill.settings._fields import FieldType, Settings, field_type, flag_name, gone_flags, setting
+from labelfill.settings._presets import PRESETS, Labels, Preset, Switch
 from labelfill.settings._resolution import read_toml, resolve, template, to_toml
 from labelfill.settings._sections import (
     SECTIONS,
@@ -37,9 +37,11 @@ __all__ = [
     "ReviewSettings",
     "RunSettings",
     "Settings",
+    "Switch",
     "TableSettings",
     "field_type",
     "flag_name",
+    "gone_flags",
     "read_toml",
     "resolve",
     "setting",

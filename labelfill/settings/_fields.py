@@ -35,10 +35,12 @@ class Settings:
     """Base of all settings: checks its bounds when made, and names what is wrong.
 
     `section` is the name of its table in a settings file and, in capitals, part of the names of its
-    environment variables (``LABELFILL_<SECTION>_<NAME>``).
+    environment variables (``LABELFILL_<SECTION>_<NAME>``). `gone` names settings that the section once had,
+    and says what to use instead.
     """
 
     section: ClassVar[str]
+    gone: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
@@ -58,6 +60,15 @@ class Settings:
 
 def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def gone_flags(cls: type[Settings]) -> dict[str, str]:
+    """The flags of settings that are gone, and the sentence that refuses each."""
+    return {flag_name(name): gone_sentence(cls, name, flag_name(name)) for name in cls.gone}
+
+
+def gone_sentence(cls: type[Settings], name: str, where: str) -> str:
+    return f"{where} is gone: {cls.gone[name]}"
 
 
 @dataclasses.dataclass(frozen=True)

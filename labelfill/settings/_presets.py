@@ -1,7 +1,8 @@
-"""Presets of the final network: labelfill's own, and the stages of the original work.
+"""What presets of the final network decide of its settings, and which settings it once had.
 
-The original work improved one network in phases: `baseline`, then better training (`phase1`), semi-supervised
-labels and more images (`phase2`), a deeper network and a long search (`phase3`).
+Presets are labelfill's own and the stages of the original work, which improved one network in phases:
+`baseline`, then better training (`phase1`), semi-supervised labels and more images (`phase2`), a deeper
+network and a long search (`phase3`). What else it chose stands in the room `original/`.
 """
 
 from __future__ import annotations
@@ -14,38 +15,7 @@ Labels = Literal["filled", "observed", "complete", "forward-fill", "mean", "knn"
 RowsMode = Literal["together", "parallel", "separate"]
 Switch = Literal["on", "off"]
 Equalize = Literal["none", "stretch", "histogram", "adaptive"]
-Rotate = Literal["none", "complete", "all"]
-Activation = Literal["relu", "leaky-relu", "elu", "selu"]
-Features = Literal["none", "edges"]
 
-_BASELINE: dict[str, Any] = {
-    "labels": "forward-fill",
-    "epochs": 50,
-    "batch_size": 128,
-    "learning_rate": 1e-3,
-    "second_session_epochs": 0,
-    "second_session_batch": 512,
-    "shuffle": "off",
-    "equalize": "none",
-    "flip": "off",
-    "rotate": "none",
-    "activation": "relu",
-    "batch_norm": "off",
-    "dropout": 0.1,
-    "features": "none",
-    "l1": 0.0,
-    "l2": 0.0,
-}
-_PHASE1 = _BASELINE | {
-    "epochs": 100,
-    "batch_size": 32,
-    "second_session_epochs": 25,
-    "shuffle": "on",
-    "activation": "leaky-relu",
-    "batch_norm": "on",
-}
-_PHASE2 = _PHASE1 | {"labels": "filled", "equalize": "adaptive", "flip": "on", "rotate": "complete"}
-_PHASE3 = _PHASE2 | {"epochs": 256, "batch_size": 8, "second_session_epochs": 64, "activation": "selu"}
 _DEFAULT: dict[str, Any] = {
     "labels": "filled",
     "epochs": 40,
@@ -53,13 +23,22 @@ _DEFAULT: dict[str, Any] = {
     "learning_rate": 2e-3,
     "second_session_epochs": 0,
     "second_session_batch": 256,
-    "shuffle": "on",
     "equalize": "none",
     "flip": "on",
-    "rotate": "none",
-    "l1": 0.0,
-    "l2": 0.0,
 }
+_BASELINE: dict[str, Any] = {
+    "labels": "forward-fill",
+    "epochs": 50,
+    "batch_size": 128,
+    "learning_rate": 1e-3,
+    "second_session_epochs": 0,
+    "second_session_batch": 512,
+    "equalize": "none",
+    "flip": "off",
+}
+_PHASE1 = _BASELINE | {"epochs": 100, "batch_size": 32, "second_session_epochs": 25}
+_PHASE2 = _PHASE1 | {"labels": "filled", "equalize": "adaptive", "flip": "on"}
+_PHASE3 = _PHASE2 | {"epochs": 256, "batch_size": 8, "second_session_epochs": 64}
 
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "default": _DEFAULT,
@@ -69,3 +48,20 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "phase3": _PHASE3,
 }
 """What each preset decides, by the names of the settings."""
+
+_BY_PRESET = "choose one by --preset"
+_BY_JOURNEY = "`labelfill compare --journey`"
+GONE: Mapping[str, str] = {
+    "shuffle": f"rows come in a new order in every epoch, but for the preset baseline; {_BY_PRESET}",
+    "rotate": "the presets phase2 and phase3 learn from turned copies, the default network from images that "
+    f"are turned anew in every epoch; {_BY_PRESET}",
+    "activation": "the preset baseline has ReLU, phase1 and phase2 LeakyReLU, phase3 SELU; "
+    f"{_BY_PRESET}, or compare them by {_BY_JOURNEY}",
+    "batch_norm": "the presets phase1, phase2 and phase3 have batch normalisation, baseline has none; "
+    f"{_BY_PRESET}, or compare them by {_BY_JOURNEY}",
+    "dropout": f"the default network has a dropout of 0.2, the other presets of 0.1; {_BY_PRESET}",
+    "features": f"{_BY_JOURNEY} trains a network on edges beside the pixels",
+    "l1": f"{_BY_JOURNEY} trains a network with this penalty",
+    "l2": f"{_BY_JOURNEY} trains a network with this penalty",
+}
+"""Settings of the final network that are gone, and what to use instead."""

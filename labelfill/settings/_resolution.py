@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from labelfill.errors import StorageError, UsageError
 from labelfill.schema import ImageSize
-from labelfill.settings._fields import Settings, convert, field_type, flag_name
+from labelfill.settings._fields import Settings, convert, field_type, flag_name, gone_sentence
 
 _HEAD = """\
 # Settings of labelfill. Commands read labelfill.toml of the folder in which they are called, or the file that
@@ -25,15 +25,20 @@ _HEAD = """\
 S = TypeVar("S", bound=Settings)
 
 
-def read_toml(path: Path, sections: Iterable[type[Settings]]) -> dict[str, Any]:
+def read_toml(path: Path, sections: Iterable[type[Settings]], *, earlier: bool = False) -> dict[str, Any]:
     """A settings file whose tables are all known.
+
+    Parameters
+    ----------
+    earlier
+        Whether an earlier version may have written it, with settings that are gone.
 
     Raises
     ------
     StorageError
         If it cannot be read.
     UsageError
-        If it is not TOML, or holds a table or a key of no meaning.
+        If it is not TOML, or holds a table or a key of no meaning, or one that is gone.
     """
     try:
         toml = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -47,7 +52,7 @@ def read_toml(path: Path, sections: Iterable[type[Settings]]) -> dict[str, Any]:
             raise UsageError(f"{path}: there is no table [{name}]{_nearest(name, known)}")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {name} must be a table [{name}], not a value")
-        _refuse_unknown(known[name], table, f"{path}: [{name}]")
+        _refuse_unknown(known[name], table, f"{path}: [{name}]", earlier=earlier)
     return toml
 
 
@@ -68,12 +73,16 @@ def resolve(
     Raises
     ------
     UsageError
-        If a value is refused, or a flag or variable is given that does nothing beside the others.
+        If a value is refused, or a flag or variable is given that does nothing beside the others, or whose
+        setting is gone.
     """
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # always a dataclass
     prefix = f"LABELFILL_{cls.section.upper().replace('-', '_')}_"
     table = toml.get(cls.section, {})
     _refuse_unknown(cls, table, f"[{cls.section}]")
+    for name in cls.gone:
+        if environment.get(prefix + name.upper()):
+            raise UsageError(gone_sentence(cls, name, prefix + name.upper()))
     values: dict[str, Any] = {}
     said_by: dict[str, str] = {}
     for name in names:
@@ -120,10 +129,16 @@ def _make(cls: type[S], values: dict[str, Any], said_by: Mapping[str, str]) -> S
         raise UsageError(f"{said_by.get(name, name)} {rest}") from None
 
 
-def _refuse_unknown(cls: type[Settings], table: Mapping[str, Any], where: str) -> None:
+def _refuse_unknown(
+    cls: type[Settings], table: Mapping[str, Any], where: str, *, earlier: bool = False
+) -> None:
     keys = [field.name.replace("_", "-") for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in table:
-        if key.replace("_", "-") not in keys:
+        name = key.replace("-", "_")
+        if name in cls.gone:
+            if not earlier:
+                raise UsageError(gone_sentence(cls, name, f"{where} {key}"))
+        elif key.replace("_", "-") not in keys:
             raise UsageError(f"{where} has no setting {key!r}{_nearest(key, keys)}")
 
 

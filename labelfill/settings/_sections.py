@@ -7,22 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from labelfill.errors import UsageError
 from labelfill.schema import ImageSize
 from labelfill.settings._fields import Settings, setting
-from labelfill.settings._presets import (
-    PRESETS,
-    Activation,
-    Equalize,
-    Features,
-    Labels,
-    Preset,
-    Rotate,
-    RowsMode,
-    Switch,
-)
+from labelfill.settings._presets import GONE, PRESETS, Equalize, Labels, Preset, RowsMode, Switch
 
 Method = Literal["anchored", "image-only", "prior"]
 BestBy = Literal["rmse", "mae"]
@@ -175,6 +165,8 @@ class FinalModelSettings(Settings):
     """
 
     section: ClassVar[str] = "final"
+    gone: ClassVar[Mapping[str, str]] = GONE
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = PRESETS
 
     preset: Preset = setting(
         "default", "network and training: labelfill's own, or a stage of the original work"
@@ -212,32 +204,8 @@ class FinalModelSettings(Settings):
         None, "rows per step in the second session (default: the preset's)", at_least=1, metavar="N"
     )
     best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
-    shuffle: Switch | None = setting(None, "new order of rows in every epoch (default: the preset's)")
     equalize: Equalize | None = setting(None, "contrast of every image (default: the preset's)")
     flip: Switch | None = setting(None, "learn from mirrored rows too (default: the preset's)")
-    rotate: Rotate | None = setting(
-        None, "learn from copies turned by 1 to 16 degrees each way: of which rows (default: the preset's)"
-    )
-    activation: Activation | None = setting(None, "of the original work's networks (default: the preset's)")
-    batch_norm: Switch | None = setting(
-        None, "batch normalisation in the original work's networks (default: the preset's)"
-    )
-    dropout: float | None = setting(
-        None,
-        "dropout before the last layer of the original work's networks (default: the preset's)",
-        at_least=0,
-        below=1,
-        metavar="SHARE",
-    )
-    features: Features | None = setting(
-        None, "engineered features beside the pixels, in the original work's networks (default: none)"
-    )
-    l1: float | None = setting(
-        None, "penalty on the size of weights (default: the preset's)", at_least=0, metavar="WEIGHT"
-    )
-    l2: float | None = setting(
-        None, "penalty on the squares of weights (default: the preset's)", at_least=0, metavar="WEIGHT"
-    )
     most_rows: int | None = setting(
         None,
         "learn from this many training rows at most, drawn at random, and choose the epoch by half as many "
@@ -247,11 +215,12 @@ class FinalModelSettings(Settings):
     )
     single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
 
-    def complete(self) -> FinalModelSettings:
+    def complete(self) -> Self:
         """The same with nothing left to the preset."""
-        own = {name: getattr(self, name) for name in PRESETS[self.preset]}
+        preset = self.presets[self.preset]
+        own = {name: getattr(self, name) for name in preset}
         given = {name: value for name, value in own.items() if value is not None}
-        return dataclasses.replace(self, **{**PRESETS[self.preset], **given})
+        return dataclasses.replace(self, **{**preset, **given})
 
     @property
     def original(self) -> bool:
@@ -262,11 +231,7 @@ class FinalModelSettings(Settings):
         idle = {}
         if not self.complete().second_session_epochs:
             idle["second_session_batch"] = "there is no second session without --second-session-epochs"
-        if not self.original:
-            layers = ("activation", "batch_norm", "dropout", "features")
-            idle |= dict.fromkeys(layers, "the default network's layers are its own; choose another --preset")
-            idle["rotate"] = "the default network sees every image turned anew in each epoch"
-        else:
+        if self.original:
             idle["single_convention"] = "the original work's presets train the table's outputs alone"
         return idle
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labelfill.errors import DataError
+from labelfill.original.design import settings_kind
 from labelfill.reports.comparison._models import MODEL_WAYS, FinalScore, ModelWay, TrainedWays
 from labelfill.runs.progress import bar
 from labelfill.settings import FinalModelSettings
@@ -23,7 +24,7 @@ class Step:
     Attributes
     ----------
     options
-        Of `FinalModelSettings`.
+        Of `FinalModelSettings`, and of the original work's `Design`: what is no setting is chosen here alone.
     filled
         The way whose fills it learns, if it learns fills.
     after
@@ -40,6 +41,10 @@ class Step:
     def run(self) -> str:
         """The name of its run directory."""
         return "journey-" + re.sub(r"[^a-z0-9]+", "-", f"{self.phase} {self.name}".lower()).strip("-")
+
+    @property
+    def settings(self) -> FinalModelSettings:
+        return settings_kind(self.options["preset"])(**self.options)
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def journey(
     paths = {way: trained.filled(way) for way in MODEL_WAYS if way in needed}
     scores = []
     for step in bar(steps, desc="journey", unit="network", show=show_progress):
-        settings = _limited(FinalModelSettings(**step.options), limits or {})
+        settings = _limited(step.settings, limits or {})
         path = None if step.filled is None else paths[step.filled]
         try:
             score = trained.final(step.run, settings, path)
