@@ -51,11 +51,11 @@ def test_a_preset_is_trained_kept_and_used(run: Path, small_prior: Trained, pres
 
 
 def test_options_that_would_do_nothing_are_refused(run: Path) -> None:
-    """The default network's layers are its own; a setting of a session that is not asked for idles."""
+    """Conventions of one table; a setting of a session that is not asked for idles."""
     train = ["train-final", "--run-dir", run]
-    refused = labelfill(*train, "--activation", "elu")
+    refused = labelfill(*train, "--preset", "phase3", "--single-convention")
     assert refused.code == 2
-    assert "choose another --preset" in refused.sentence
+    assert "the original work's presets train the table's outputs alone" in refused.sentence
     assert labelfill(*train, "--preset", "baseline", "--second-session-batch", 64).code == 2
     done(*train, "--preset", "phase1", "--second-session-batch", 64, "--second-session-epochs", 1)
 

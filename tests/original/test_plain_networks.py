@@ -6,21 +6,14 @@ import pytest
 import torch
 
 from labelfill.final.model import build_final_network
-from labelfill.networks.architectures import FinalNetwork, parameter_count
-from labelfill.original.plain_networks import (
-    LAYOUTS,
-    PlainNetwork,
-    SeparateNetworks,
-    running_statistics,
-    with_edges,
-)
+from labelfill.networks.architectures import FinalNetwork, SeparateNetworks, parameter_count
+from labelfill.original.design import Design
+from labelfill.original.plain_networks import LAYOUTS, running_statistics, with_edges
 from labelfill.settings import FinalModelSettings, Preset
 
-ORIGINAL = [preset for preset in LAYOUTS if preset != "default"]
 
-
-def complete(preset: Preset, **given: object) -> FinalModelSettings:
-    return FinalModelSettings(preset=preset, **given).complete()  # type: ignore[arg-type]
+def complete(preset: Preset, **given: object) -> Design:
+    return Design(preset=preset, **given).complete()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -30,16 +23,16 @@ def test_the_original_networks_have_exactly_their_parameters(
     preset: Preset, parameters: int, statistics: int
 ) -> None:
     """For 15 keypoints on 96x96, as the original work counted them."""
-    network = PlainNetwork(15, 96, 96, complete(preset))
+    network = complete(preset).network(15, (96, 96))
     assert parameter_count(network) == parameters
     assert running_statistics(network) == statistics
 
 
-@pytest.mark.parametrize("preset", ORIGINAL)
+@pytest.mark.parametrize("preset", LAYOUTS)
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (40, 61), (8, 96), (8, 8), (2, 3)])
 def test_presets_take_images_of_any_shape(preset: Preset, height: int, width: int) -> None:
     """Images that are not square, odd or tiny give all outputs; log sigma is always 0."""
-    network = PlainNetwork(4, height, width, complete(preset)).eval()
+    network = complete(preset).network(4, (height, width)).eval()
     answer = network(torch.rand(2, 1, height, width), torch.zeros(2, 0))
     assert answer.shape == (2, 4, 3)
     assert not answer[..., 2].any()
@@ -54,7 +47,7 @@ def test_the_activation_and_normalisation_are_as_asked(activation: str) -> None:
         "elu": torch.nn.ELU,
         "selu": torch.nn.SELU,
     }
-    network = PlainNetwork(2, 16, 16, complete("phase3", activation=activation, batch_norm="off"))
+    network = complete("phase3", activation=activation, batch_norm="off").network(2, (16, 16))
     assert sum(isinstance(module, kinds[activation]) for module in network.modules()) == 13
     assert running_statistics(network) == 0
 
@@ -66,7 +59,7 @@ def test_edges_are_slopes_of_the_image() -> None:
     assert seen.shape == (1, 3, 6, 7)
     assert torch.equal(seen[0, 1, 1:-1, 1:-1], torch.full((4, 5), 2.0))
     assert torch.equal(seen[0, 2, 1:-1, 1:-1], torch.full((4, 5), 4.0))
-    network = PlainNetwork(1, 16, 16, complete("phase1", features="edges"))
+    network = complete("phase1", features="edges").network(1, (16, 16))
     assert network(torch.rand(2, 1, 16, 16), torch.zeros(2, 0)).shape == (2, 1, 3)
 
 
@@ -86,4 +79,4 @@ def test_separate_networks_share_nothing() -> None:
 
 def test_the_default_is_labelfills_own() -> None:
     """Without a preset the final network is labelfill's."""
-    assert isinstance(build_final_network([4], (24, 24), complete("default")), FinalNetwork)
+    assert isinstance(build_final_network([4], (24, 24), FinalModelSettings().complete()), FinalNetwork)
