@@ -169,7 +169,7 @@ def _read_final(run: RunDirectory, device: torch.device) -> FinalModel:
 
 def _settings(told: dict[str, Any]) -> FinalModelSettings:
     """Settings as ``model.json`` holds them; what it does not hold is as it was before there was a choice."""
-    kind = settings_kind(told.get("preset", "default"))
+    kind = settings_kind(told)
     known = {field.name for field in fields(kind)}
     given = {name: value for name, value in told.items() if name in known}
     return kind(**given).complete()

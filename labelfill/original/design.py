@@ -122,8 +122,9 @@ class Design(FinalModelSettings):
         return rows, mirrored, np.concatenate([angles for _, _, angles in parts])
 
 
-def settings_kind(preset: Preset) -> type[FinalModelSettings]:
-    return FinalModelSettings if preset == "default" else Design
+def settings_kind(options: Mapping[str, Any]) -> type[FinalModelSettings]:
+    """Whose fields these options are, by their preset."""
+    return FinalModelSettings if options.get("preset", "default") == "default" else Design
 
 
 def design(settings: FinalModelSettings) -> Design | None:

@@ -140,7 +140,7 @@ def test_the_journey_is_drawn_step_by_step(small_prior: Trained, tmp_path: Path)
         Step("baseline", "baseline", {"preset": "baseline"}),
         Step("phase 1", "phase 1", {"preset": "phase1"}),
         Step("ideas", "apart", {"preset": "phase1", "rows": "separate", "labels": "observed"}),
-        Step("labelfill", "default", {"preset": "default"}, "prior"),
+        Step("labelfill", "default", {}, "prior"),
     )
     limits = {"epochs": 1, "second_session_epochs": 1, "most_rows": 20}
     scores = journey(trained_ways(tmp_path / "run", small_prior.table), limits=limits, steps=steps)

@@ -44,7 +44,7 @@ class Step:
 
     @property
     def settings(self) -> FinalModelSettings:
-        return settings_kind(self.options["preset"])(**self.options)
+        return settings_kind(self.options)(**self.options)
 
 
 @dataclass(frozen=True)
