@@ -18,10 +18,12 @@ from typing import Any
 from benchmarks.job_runs import Checkout, Said
 from benchmarks.small_jobs import Job
 
-REMOVED: tuple[str, ...] = ()
+REMOVED: tuple[str, ...] = (
+    "shuffle", "rotate", "activation", "batch_norm", "batch-norm", "dropout", "features", "l1", "l2",
+)  # fmt: skip
 """Settings that the newer version no longer has, as ``settings.toml`` or the manifest name them.
 
-They are told as removed, and are no difference. Empty until a step removes some.
+They are told as removed, and are no difference.
 """
 
 IGNORED = {
