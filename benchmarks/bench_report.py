@@ -6,40 +6,45 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from labelfill.runs import atomic_write
+from benchmarks.measuring import Figures, as_markdown, write_results
 
 STAGES = ("train-keypoint-models", "impute", "train-final")
 ONE_OFF = ("data", "networks", "original", "reading", "curve", "end to end")
-Row = list[str]
 NOT_MEASURED = "not measured"
 
+Parts = dict[str, list[Figures]]  # each part's repetitions
 
-def report(out: Path, about: dict[str, Any]) -> str:
+
+def report(out: Path, about: Figures) -> str:
     """Write results.json and results.md from the parts that are done; the text."""
-    parts: dict[str, list[dict[str, Any]]] = {}
-    for file in sorted((out / "parts").glob("*.json")):
-        parts.setdefault(file.stem.rpartition(" ")[0], []).append(json.loads(file.read_text()))
-    summary = {"about": about, "stages": stages(parts), "ways": ways(parts), **one_off(parts)}
-    sections = [
-        ("stages", stage_rows(summary)), ("ways of filling", way_rows(summary)),
-        ("networks, training", network_rows(summary)), ("matrix product", matrix_rows(summary)),
-        ("reading", reading_rows(summary)), ("impute end to end", end_to_end_rows(summary)),
-        ("accuracy against time", curve_rows(summary)),
-    ]  # fmt: skip
+    parts = stored(out)
+    summary = {"about": about, "stages": stages(parts), "ways": ways(parts)}
+    summary |= {name: parts[name][0] for name in ONE_OFF if name in parts}
+    sections = {
+        "stages": stage_table(summary), "ways of filling": way_table(summary),
+        "networks, training": network_table(summary), "matrix product": matrix_table(summary),
+        "reading": reading_table(summary), "impute end to end": end_to_end_table(summary),
+        "accuracy against time": curve_table(summary),
+    }  # fmt: skip
     head = ", ".join(f"{name} {value}" for name, value in about.items())
-    text = "\n\n".join([head, *(markdown(title, rows) for title, rows in sections if len(rows) > 1)]) + "\n"
-    with atomic_write(out / "results.json", "w") as file:
-        json.dump(summary, file, indent=1)
-    with atomic_write(out / "results.md", "w") as file:
-        file.write(text)
+    shown = [f"**{title}**\n\n{text}" for title, text in sections.items() if text]
+    text = "\n".join([head + "\n", *shown])
+    write_results(out, text, summary)
     return text
 
 
-def stages(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def stored(out: Path) -> Parts:
+    """The parts that are done."""
+    parts: Parts = {}
+    for file in sorted((out / "parts").glob("*.json")):
+        parts.setdefault(file.stem.rpartition(" ")[0], []).append(json.loads(file.read_text()))
+    return parts
+
+
+def stages(parts: Parts) -> Figures:
     """Median seconds and largest memory of each stage, its error, and what it reaches."""
-    told: dict[str, dict[str, Any]] = {}
+    told: Figures = {}
     for name in STAGES:
         if name not in parts:
             continue
@@ -50,16 +55,13 @@ def stages(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
             told[name]["parameters"] = each[0]["parameters"]
         if name == "train-keypoint-models" and "networks" in parts:
             trained = parts["networks"][0]["stage"]
-            told[name] |= trained
             reached = trained["flops"] / told[name]["seconds"]
-            told[name] |= {
-                "flops per second": reached,
-                "share of a matrix product": reached / best_rate(parts),
-            }
+            share_of_best = {"share of a matrix product": reached / best_rate(parts)}
+            told[name] |= {**trained, "flops per second": reached, **share_of_best}
     return told
 
 
-def ways(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def ways(parts: Parts) -> Figures:
     """Seconds, error on held-out cells and memory of each way, labelfill's first."""
     if not {*STAGES[:2], "original", "imputers"} <= set(parts):
         return {}
@@ -68,7 +70,7 @@ def ways(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     own = [parts[name] for name in STAGES[:2]]
     peaks = [one["peak_memory"] for each in own for one in each if one["peak_memory"]]
     seconds = sum(cost(each)["seconds"] for each in own)
-    told: dict[str, dict[str, Any]] = {
+    told: Figures = {
         "labelfill": {
             "seconds": seconds, "peak_memory": max(peaks, default=None),
             "rmse": middle_of(scores, "labelfill.csv"), "cells": parts["imputers"][0]["all"]["cells"],
@@ -93,128 +95,115 @@ def ways(parts: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def best_rate(parts: dict[str, list[dict[str, Any]]]) -> float:
+def best_rate(parts: Parts) -> float:
     """FLOP/s of matrix products by all threads of the CPU, in the precision in which it is fastest."""
     return max(one["flops"] for one in parts["networks"][0]["matrix"] if one["device"] == "cpu")
 
 
-def one_off(parts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    return {name: parts[name][0] for name in ONE_OFF if name in parts}
-
-
-def cost(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def cost(each: Sequence[Figures]) -> Figures:
     took = [one["wall"] for one in each]
     peaks = [one["peak_memory"] for one in each if one["peak_memory"]]
     return {"seconds": statistics.median(took), "each": took, "peak_memory": max(peaks, default=None)}
 
 
-def middle(each: Sequence[dict[str, Any]], name: str) -> float | None:
+def middle(each: Sequence[Figures], name: str) -> float | None:
     values = [one[name] for one in each if name in one]
     return statistics.median(values) if values else None
 
 
-def middle_of(scores: Sequence[dict[str, Any]], way: str) -> float:
+def middle_of(scores: Sequence[Figures], way: str) -> float:
     return statistics.median(one[way]["rmse"] for one in scores)
 
 
-def stage_rows(summary: dict[str, Any]) -> list[Row]:
-    rows = [["stage", "seconds", "each run", "peak MB", "networks", "TFLOP", "GFLOP/s", "of matrix product"]]
-    for name, one in summary["stages"].items():
-        each = ", ".join(f"{seconds:.1f}" for seconds in one["each"])
-        rows.append([
-            name, number(one["seconds"], 1), each, megabytes(one["peak_memory"]), number(one.get("networks")),
-            number(one.get("flops"), 2, 1e12), number(one.get("flops per second"), 1, 1e9),
-            f"{one['share of a matrix product']:.0%}" if "flops per second" in one else "",
-        ])  # fmt: skip
-    return rows
+def stage_table(summary: Figures) -> str:
+    head = ("stage", "seconds", "each run", "peak MB", "networks", "TFLOP", "GFLOP/s", "of matrix product")
+    return table(head, [
+        (
+            name, number(one["seconds"], 1), ", ".join(f"{seconds:.1f}" for seconds in one["each"]),
+            megabytes(one["peak_memory"]), number(one.get("networks")), number(one.get("flops"), 2, 1e12),
+            number(one.get("flops per second"), 1, 1e9), share(one) if "flops per second" in one else "",
+        )
+        for name, one in summary["stages"].items()
+    ])  # fmt: skip
 
 
-def way_rows(summary: dict[str, Any]) -> list[Row]:
+def way_table(summary: Figures) -> str:
     original = summary.get("original", {})
+    said = {"the original way": f"the original way, extrapolated to {original.get('epochs')} epochs"}
     whole = ", ".join(original.get("trained whole", [])) or "none"
-    rows = [["way", "seconds", "times labelfill", "RMSE px", f"RMSE px, {whole}", "peak MB"]]
     own = summary["ways"].get("labelfill", {}).get("seconds")
-    for name, one in summary["ways"].items():
-        said = f"{name}, extrapolated to {original['epochs']} epochs" if name == "the original way" else name
-        rows.append([
-            said, number(one["seconds"], 1), number(one["seconds"] / own, 2),
+    return table(("way", "seconds", "times labelfill", "RMSE px", f"RMSE px, {whole}", "peak MB"), [
+        (
+            said.get(name, name), number(one["seconds"], 1), number(one["seconds"] / own, 2),
             number(one["rmse"], 3) or NOT_MEASURED, number(one.get("rmse of keypoints trained whole"), 3),
             megabytes(one["peak_memory"]),
-        ])  # fmt: skip
-    return rows
+        )
+        for name, one in summary["ways"].items()
+    ])  # fmt: skip
 
 
-def network_rows(summary: dict[str, Any]) -> list[Row]:
+def network_table(summary: Figures) -> str:
     """Each network once, what it takes on the CPU and beside it on a GPU."""
-    reached = ["s/epoch", "GFLOP/s", "of matrix product"]
-    rows = [["network", "parameters", "MFLOP/row", "rows/epoch"]]
-    rows[0] += [f"{device}: {name}" for device in ("CPU", "GPU") for name in reached]
+    rates = ("s/epoch", "GFLOP/s", "of matrix product")
+    reached = [f"{device}: {name}" for device in ("CPU", "GPU") for name in rates]
     measured = summary.get("networks", {}).get("networks", [])
-    for one in measured:
-        if one["device"] != "cpu":
-            continue
-        other = [two for two in measured if two["device"] != "cpu" and two["network"] == one["network"]]
-        said = f"{one['network']} ({one['threads']} threads, {one['precision']})"
-        rows.append([
-            said, number(one["parameters"]), number(one["training flops per row"], 1, 1e6),
-            number(one["rows"]), *rate(one), *(rate(other[0]) if other else [NOT_MEASURED] * 3),
-        ])  # fmt: skip
-    return rows
+    on_gpu = {one["network"]: rate(one) for one in reversed(measured) if one["device"] != "cpu"}
+    return table(("network", "parameters", "MFLOP/row", "rows/epoch", *reached), [
+        (
+            f"{one['network']} ({one['threads']} threads, {one['precision']})", number(one["parameters"]),
+            number(one["training flops per row"], 1, 1e6), number(one["rows"]), *rate(one),
+            *on_gpu.get(one["network"], [NOT_MEASURED] * 3),
+        )
+        for one in measured if one["device"] == "cpu"
+    ])  # fmt: skip
 
 
-def rate(one: dict[str, Any]) -> Row:
-    share = f"{one['share of a matrix product']:.0%}"
-    return [number(one["seconds per epoch"], 2), number(one["flops"], 1, 1e9), share]
-
-
-def matrix_rows(summary: dict[str, Any]) -> list[Row]:
-    rows = [["device", "precision", "threads", "GFLOP/s"]]
+def matrix_table(summary: Figures) -> str:
+    head = ("device", "precision", "threads")
     measured = summary.get("networks", {}).get("matrix", [])
-    return rows + [
-        [one["device"], one["precision"], str(one["threads"]), number(one["flops"], 1, 1e9)]
-        for one in measured
-    ]
+    rows = [(*(str(one[name]) for name in head), number(one["flops"], 1, 1e9)) for one in measured]
+    return table((*head, "GFLOP/s"), rows)
 
 
-def reading_rows(summary: dict[str, Any]) -> list[Row]:
-    rows = [["read by", "seconds", "processor seconds", "rows/s"]]
+def reading_table(summary: Figures) -> str:
     told = summary.get("reading", {"ways": {}})
-    for name, one in told["ways"].items():
-        rows.append([
-            name, number(one["seconds"], 2), number(one["processor seconds"], 2),
-            number(told["rows"] / one["seconds"]),
-        ])  # fmt: skip
-    return rows
+    took = ("seconds", "processor seconds")
+    return table(("read by", *took, "rows/s"), [
+        (name, *(number(one[column], 2) for column in took), number(told["rows"] / one["seconds"]))
+        for name, one in told["ways"].items()
+    ])  # fmt: skip
 
 
-def end_to_end_rows(summary: dict[str, Any]) -> list[Row]:
-    rows = [["rows", "seconds", "reading alone", "inference", "times the larger"]]
-    return rows + [
-        [
-            number(one["rows"]), number(one["seconds"], 1), number(one["reading"], 1),
-            number(one["inference"], 1), number(one["times the larger"], 2),
-        ]
-        for one in summary.get("end to end", {}).get("tables", [])
-    ]  # fmt: skip
+def end_to_end_table(summary: Figures) -> str:
+    tables = summary.get("end to end", {}).get("tables", [])
+    decimals = {"rows": 0, "seconds": 1, "reading": 1, "inference": 1, "times the larger": 2}
+    rows = [[number(one[name], places) for name, places in decimals.items()] for one in tables]
+    return table(("rows", "seconds", "reading alone", "inference", "times the larger"), rows)
 
 
-def curve_rows(summary: dict[str, Any]) -> list[Row]:
+def curve_table(summary: Figures) -> str:
     """The prior, fewer epochs and the default: seconds of training and filling, and how well they fill."""
-    choices = dict(summary.get("curve", {}).get("choices", {}))
-    own = summary["ways"].get("labelfill")
-    if not choices or own is None:
-        return [[]]
+    choices = summary.get("curve", {}).get("choices", {})
+    if not choices or "labelfill" not in summary["ways"]:
+        return ""
     original = summary["original"]["extrapolated seconds"]
-    rows = [["epochs", "seconds", "RMSE px", "the original way's time over it"]]
-    for name, one in (*choices.items(), ("default", own)):
-        ratio = original / one["seconds"]
-        rows.append([name, number(one["seconds"], 1), number(one["rmse"], 3), number(ratio, 1)])
-    return rows
+    return table(("epochs", "seconds", "RMSE px", "the original way's time over it"), [
+        (name, number(one["seconds"], 1), number(one["rmse"], 3), number(original / one["seconds"], 1))
+        for name, one in (*choices.items(), ("default", summary["ways"]["labelfill"]))
+    ])  # fmt: skip
 
 
-def markdown(title: str, rows: Sequence[Row]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"**{title}**", "", lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; nothing where it has no rows."""
+    return as_markdown(head, rows) if rows else ""
+
+
+def rate(one: Figures) -> list[str]:
+    return [number(one["seconds per epoch"], 2), number(one["flops"], 1, 1e9), share(one)]
+
+
+def share(one: Figures) -> str:
+    return f"{one['share of a matrix product']:.0%}"
 
 
 def number(value: float | None, decimals: int = 0, unit: float = 1.0) -> str:
@@ -222,4 +211,4 @@ def number(value: float | None, decimals: int = 0, unit: float = 1.0) -> str:
 
 
 def megabytes(value: int | None) -> str:
-    return NOT_MEASURED if value is None else f"{value / 1e6:,.0f}"
+    return number(value, 0, 1e6) or NOT_MEASURED

@@ -1,12 +1,11 @@
 """`labelfill impute` of a table that was not read before, beside its reading and its inference alone.
 
-A part of ``scripts/bench``. The command is run as a person runs it, start-up included. It tells
-its inference; reading alone is measured before and after it, without start-up.
+The command is run as a person runs it, start-up included. It tells its inference; reading alone is measured
+before and after it, without start-up.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -14,36 +13,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import output
-
+from benchmarks.measuring import Figures, labelfill, tell
 from labelfill.data.dataset import read_dataset
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True, help="whose keypoint models fill the table")
-    parser.add_argument("--scratch", type=Path, required=True, help="a folder; is emptied")
-    parser.add_argument("--device", required=True)
-    arguments = parser.parse_args()
-    reading = [read(arguments.data, arguments.scratch)]
-    with tempfile.TemporaryDirectory(dir=arguments.run.parent) as folder:
-        run = Path(folder) / "run"  # of its own: a table that was read lies in its run's cache
-        shutil.copytree(arguments.run, run, ignore=shutil.ignore_patterns("cache"))
-        where = ["--run-dir", run, "--out", Path(folder) / "filled.csv"]
-        how = ["--device", arguments.device, "-q", "--json"]
-        begun = time.perf_counter()
-        told = json.loads(output("-m", "labelfill", "impute", "--data", arguments.data, *where, *how))
-        wall = time.perf_counter() - begun
-    reading.append(read(arguments.data, arguments.scratch))
-    alone = statistics.median(reading)
-    largest = max(alone, told["inference_seconds"])
-    print(
-        json.dumps({
-            "rows": told["rows"], "cells": told["filled"], "seconds": wall, "reading": alone,
-            "inference": told["inference_seconds"], "times the larger": wall / largest,
-        })
-    )  # fmt: skip
+def measure(data: str, run: str, scratch: str, device: str) -> Figures:
+    """`run` fills the table by its keypoint models; the folder `scratch` is emptied."""
+    reading = [read(Path(data), Path(scratch))]
+    with tempfile.TemporaryDirectory(dir=Path(run).parent) as folder:
+        copy = Path(folder) / "run"  # a table that was read lies in its run's cache
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("cache"))
+        where = ["--data", data, "--run-dir", copy, "--out", Path(folder) / "filled.csv"]
+        ended = labelfill("impute", *where, "--device", device, "-q", "--json")
+    reading.append(read(Path(data), Path(scratch)))
+    told, alone = json.loads(ended.printed), statistics.median(reading)
+    inference = told["inference_seconds"]
+    return {
+        "rows": told["rows"], "cells": told["filled"], "seconds": ended.seconds, "reading": alone,
+        "inference": inference, "times the larger": ended.seconds / max(alone, inference),
+    }  # fmt: skip
 
 
 def read(data: Path, scratch: Path) -> float:
@@ -57,4 +45,4 @@ def read(data: Path, scratch: Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    tell(measure)

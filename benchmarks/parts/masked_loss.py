@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from benchmarks.measuring import Figures, tell
 from labelfill.data.table import read_table, write_filled
 from labelfill.reports.scores import coordinates_of
 from labelfill.runs import atomic_write
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("table", "answers", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    arguments = parser.parse_args()
-    table = read_table(arguments.table, require_images=False)
-    answers = read_table(arguments.answers, require_images=False)
-    with atomic_write(arguments.out) as file:
-        write_filled(table, coordinates_of(answers, table.keypoints), file)
+def measure(table: str, answers: str, out: str) -> Figures:
+    blank = read_table(Path(table), require_images=False)
+    answered = read_table(Path(answers), require_images=False)
+    with atomic_write(Path(out)) as file:
+        write_filled(blank, coordinates_of(answered, blank.keypoints), file)
+    return {}
 
 
 if __name__ == "__main__":
-    main()
+    tell(measure)

@@ -1,0 +1,1 @@
+"""Measures and compares labelfill from outside; no part of the package."""
