@@ -89,11 +89,9 @@ class Torture:
                 os._exit(code)
         raise AssertionError
 
-    def wait(self, process: int) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-    def ended(self, process: int, code: int, run: Path) -> bool:
+    def ended(self, process: int, run: Path) -> bool:
         """Whether the run has come to its end, by itself; checks what a killed one left."""
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         if code != -signal.SIGKILL:
             if code != 0:
                 self.count["failed"] += 1
@@ -168,13 +166,14 @@ class Torture:
     def until_enough(self, name: str, kills: int, kill: Callable[[Path], int], until: float) -> None:
         """Begin runs, `kill` each and go on until it ends; the last is carried to its end unharmed."""
         enough = self.count["kills"] + kills
-        for run in self.runs(name) if kills else ():
+        for number in itertools.count(1) if kills else ():
+            run = self.folder / f"{name}-{number}"
             while self.count["kills"] < enough and time.monotonic() < until:
                 process = kill(run)
-                if self.ended(process, self.wait(process), run):
+                if self.ended(process, run):
                     break
             else:
-                assert self.ended(0, self.wait(self.start(run)), run)
+                assert self.ended(self.start(run), run)
             self.compare(run)
             if self.count["kills"] >= enough or time.monotonic() >= until:
                 return
@@ -197,13 +196,10 @@ class Torture:
         log.touch()
         while True:
             process = self.start(run, lambda: deadly_steps(run, log))
-            if self.ended(process, self.wait(process), run):
+            if self.ended(process, run):
                 break
         self.count["write steps"] = len(log.read_text().splitlines())
         self.compare(run)
-
-    def runs(self, name: str) -> Iterator[Path]:
-        return (self.folder / f"{name}-{number}" for number in itertools.count(1))
 
 
 def load_what_was_loaded(run: Path) -> None:
