@@ -7,47 +7,46 @@ import importlib
 import io
 import json
 import sys
+import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
+from benchmarks import bench, measuring
+from benchmarks.parts import networks, original
 from labelfill.cli.main import main as labelfill
 from labelfill.networks.memory import ANSWERED_AT_ONCE
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, its commands run in this process: starting a dozen would take a minute."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    script = importlib.import_module("bench")
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's commands and parts are run in this process: starting a dozen would take a minute."""
 
-    def output(*arguments: object) -> str:
-        first, *rest = map(str, arguments)
-        printed = io.StringIO()
+    def run_python(first: str, *rest: object, **_: object) -> measuring.Ended:
+        printed, begun = io.StringIO(), time.perf_counter()
         with contextlib.redirect_stdout(printed):
-            if first == "-m":
-                assert labelfill(rest[1:]) in (0, 6)
-            elif first == "-c":
+            if first == "-c":
                 print(torch.cuda.is_available())
+            elif rest[0] == "labelfill":
+                assert labelfill([str(argument) for argument in rest[1:]]) in (0, 6)
             else:
-                monkeypatch.setattr(sys, "argv", [first, *rest])
-                importlib.import_module(Path(first).stem).main()
-        return printed.getvalue()
+                part = importlib.import_module(str(rest[0]))
+                monkeypatch.setattr(sys, "argv", rest)
+                measuring.tell(part.measure)
+        return measuring.Ended(printed.getvalue(), time.perf_counter() - begun, 0.0, 0)
 
-    monkeypatch.setattr(script, "output", output)
-    monkeypatch.setattr(importlib.import_module("bench_networks"), "SECONDS", 0.0)
-    monkeypatch.setitem(importlib.import_module("bench_networks").SIDE, "cpu", 256)
-    monkeypatch.setattr(importlib.import_module("bench_original"), "TRIED_ROWS", 16)
+    for module in (measuring, bench):
+        monkeypatch.setattr(module, "run_python", run_python)
+    monkeypatch.setattr(networks, "SECONDS", 0.0)
+    monkeypatch.setitem(networks.SIDE, "cpu", 256)
+    monkeypatch.setattr(original, "TRIED_ROWS", 16)
     monkeypatch.setattr(ANSWERED_AT_ONCE, "rows", 16)  # the last chunk is padded, and here it is the first
-    return script
 
 
 @pytest.mark.slow
-def test_every_part_leaves_figures_and_is_not_done_twice(bench: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("in_this_process")
+def test_every_part_leaves_figures_and_is_not_done_twice(tmp_path: Path) -> None:
     """Stages, other ways, networks and reading are measured; what was measured is kept."""
     asked = ["--out", str(tmp_path), "--rows", "44", "--epochs", "1", "--curve", "1", "--device", "cpu"]
     threads = torch.get_num_threads()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import itertools
 import json
 import math
 import os
@@ -38,6 +39,7 @@ import torch
 
 import labelfill.final.stage
 import labelfill.regressors.stage
+from benchmarks.measuring import say
 from labelfill.cli.main import main as labelfill
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.errors import LabelfillError
@@ -75,11 +77,7 @@ class Torture:
             return process
         os.setpgid(0, 0)
         code = 1
-        with (
-            open(run.with_suffix(".err"), "a") as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
+        with open(run.with_suffix(".err"), "a") as log, redirect_stdout(log), redirect_stderr(log):
             os.dup2(log.fileno(), 2)
             try:
                 if prepare is not None:
@@ -91,29 +89,24 @@ class Torture:
                 os._exit(code)
         raise AssertionError
 
-    def wait(self, process: int) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-    def ended(self, process: int, code: int, run: Path) -> bool:
+    def ended(self, process: int, run: Path) -> bool:
         """Whether the run has come to its end, by itself; checks what a killed one left."""
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         if code != -signal.SIGKILL:
             if code != 0:
                 self.count["failed"] += 1
-                print(
-                    f"{run}: exit code {code}\n{run.with_suffix('.err').read_text()[-2000:]}", file=sys.stderr
-                )
+                say(f"{run}: exit code {code}\n{run.with_suffix('.err').read_text()[-2000:]}")
             return True
         self.count["kills"] += 1
         try:
             stages = RunDirectory.read_only(run).stages
-            self.stages[
-                next((name.split()[0] for name in stages if stages[name]["state"] != "done"), "between")
-            ] += 1
+            unfinished = (name.split()[0] for name in stages if stages[name]["state"] != "done")
+            self.stages[next(unfinished, "between")] += 1
         except LabelfillError as error:
             self.stages["before the first"] += 1
             if "holds no run" not in str(error):
                 self.count["unreadable"] += 1
-                print(f"{run}: {error}", file=sys.stderr)
+                say(f"{run}: {error}")
         return False
 
     def compare(self, run: Path) -> None:
@@ -122,7 +115,7 @@ class Torture:
         different = [name for name in self.calm | found if self.calm.get(name) != found.get(name)]
         if different:
             self.count["differences"] += len(different)
-            print(f"{run}: other bytes in {', '.join(different)}", file=sys.stderr)
+            say(f"{run}: other bytes in {', '.join(different)}")
         leftovers = [
             path for path in run.rglob("*") if ".tmp-" in path.name or path.parent.name == "checkpoints"
         ]
@@ -140,46 +133,49 @@ class Torture:
 
     def at_random(self, kills: int) -> None:
         """Kill at random moments, within half of the processor time that a whole run takes."""
-        for run in self.runs("random") if kills else ():
-            while self.count["kills"] < kills and time.monotonic() < self.until:
-                process = self.start(run)
-                kill_after(process, self.random.uniform(0, self.seconds / 2))
-                if self.ended(process, self.wait(process), run):
-                    break
-            else:
-                assert self.ended(0, self.wait(self.start(run)), run)
-            self.compare(run)
-            if self.count["kills"] >= kills or time.monotonic() >= self.until:
-                return
+
+        def kill(run: Path) -> int:
+            process = self.start(run)
+            kill_after(process, self.random.uniform(0, self.seconds / 2))
+            return process
+
+        self.until_enough("random", kills, kill, self.until)
 
     def workers(self, kills: int) -> None:
         """Kill the run, one of its workers, or all of them while workers train."""
-        until = self.count["kills"] + kills
-        for run in self.runs("workers") if kills else ():
-            while self.count["kills"] < until:
-                process = self.start(run, with_workers)
-                workers = self.some_workers(process)
-                time.sleep(self.random.uniform(0, 20))
-                who = self.random.choice(["run", "all", "worker"]) if workers else "run"
-                if who == "worker":
-                    # The run goes on without it, and has to come to the same end.
-                    with suppress(ProcessLookupError):
-                        os.kill(self.random.choice(workers), signal.SIGKILL)
-                        self.count["kills"] += 1
-                elif who == "all":
-                    for one in workers:
-                        with suppress(ProcessLookupError):  # it may have ended by itself
-                            os.kill(one, signal.SIGKILL)
-                    os.kill(process, signal.SIGKILL)
-                else:
-                    os.kill(process, signal.SIGKILL)
-                self.count[f"killed with workers: {who}"] += 1
-                if self.ended(process, self.wait(process), run):
+        self.until_enough("workers", kills, self.kill_with_workers, math.inf)
+
+    def kill_with_workers(self, run: Path) -> int:
+        process = self.start(run, with_workers)
+        workers = self.some_workers(process)
+        time.sleep(self.random.uniform(0, 20))
+        who = self.random.choice(["run", "all", "worker"]) if workers else "run"
+        if who == "worker":
+            # The run goes on without it, and has to come to the same end.
+            with suppress(ProcessLookupError):
+                os.kill(self.random.choice(workers), signal.SIGKILL)
+                self.count["kills"] += 1
+        else:
+            for victim in workers if who == "all" else ():
+                with suppress(ProcessLookupError):  # it may have ended by itself
+                    os.kill(victim, signal.SIGKILL)
+            os.kill(process, signal.SIGKILL)
+        self.count[f"killed with workers: {who}"] += 1
+        return process
+
+    def until_enough(self, name: str, kills: int, kill: Callable[[Path], int], until: float) -> None:
+        """Begin runs, `kill` each and go on until it ends; the last is carried to its end unharmed."""
+        enough = self.count["kills"] + kills
+        for number in itertools.count(1) if kills else ():
+            run = self.folder / f"{name}-{number}"
+            while self.count["kills"] < enough and time.monotonic() < until:
+                process = kill(run)
+                if self.ended(process, run):
                     break
             else:
-                assert self.ended(0, self.wait(self.start(run)), run)
+                assert self.ended(self.start(run), run)
             self.compare(run)
-            if self.count["kills"] >= until:
+            if self.count["kills"] >= enough or time.monotonic() >= until:
                 return
 
     def some_workers(self, process: int) -> list[int]:
@@ -200,16 +196,10 @@ class Torture:
         log.touch()
         while True:
             process = self.start(run, lambda: deadly_steps(run, log))
-            if self.ended(process, self.wait(process), run):
+            if self.ended(process, run):
                 break
         self.count["write steps"] = len(log.read_text().splitlines())
         self.compare(run)
-
-    def runs(self, name: str) -> Iterator[Path]:
-        number = 0
-        while True:
-            number += 1
-            yield self.folder / f"{name}-{number}"
 
 
 def load_what_was_loaded(run: Path) -> None:

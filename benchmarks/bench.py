@@ -9,7 +9,7 @@ two label conventions. In one run, on the same table and device:
   they reach of the rate of a plain large matrix product by as many threads in the same precision
 * other ways of filling the same cells: scikit-learn's imputers; one network for all coordinates that is
   trained on observed labels alone (masked loss); the original way, a network that sees the image alone for
-  each incomplete keypoint (bench_original.py)
+  each incomplete keypoint (benchmarks/parts/original.py)
 * reading: the table's text to labels and pixels, beside pandas, which leaves pixels as text
 * impute end to end: a table that no command has read, of this size and ten times it, beside what reading and
   inference take of that
@@ -23,25 +23,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from bench_report import report
-from option_values import numbers, some_of
-
-from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
+from benchmarks import measuring
+from benchmarks.bench_report import report, stored
+from benchmarks.measuring import THREADS, Figures, numbers, once, run_python, some_of
 from labelfill.runs import atomic_write, make_folder
 from labelfill.runs.resources import measured
 
 KAGGLE_ROWS = 7049
-SCRIPTS = Path(__file__).parent
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
 class Bench:
@@ -55,49 +50,49 @@ class Bench:
         self.run, self.masked_run = self.folder / "run", self.folder / "masked-run"
         self.filled, self.masked = self.folder / "labelfill.csv", self.folder / "masked.csv"
         self.original = self.out / "original.csv"
+        self.device = ["--device", arguments.device]
+        self.common = [*self.device, "--seed", arguments.seed]
+        self.epochs = [] if arguments.epochs is None else ["--epochs", arguments.epochs]
 
-    def draw(self) -> dict[str, Any]:
+    def draw(self) -> Figures:
         labelfill("demo-data", "--rows", self.asked.rows, "--out", self.out / "data", "--force")
         return {"rows": self.asked.rows, "bytes": self.table.stat().st_size}
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> Figures:
         shutil.rmtree(self.run, ignore_errors=True)  # what was begun and stopped could not be timed
         return labelfill(
             "train-keypoint-models", "--data", self.table, "--run-dir", self.run, *self.common, *self.epochs
         )
 
-    def impute(self) -> dict[str, Any]:
+    def impute(self) -> Figures:
         return labelfill("impute", "--run-dir", self.run, "--out", self.filled, *self.device, "--force")
 
-    def final(self) -> dict[str, Any]:
+    def final(self) -> Figures:
         return labelfill("train-final", "--run-dir", self.run, *self.common, *self.epochs, "--force")
 
-    def networks(self) -> dict[str, Any]:
-        devices = ["cpu", *(["cuda"] if has_cuda() else [])]
-        return script(
-            "bench_networks.py", "--run", self.run, "--devices", ",".join(devices), "--threads", THREADS,
-            *([] if self.asked.epochs is None else ["--epochs", 1, "--rows", min(self.asked.rows, 256)]),
-        )  # fmt: skip
+    def networks(self) -> Figures:
+        quick = {} if self.asked.epochs is None else {"epochs": 1, "rows": min(self.asked.rows, 256)}
+        devices = ["cpu", "cuda"] if has_cuda() else ["cpu"]
+        return measure("networks", run=self.run, devices=devices, threads=THREADS, **quick)
 
-    def mask(self) -> dict[str, Any]:
+    def mask(self) -> Figures:
         """A network for all coordinates, trained on what is observed; its answers fill the blanks."""
         shutil.rmtree(self.masked_run, ignore_errors=True)
         run, found = ["--run-dir", self.masked_run], self.folder / "predictions.csv"
         labelfill("train-keypoint-models", "--data", self.table, "--method", "prior", *run, *self.common)
         trained = labelfill("train-final", "--labels", "observed", *run, *self.common, *self.epochs)
         labelfill("predict", "--images", self.table, "--out", found, "--force", *run, *self.device)
-        script("bench_filled.py", "--table", self.table, "--answers", found, "--out", self.masked)
+        measure("masked_loss", table=self.table, answers=found, out=self.masked)
         return trained
 
-    def original_way(self) -> dict[str, Any]:
-        return script(
-            "bench_original.py", "--data", self.table, "--cache", self.out / "cache", "--out", self.original,
-            "--device", "cuda" if self.asked.device == "auto" and has_cuda() else self.asked.device,
-            "--threads", THREADS, "--whole", self.asked.whole,
-            *self.epochs,
+    def original_way(self) -> Figures:
+        return measure(
+            "original", data=self.table, cache=self.out / "cache", out=self.original, threads=THREADS,
+            device="cuda" if self.asked.device == "auto" and has_cuda() else self.asked.device,
+            whole=self.asked.whole, **({} if self.asked.epochs is None else {"epochs": self.asked.epochs}),
         )  # fmt: skip
 
-    def curve(self) -> dict[str, Any]:
+    def curve(self) -> Figures:
         """What keypoint models cost and reach in less time; the prior trains no network."""
         told, tables = {}, []
         for name in ("prior", *map(str, self.asked.curve)):
@@ -114,57 +109,42 @@ class Bench:
             "choices": {name: {**one, "rmse": scores[f"{name}.csv"]["rmse"]} for name, one in told.items()}
         }
 
-    def end_to_end(self) -> dict[str, Any]:
+    def end_to_end(self) -> Figures:
         """`impute` of tables that nothing has read before, the second ten times as long."""
         tenfold = self.out / "data" / "tenfold.csv"
         if not tenfold.is_file():
             repeat_table(self.table, tenfold, 10)
-        told = []
-        for table in (self.table, tenfold):
-            arguments = ["--scratch", self.out / "reading", "--run", self.run, "--device", self.asked.device]
-            told.append(script("bench_impute.py", "--data", table, *arguments))
+        how = {"run": self.run, "scratch": self.out / "reading", "device": self.asked.device}
+        told = [measure("end_to_end", data=table, **how) for table in (self.table, tenfold)]
         tenfold.unlink()
         return {"tables": told}
 
-    def imputers(self) -> dict[str, Any]:
+    def imputers(self) -> Figures:
         """Every way's error, and what scikit-learn's imputers take."""
         known = [self.table, "--truth", self.truth]
         tables = ["--filled", self.filled, *(["--filled", self.masked] if self.masked.is_file() else [])]
         everything = labelfill("compare", *known, *tables, "--ways", "iterative,knn,mean")
-        whole = stored(self.out, "original")["trained whole"]
+        whole = stored(self.out)["original"][0]["trained whole"]
         few = ["--keypoints", ",".join(whole), "--filled", self.filled, "--filled", self.original]
         return {"all": everything, "trained whole": labelfill("compare", *known, *few, "--ways", "none")}
 
-    def reading(self) -> dict[str, Any]:
-        return script("bench_reading.py", "--data", self.table, "--scratch", self.out / "reading")
+    def reading(self) -> Figures:
+        return measure("reading", data=self.table, scratch=self.out / "reading")
 
-    @property
-    def device(self) -> list[object]:
-        return ["--device", self.asked.device]
-
-    @property
-    def common(self) -> list[object]:
-        return [*self.device, "--seed", self.asked.seed]
-
-    @property
-    def epochs(self) -> list[object]:
-        return [] if self.asked.epochs is None else ["--epochs", self.asked.epochs]
-
-    def parts(self) -> dict[str, tuple[Callable[[], dict[str, Any]], bool]]:
-        """What is done, in this order, and whether each repetition does it anew."""
-        return {
-            "data": (self.draw, False),
-            "train-keypoint-models": (self.train, True),
-            "impute": (self.impute, True),
-            "train-final": (self.final, False),
-            "networks": (self.networks, False),
-            "masked loss": (self.mask, False),
-            "original": (self.original_way, False),
-            "imputers": (self.imputers, False),
-            "reading": (self.reading, False),
-            "curve": (self.curve, False),
-            "end to end": (self.end_to_end, False),
-        }
+    # What is done, in this order, and whether each repetition does it anew.
+    PARTS: ClassVar = {
+        "data": (draw, False),
+        "train-keypoint-models": (train, True),
+        "impute": (impute, True),
+        "train-final": (final, False),
+        "networks": (networks, False),
+        "masked loss": (mask, False),
+        "original": (original_way, False),
+        "imputers": (imputers, False),
+        "reading": (reading, False),
+        "curve": (curve, False),
+        "end to end": (end_to_end, False),
+    }
 
 
 def repeat_table(table: Path, path: Path, times: int) -> None:
@@ -179,33 +159,21 @@ def repeat_table(table: Path, path: Path, times: int) -> None:
                 out.write(b"%b,%d %b" % (labels, (int(first) + copy) % 256, others))
 
 
-def labelfill(*arguments: object) -> dict[str, Any]:
+def labelfill(*arguments: object) -> Figures:
     """What a command prints for --json; its children's memory counts, too."""
-    told: dict[str, Any] = json.loads(output("-m", "labelfill", *arguments, "-q", "--json"))
+    told: Figures = json.loads(measuring.labelfill(*arguments, "-q", "--json", threads=THREADS).printed)
     return told
 
 
-def script(name: str, *arguments: object) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(output(SCRIPTS / name, *arguments) or "{}")
+def measure(part: str, **arguments: object) -> Figures:
+    """What a module of `benchmarks.parts` measures, in a process of its own."""
+    asked = json.dumps(arguments, default=str)
+    told: Figures = json.loads(run_python("-m", f"benchmarks.parts.{part}", asked, threads=THREADS).printed)
     return told
-
-
-def output(*arguments: object) -> str:
-    command = [sys.executable, *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
-    if ended.returncode not in (EXIT_DONE, EXIT_CELLS_LEFT_BLANK):
-        raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}")
-    return ended.stdout
 
 
 def has_cuda() -> bool:
-    return output("-c", "import torch; print(torch.cuda.is_available())").strip() == "True"
-
-
-def stored(out: Path, part: str, repetition: int = 0) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((out / "parts" / f"{part} {repetition}.json").read_text())
-    return told
+    return run_python("-c", "import torch; print(torch.cuda.is_available())").printed.strip() == "True"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -216,48 +184,47 @@ def main(arguments: list[str] | None = None) -> int:
     for repetition in range(asked.repeat):
         bench = Bench(asked, repetition)
         make_folder(bench.folder)
-        for name, (work, repeated) in bench.parts().items():
-            if name not in asked.parts or (repetition and not repeated):
-                continue
-            file = asked.out / "parts" / f"{name} {repetition}.json"
-            if not file.is_file():
-                print(f"== {name}, repetition {repetition}", file=sys.stderr)
-                told, cost = measured(work)
-                with atomic_write(file, "w") as result:
-                    told |= {"wall": cost.seconds, "peak_memory": cost.peak_memory}
-                    json.dump(told, result, indent=1)
+        for name, (work, repeated) in Bench.PARTS.items():
+            if name in asked.parts and (repeated or not repetition):
+                file = asked.out / "parts" / f"{name} {repetition}.json"
+                once(file, f"{name}, repetition {repetition}", with_cost, work, bench)
         text = report(asked.out, {**about, "threads": THREADS, "repetitions": repetition + 1})
     print(text)
     return 0
 
 
+def with_cost(work: Callable[[Bench], Figures], bench: Bench) -> Figures:
+    told, cost = measured(lambda: work(bench))
+    return told | {"wall": cost.seconds, "peak_memory": cost.peak_memory}
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  scripts/bench --out outputs/bench --device cpu --repeat 3\n"
-        "  scripts/bench --out outputs/quick --rows 300 --epochs 1",
-    )  # fmt: skip
-    names = list(Bench(argparse.Namespace(out=Path()), 0).parts())
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps tables and figures")
-    parser.add_argument("--device", default="auto", help="of the stages: auto, cpu, cuda (default: auto)")
-    parser.add_argument(
+    options = measuring.parser(
+        __doc__,
+        "scripts/bench --out outputs/bench --device cpu --repeat 3",
+        "scripts/bench --out outputs/quick --rows 300 --epochs 1",
+    )
+    names = list(Bench.PARTS)
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps tables and figures")
+    options.add_argument("--device", default="auto", help="of the stages: auto, cpu, cuda (default: auto)")
+    options.add_argument(
         "--rows", type=int, default=KAGGLE_ROWS, help=f"of the table (default: {KAGGLE_ROWS})"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="of every network (default: theirs)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="medians of N runs")
-    parser.add_argument(
+    options.add_argument("--epochs", type=int, metavar="N", help="of every network (default: theirs)")
+    options.add_argument("--repeat", type=int, default=1, metavar="N", help="medians of N runs")
+    options.add_argument(
         "--curve", type=numbers, default=[10, 5], metavar="N,...", help="fewer epochs to try (default: 10,5)"
     )
-    parser.add_argument(
+    options.add_argument(
         "--whole", type=int, default=1, metavar="N",
         help="networks of the original way that are trained whole, to tell their error (default: 1)",
     )  # fmt: skip
-    parser.add_argument("--parts", default=names, type=some_of(names, "part"), help=",".join(names))
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(arguments)
+    options.add_argument("--parts", default=names, type=some_of(names, "part"), help=",".join(names))
+    options.add_argument("--seed", type=int, default=0)
+    return options.parse_args(arguments)
 
 
-def settle(file: Path, about: dict[str, Any]) -> None:
+def settle(file: Path, about: Figures) -> None:
     """Figures of one folder belong to one set of arguments."""
     if file.is_file() and json.loads(file.read_text()) != about:
         raise SystemExit(f"{file} says {file.read_text()}, and now it is {about}: choose another --out")

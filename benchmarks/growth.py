@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
-import sys
 from pathlib import Path
 
 import numpy as np
-from bench import output
-from option_values import numbers
 
+from benchmarks.measuring import THREADS, as_markdown, labelfill, numbers, once, parser, write_results
 from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
-from labelfill.runs import atomic_write, make_folder
+from labelfill.runs import make_folder
 from labelfill.schema import ImageSize
 from labelfill.settings import PRESETS, KeypointModelSettings
 
@@ -37,18 +34,15 @@ Size = tuple[int, int, int]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  scripts/growth --out outputs/growth",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps figures")
-    parser.add_argument(
+    options = parser(__doc__, "scripts/growth --out outputs/growth")
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps figures")
+    options.add_argument(
         "--epochs", type=numbers, default=[1, 6], metavar="N,N,...", help="of every network (default: 1,6)"
     )
-    parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help=f"default: {ROWS}")
-    arguments = parser.parse_args()
+    options.add_argument("--rows", type=int, default=ROWS, metavar="N", help=f"default: {ROWS}")
+    arguments = options.parse_args()
     if len(set(arguments.epochs)) < 2:
-        parser.error("--epochs needs two different numbers: from one, nothing tells what grows with epochs")
+        options.error("--epochs needs two different numbers: from one, nothing tells what grows with epochs")
     make_folder(arguments.out)
     rows = arguments.rows
     sizes = [(rows, KEYPOINTS, SIDE)]
@@ -61,11 +55,7 @@ def main() -> None:
     for size in sizes:
         for epochs in arguments.epochs:
             file = kept(arguments.out, size, epochs)
-            if not file.is_file():
-                print(f"== {file.stem} epochs", file=sys.stderr)
-                took = measure(size, arguments.out / file.stem, epochs)
-                with atomic_write(file, "w") as out:
-                    json.dump(took, out, indent=1)
+            once(file, f"{file.stem} epochs", measure, size, file, epochs)
     report(sizes, arguments)
 
 
@@ -73,9 +63,9 @@ def kept(folder: Path, size: Size, epochs: int) -> Path:
     return folder / f"{'x'.join(map(str, size))} {epochs}.json"
 
 
-def measure(size: Size, folder: Path, epochs: int) -> dict[str, float]:
-    """Processor seconds of each stage."""
-    rows, keypoints, side = size
+def measure(size: Size, file: Path, epochs: int) -> dict[str, float]:
+    """Processor seconds of each stage, workers included; done in a folder beside the file that keeps them."""
+    (rows, keypoints, side), folder = size, file.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     table, run = folder / "table.csv", folder / "run"
@@ -85,21 +75,10 @@ def measure(size: Size, folder: Path, epochs: int) -> dict[str, float]:
     for stage in STAGES:
         options = ["--data", table] if stage == STAGES[0] else []
         options += [] if stage == "impute" else ["--epochs", epochs]
-        took[stage] = seconds(stage, "--run-dir", run, *options)
+        command = [stage, "--run-dir", run, *options, "--device", "cpu", "-q"]
+        took[stage] = labelfill(*command, threads=THREADS).processor_seconds
     shutil.rmtree(folder)
     return took
-
-
-def seconds(*arguments: object) -> float:
-    """Processor seconds of a command and its workers."""
-    before = used_by_children()
-    output("-m", "labelfill", *arguments, "--device", "cpu", "-q")
-    return used_by_children() - before
-
-
-def used_by_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def report(sizes: list[Size], arguments: argparse.Namespace) -> None:
@@ -107,7 +86,7 @@ def report(sizes: list[Size], arguments: argparse.Namespace) -> None:
     head = ["rows", "keypoints", "image"]
     for stage in STAGES:
         head += [f"{stage}, s with {' / '.join(map(str, arguments.epochs))} epochs", "default", "ratio"]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    rows = []
     middle = measured(sizes[0], arguments)
     for size in sorted(sizes):
         found = measured(size, arguments)
@@ -116,10 +95,9 @@ def report(sizes: list[Size], arguments: argparse.Namespace) -> None:
             default = whole(stage, found, arguments)
             ratio = default / whole(stage, middle, arguments)
             cells += [" / ".join(f"{one:.0f}" for one in found[stage]), f"{default:.0f}", f"{ratio:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    text = "\n".join(lines) + "\n"
-    with atomic_write(arguments.out / "results.md", "w") as file:
-        file.write(text)
+        rows.append(cells)
+    text = as_markdown(head, rows)
+    write_results(arguments.out, text)
     print(text)
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +19,31 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from benchmarks.measuring import labelfill, parser, say
 from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.images import content_ids
 from labelfill.data.table import open_decompressed, read_table
+from labelfill.errors import EXIT_DONE
 from labelfill.filling.fill import fill, known_of_rows
 from labelfill.regressors.answering import answer_in_blocks
+from labelfill.regressors.ensemble import Ensemble, Regressor
 from labelfill.regressors.files import load_ensemble
-from labelfill.runs import RunDirectory
+from labelfill.runs import RunDirectory, atomic_write
 from labelfill.runs.randomness import random_key
 from labelfill.settings import ImputeSettings
 from labelfill.sources.anchors import PatternBank, labels_as_anchors
+from labelfill.sources.conventions import Sources
 
 FOLDS = 5
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 STATED = 0.9  # what `impute` states by default
 LARGE_ERROR = 3.0  # px
 WORST = 0.1
+FIELDS = ("keypoint", "error", "radius")
+CPU = torch.device("cpu")
+
+Models = tuple[Ensemble, Sources, dict[int, Regressor]]
 
 
 @dataclass(frozen=True)
@@ -57,19 +63,21 @@ class Cases:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    options = parser(__doc__)
+    options.add_argument("folder", type=Path, metavar="FOLDER")
+    options.add_argument("--data", type=Path, required=True, metavar="TABLE")
+    options.add_argument(
+        "--truth", type=Path, required=True, metavar="TABLE", help="the same rows, no blanks"
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--data", type=Path, required=True, metavar="TABLE")
-    parser.add_argument("--truth", type=Path, required=True, metavar="TABLE", help="the same rows, no blanks")
-    parser.add_argument(
+    options.add_argument(
         "--folds", type=int, default=FOLDS, metavar="N", help="do the first N of 5 folds only"
     )
-    parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--epochs", type=int, metavar="N", help="train shorter than usual, to try the script")
-    parser.add_argument("--method", metavar="NAME", help="as of train-keypoint-models; prior is fast")
-    arguments = parser.parse_args()
+    options.add_argument("--seeds", type=int, default=3, metavar="N")
+    options.add_argument(
+        "--epochs", type=int, metavar="N", help="train shorter than usual, to try the script"
+    )
+    options.add_argument("--method", metavar="NAME", help="as of train-keypoint-models; prior is fast")
+    arguments = options.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(arguments.data, cache_dir=arguments.folder / "cache")
     truth = read_table(arguments.truth, require_images=False)
@@ -85,9 +93,9 @@ def main() -> None:
             if not kept.is_file():
                 measure(dataset, known, home, folds == fold, seed, kept, arguments)
             with np.load(kept) as arrays:  # plain arrays: nothing is unpickled
-                held.append(Cases(*(arrays[f"held_{name}"] for name in ("keypoint", "error", "radius"))))
-                other.append(Cases(*(arrays[f"other_{name}"] for name in ("keypoint", "error", "radius"))))
-            print(f"seed {seed}, fold {fold}: done", file=sys.stderr)
+                held.append(Cases(*(arrays[f"held_{name}"] for name in FIELDS)))
+                other.append(Cases(*(arrays[f"other_{name}"] for name in FIELDS)))
+            say(f"seed {seed}, fold {fold}: done")
     report(joined(held), joined(other), dataset.schema.keypoints, arguments.seeds, arguments.folds)
 
 
@@ -107,21 +115,19 @@ def measure(
     """Train without the rows `out`, answer for them, fill the other source's, and keep errors and radii."""
     table, run_dir = kept.with_suffix(".csv"), kept.with_suffix("")
     without_rows(dataset, out, table)
-    command = [sys.executable, "-m", "labelfill", "train-keypoint-models", "--data", str(table)]
-    command += ["--run-dir", str(run_dir), "--seed", str(seed)]
+    command: list[object] = ["train-keypoint-models", "--data", table, "--run-dir", run_dir, "--seed", seed]
     for name in ("epochs", "method"):
         if (value := getattr(arguments, name)) is not None:
-            command += [f"--{name}", str(value)]
-    subprocess.run(command, check=True, stdout=sys.stderr)
-    rest = np.flatnonzero(~out)
+            command += [f"--{name}", value]
+    say(labelfill(*command, allowed=[EXIT_DONE]).printed.rstrip("\n"))
+    models = load_ensemble(RunDirectory.read_only(run_dir), CPU)
+    trained = read_dataset(table, cache_dir=run_dir / "cache")
     arrays = {
-        **cases_of("held", held_out(dataset, np.flatnonzero(out), table, run_dir, seed)),
-        **cases_of("other", filled(dataset, truth[rest], ~home[rest], table, run_dir)),
+        **cases_of("held", held_out(dataset, np.flatnonzero(out), trained, models, seed)),
+        **cases_of("other", filled(trained, truth[~out], ~home[~out], models)),
     }
-    partial = kept.with_name(kept.name + ".part")
-    with open(partial, "wb") as file:
+    with atomic_write(kept) as file:
         np.savez(file, **arrays)
-    partial.replace(kept)
 
 
 def without_rows(dataset: Dataset, out: NDArray[np.bool_], path: Path) -> None:
@@ -135,33 +141,29 @@ def without_rows(dataset: Dataset, out: NDArray[np.bool_], path: Path) -> None:
     path.write_bytes(b"".join(kept))
 
 
-def held_out(dataset: Dataset, rows: Integers, table: Path, run_dir: Path, seed: int) -> Cases:
+def held_out(dataset: Dataset, rows: Integers, trained: Dataset, models: Models, seed: int) -> Cases:
     """The held-out rows, each knowing as much as a row of the other source, and as surely."""
-    device = torch.device("cpu")
-    ensemble, sources, audit = load_ensemble(RunDirectory.read_only(run_dir), device)
+    ensemble, sources, audit = models
     assert dataset.images is not None
     assert ensemble.radii is not None
-    trained = read_dataset(table, cache_dir=run_dir / "cache")
     groups = sources.groups.assign(trained.table.labelled)
-    anchors = known_of_rows(trained, ensemble, sources, audit, groups, device).anchors
+    anchors = known_of_rows(trained, ensemble, sources, audit, groups, CPU).anchors
     reference = np.bincount(sources.reference).argmax()
     bank = PatternBank.of(anchors, (groups != reference) & ~trained.table.labelled.all(axis=1))
     own = labels_as_anchors(dataset.labels[rows])
     borrowed = bank.draw(own, np.random.default_rng(random_key(seed, "coverage patterns")))
     wanted = own.exact & ~np.isfinite(borrowed.noise).all(axis=2)
     wanted[:, sources.skipped] = False
-    members = answer_in_blocks(ensemble, rows, borrowed, wanted, dataset.images, device)
+    members = answer_in_blocks(ensemble, rows, borrowed, wanted, dataset.images, CPU)
     found, sigma = ensemble.best(members)
     radius = [sigma * ensemble.radii.factor(coverage, members.sigma[0]) for coverage in COVERAGES]
     return judged(found, np.where(wanted[..., None], dataset.labels[rows], np.nan), np.stack(radius, axis=2))
 
 
-def filled(dataset: Dataset, truth: Array, other: NDArray[np.bool_], table: Path, run_dir: Path) -> Cases:
+def filled(trained: Dataset, truth: Array, other: NDArray[np.bool_], models: Models) -> Cases:
     """The other source's filled points against the truth, at one coverage, but for disputed keypoints."""
-    device = torch.device("cpu")
-    ensemble, sources, audit = load_ensemble(RunDirectory.read_only(run_dir), device)
-    trained = read_dataset(table, cache_dir=run_dir / "cache")
-    found = fill(trained, ensemble, sources, audit, ImputeSettings(coverage=STATED), device).fills
+    ensemble, sources, audit = models
+    found = fill(trained, ensemble, sources, audit, ImputeSettings(coverage=STATED), CPU).fills
     radius = np.full((*found.radius.shape, len(COVERAGES)), np.nan)
     radius[..., COVERAGES.index(STATED)] = found.radius
     xy = np.where(other[:, None, None], found.xy, np.nan)
@@ -181,9 +183,7 @@ def cases_of(name: str, cases: Cases) -> dict[str, NDArray[np.generic]]:
 
 
 def joined(cases: list[Cases]) -> Cases:
-    return Cases(
-        *(np.concatenate([getattr(c, name) for c in cases]) for name in ("keypoint", "error", "radius"))
-    )
+    return Cases(*(np.concatenate([getattr(c, name) for c in cases]) for name in FIELDS))
 
 
 def report(held: Cases, other: Cases, keypoints: tuple[str, ...], seeds: int, folds: int) -> None:

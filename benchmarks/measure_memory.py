@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from benchmarks import measuring
+from labelfill.errors import EXIT_DONE
 
 KAGGLE_TIMES_TEN = 70_490
 CHANGED_PIXELS = 24
@@ -40,15 +40,9 @@ def grow(sample: Path, table: Path, rows: int) -> None:
             out.write(",".join(row) + "\n")
 
 
-def labelfill(*arguments: object) -> tuple[float, float]:
-    """Run a command; its peak of resident memory in MB, and its seconds."""
-    begun = time.monotonic()
-    command = [sys.executable, "-m", "labelfill", *map(str, arguments), "-q"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
-    return used.ru_maxrss / 1024, time.monotonic() - begun
+def labelfill(*arguments: object) -> measuring.Ended:
+    """A command that must leave no cell blank."""
+    return measuring.labelfill(*arguments, "-q", allowed=[EXIT_DONE])
 
 
 def main() -> int:
@@ -61,13 +55,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="labelfill-memory-") as scratch:
         folder = Path(scratch)
         labelfill("demo-data", "--rows", 200, "--out", folder)
-        labelfill(
-            "train-keypoint-models", "--data", folder / "training.csv", "--run-dir", folder / "run", *models
-        )
-        grow(folder / "training.csv", folder / "grown.csv", arguments.rows)
-        size = (folder / "grown.csv").stat().st_size
-        peak, seconds = labelfill("impute", "--data", folder / "grown.csv", "--run-dir", folder / "run")
-    told = {"rows": arguments.rows, "table MB": size >> 20, "peak MB": round(peak), "seconds": round(seconds)}
+        sample, grown, run = folder / "training.csv", folder / "grown.csv", folder / "run"
+        labelfill("train-keypoint-models", "--data", sample, "--run-dir", run, *models)
+        grow(sample, grown, arguments.rows)
+        size = grown.stat().st_size
+        ended = labelfill("impute", "--data", grown, "--run-dir", run)
+    peak, seconds = ended.peak_memory / 2**20, round(ended.seconds)
+    told = {"rows": arguments.rows, "table MB": size >> 20, "peak MB": round(peak), "seconds": seconds}
     print(json.dumps({"filled by": "regressors" if arguments.regressors else "the shape prior", **told}))
     return 0 if peak <= arguments.most * 1024 else 1
 

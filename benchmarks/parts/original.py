@@ -1,18 +1,14 @@
 """The original way: a network of the `baseline` architecture for each incomplete keypoint.
 
-A part of ``scripts/bench``, which starts it in a process of its own. Each network learns from 85% of the rows
-that label its keypoint, in batches of 128; the others choose the epoch. Training all of them whole would take
-many hours: for each distinct number of rows some epochs are timed after one to warm up, and all 50 are taken
-to be as long. A few networks are trained whole and fill their keypoint, so that it can be said how well. Each
-is trained with all threads, in the fastest of float32 and bfloat16, of the usual order in memory and channels
-last.
+Each network learns from 85% of the rows that label its keypoint, in batches of 128; the others choose the
+epoch. Training all of them whole would take many hours: for each distinct number of rows some epochs are
+timed after one to warm up, and all 50 are taken to be as long. A few networks are trained whole and fill
+their keypoint, so that it can be said how well. Each is trained with all threads, in the fastest of float32
+and bfloat16, of the usual order in memory and channels last.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_networks import epoch_seconds
 
+from benchmarks.measuring import Figures, say, tell
+from benchmarks.parts.networks import epoch_seconds
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.table import write_filled
 from labelfill.final.fitting import new_model, plain_examples
@@ -38,6 +35,7 @@ from labelfill.schema import KeypointSchema
 HELD_OUT = 0.15
 SETTINGS = Design(preset="baseline").complete()
 TRIED_ROWS = 256
+TIMED_EPOCHS = 2
 
 
 @dataclass(frozen=True)
@@ -50,29 +48,20 @@ class Task:
     held_out: Examples
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the table filled by networks trained whole")
-    parser.add_argument("--device", required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--timed", type=int, default=2, help="epochs that are timed")
-    parser.add_argument("--whole", type=int, default=1, help="networks that are trained whole")
-    parser.add_argument(
-        "--epochs", type=int, default=SETTINGS.epochs, help="of a network that is trained whole"
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    dataset = read_dataset(arguments.data, cache_dir=arguments.cache)
+def measure(
+    data: str, cache: str, out: str, device: str, threads: int, whole: int, epochs: int = SETTINGS.epochs
+) -> Figures:
+    """All networks timed, and `whole` of them trained whole for so many epochs: `out` is filled by these."""
+    torch.set_num_threads(threads)
+    on = torch.device(device)
+    dataset = read_dataset(Path(data), cache_dir=Path(cache))
     incomplete = np.flatnonzero((~dataset.table.labelled).any(axis=0)).tolist()
-    way = fastest(task(dataset, incomplete[-1], device), device)
+    way = fastest(task(dataset, incomplete[-1], on), on)
     say(f"the original way: {way}")
-    told = extrapolated(dataset, incomplete, way, device, arguments.timed)
-    rare = sorted(incomplete, key=lambda k: (int(dataset.table.labelled[:, k].sum()), k))[: arguments.whole]
-    whole = fill_whole(dataset, rare, way, device, arguments.epochs, arguments.out)
-    print(json.dumps({**told, "way": way, "threads": arguments.threads, "trained whole": whole}))
+    told = extrapolated(dataset, incomplete, way, on)
+    rare = sorted(incomplete, key=lambda k: (int(dataset.table.labelled[:, k].sum()), k))[:whole]
+    trained = fill_whole(dataset, rare, way, on, epochs, Path(out))
+    return {**told, "way": way, "threads": threads, "trained whole": trained}
 
 
 def task(dataset: Dataset, keypoint: int, device: torch.device) -> Task:
@@ -111,8 +100,8 @@ def fastest(one: Task, device: torch.device) -> dict[str, bool]:
 
 
 def extrapolated(
-    dataset: Dataset, incomplete: Sequence[int], way: dict[str, bool], device: torch.device, timed: int
-) -> dict[str, object]:
+    dataset: Dataset, incomplete: Sequence[int], way: dict[str, bool], device: torch.device
+) -> Figures:
     """Seconds that all networks would take to learn and to fill."""
     assert SETTINGS.epochs is not None
     by_rows: dict[int, float] = {}
@@ -122,7 +111,7 @@ def extrapolated(
         one = task(dataset, k, device)
         rows = len(one.learnt.inputs)
         if rows not in by_rows:
-            by_rows[rows] = epoch_seconds(one.model.network, one.learnt, plan(timed + 1, way))
+            by_rows[rows] = epoch_seconds(one.model.network, one.learnt, plan(TIMED_EPOCHS + 1, way))
             say(f"{rows} rows: {by_rows[rows]:.2f} s an epoch")
         if not per_row:
             some = dataset.images[:TRIED_ROWS]  # type: ignore[index]  # it has images
@@ -132,33 +121,24 @@ def extrapolated(
             per_row = (time.perf_counter() - begun) / len(some)
         learning += SETTINGS.epochs * by_rows[rows]
     return {
-        "networks": len(incomplete), "epochs": SETTINGS.epochs, "timed epochs": timed,
+        "networks": len(incomplete), "epochs": SETTINGS.epochs, "timed epochs": TIMED_EPOCHS,
         "seconds per epoch by rows": {str(rows): took for rows, took in sorted(by_rows.items())},
         "extrapolated seconds": learning + per_row * int(blank[:, list(incomplete)].sum()),
     }  # fmt: skip
 
 
 def fill_whole(
-    dataset: Dataset,
-    keypoints: Sequence[int],
-    way: dict[str, bool],
-    device: torch.device,
-    epochs: int,
+    dataset: Dataset, keypoints: Sequence[int], way: dict[str, bool], device: torch.device, epochs: int,
     out: Path,
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """Train some keypoints' networks whole and write the table with their blanks filled; their names."""
     assert dataset.images is not None
     values = np.full(dataset.labels.shape, np.nan)
     for k in keypoints:
         one = task(dataset, k, device)
         begun = time.perf_counter()
-        fit(
-            one.model.network,
-            lambda _, one=one: one.learnt,
-            one.held_out,
-            plan(epochs, way),
-            key=(0, "bench"),
-        )
+        network, chosen = one.model.network, plan(epochs, way)
+        fit(network, lambda _, one=one: one.learnt, one.held_out, chosen, key=(0, "bench"))
         say(f"{dataset.schema.keypoints[k]}, {epochs} epochs: {time.perf_counter() - begun:.1f} s")
         rows = np.flatnonzero(~dataset.table.labelled[:, k])
         values[rows, k] = one.model.answer(dataset.images[rows], device)[0][:, 0]
@@ -167,9 +147,5 @@ def fill_whole(
     return [dataset.schema.keypoints[k] for k in keypoints]
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    tell(measure)

@@ -1,6 +1,6 @@
 """Draws the pictures of docs/how-it-works.md on faces of the embedded sample; trains nothing.
 
-Usage: python scripts/explaining_pictures.py FOLDER docs/images (FOLDER/data: drawn by labelfill demo-data)
+Usage: python -m benchmarks.pictures.method FOLDER docs/images (FOLDER/data: drawn by labelfill demo-data)
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
+from benchmarks.pictures.filled import FILLED, OBSERVED, save, show_image
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.shape.prior import fit_shape_prior
 from labelfill.sources.anchors import labels_as_anchors
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from pictures import FILLED, OBSERVED, show_image
 
 _SIGMAS_OF_90 = 2.146  # of a two-dimensional Gaussian: the ellipse that holds 90%
 _PATCH = 22  # px: about the side of a patch on a face of the sample
@@ -79,13 +76,8 @@ def main(folder: Path, pictures: Path) -> None:
     dataset = read_dataset(folder / "data" / "training.csv", image_size=None, cache_dir=None)
     labelled = dataset.table.labelled.sum(axis=1)
     sparse, complete = np.flatnonzero(labelled == 4), np.flatnonzero(labelled == dataset.schema.count)
-    figures = {
-        "prior.png": draw_prior(dataset, int(sparse[2])),
-        "sources.png": draw_sources(dataset, (int(complete[1]), int(sparse[2]))),
-    }
-    for name, figure in figures.items():
-        figure.savefig(pictures / name, dpi=110)
-        print(f"wrote {pictures / name}")
+    save(draw_prior(dataset, int(sparse[2])), pictures / "prior.png")
+    save(draw_sources(dataset, (int(complete[1]), int(sparse[2]))), pictures / "sources.png")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """What a device reaches: a plain large matrix product, and training steps of each network beside it.
 
-A part of ``scripts/bench``, which starts it in a process of its own. Networks learn from random pixels, an
-epoch's worth at a time, through the same fit loop as in the stages; so drawing examples is not counted here.
+Networks learn from random pixels, an epoch's worth at a time, through the same fit loop as in the stages; so
+drawing examples is not counted here.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measuring import Figures, tell
 from labelfill.final.model import build_final_network
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.devices import native_bfloat16
@@ -48,25 +48,30 @@ class Trained:
     threads: int
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="a run whose keypoint models are trained")
-    parser.add_argument("--devices", required=True, type=lambda text: text.split(","))
-    parser.add_argument("--threads", type=int, required=True, help="of networks that are trained alone")
-    parser.add_argument("--epochs", type=int, default=3, help="that are timed, after one to warm up")
-    parser.add_argument("--rows", type=int, default=MOST_EXAMPLES, help="of an epoch")
-    arguments = parser.parse_args()
-    told: dict[str, object] = {"matrix": [], "networks": [], "stage": stage_flops(arguments.run)}
-    for name in arguments.devices:
+def measure(
+    run: str, devices: Sequence[str], threads: int, epochs: int = 3, rows: int = MOST_EXAMPLES
+) -> Figures:
+    """The networks of a run's keypoint models and of the final stage, on each device.
+
+    Parameters
+    ----------
+    threads
+        Of networks that are trained alone.
+    epochs
+        That are timed, after one to warm up; each of so many `rows`.
+    """
+    told: Figures = {"matrix": [], "networks": [], "stage": stage_flops(Path(run))}
+    for name in devices:
         device = torch.device(name)
-        rates = dict(matrix_rates(device, sorted({1, arguments.threads})))
-        told["matrix"] += [  # type: ignore[operator]  # a list
-            {"device": name, "precision": precision, "threads": threads, "flops": rate}
-            for (precision, threads), rate in rates.items()
+        rates = dict(matrix_rates(device, sorted({1, threads})))
+        told["matrix"] += [
+            {"device": name, "precision": precision, "threads": count, "flops": rate}
+            for (precision, count), rate in rates.items()
         ]
-        for one in networks(arguments.run, arguments.threads, arguments.rows):
-            told["networks"].append(measured(one, device, arguments.epochs, rates))  # type: ignore[attr-defined]
-    print(json.dumps(told))
+        told["networks"] += [
+            measured(one, device, epochs, rates) for one in networks(Path(run), threads, rows)
+        ]
+    return told
 
 
 def matrix_rates(device: torch.device, threads: list[int]) -> Iterator[tuple[tuple[str, int], float]]:
@@ -87,9 +92,9 @@ def matrix_rates(device: torch.device, threads: list[int]) -> Iterator[tuple[tup
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def seconds(work: object, device: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
     begun = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return now(device) - begun
 
 
@@ -102,16 +107,8 @@ def networks(run_dir: Path, threads: int, rows: int) -> Iterator[Trained]:
     yield Trained("patch regressor", make_network(patches, keypoints), (patches.size,) * 2, 0, 1, rows, 64, 1)
     assert ensemble.face is not None
     face = ensemble.face.view
-    yield Trained(
-        "face regressor",
-        make_network(face, keypoints),
-        (face.size,) * 2,
-        3 * keypoints,
-        keypoints,
-        rows,
-        64,
-        1,
-    )
+    evidence, network = 3 * keypoints, make_network(face, keypoints)
+    yield Trained("face regressor", network, (face.size,) * 2, evidence, keypoints, rows, 64, 1)
     shape = (size.height, size.width)
     for preset, name in (("default", "final network"), ("baseline", "original, one keypoint")):
         settings = FinalModelSettings(preset=preset).complete()  # type: ignore[arg-type]  # a known preset
@@ -121,9 +118,7 @@ def networks(run_dir: Path, threads: int, rows: int) -> Iterator[Trained]:
         yield Trained(name, network, shape, 0, count, rows, batch, threads)
 
 
-def measured(
-    one: Trained, device: torch.device, epochs: int, rates: dict[tuple[str, int], float]
-) -> dict[str, object]:
+def measured(one: Trained, device: torch.device, epochs: int, rates: dict[tuple[str, int], float]) -> Figures:
     torch.set_num_threads(one.threads)
     network = one.network.to(device)
     examples = random_examples(one, one.rows, device)
@@ -161,15 +156,11 @@ def now(device: torch.device) -> float:
 
 def random_examples(one: Trained, rows: int, device: torch.device) -> Examples:
     torch.manual_seed(0)
-    return Examples(
-        *(
-            tensor.to(device)
-            for tensor in (
-                torch.randn(rows, 1, *one.shape), torch.randn(rows, one.evidence),
-                torch.randn(rows, one.answers, 2), torch.ones(rows, one.answers), torch.ones(rows),
-            )
-        )
+    drawn = (
+        torch.randn(rows, 1, *one.shape), torch.randn(rows, one.evidence), torch.randn(rows, one.answers, 2),
+        torch.ones(rows, one.answers), torch.ones(rows),
     )  # fmt: skip
+    return Examples(*(tensor.to(device) for tensor in drawn))
 
 
 def training_flops(one: Trained, network: nn.Module, device: torch.device) -> float:
@@ -214,4 +205,4 @@ def stage_flops(run_dir: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    tell(measure)

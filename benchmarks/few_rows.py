@@ -15,19 +15,16 @@ Keypoint models are trained by as many processes as there are cores, one table a
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from option_values import some_of
+import pandas as pd
 
+from benchmarks.measuring import Figures, as_markdown, once, parser, some_of, write_results
 from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
-from labelfill.data.table import open_decompressed, read_table
+from labelfill.data.table import read_table
 from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE
 from labelfill.regressors.source_audit import audit_sources
@@ -46,39 +43,32 @@ WORST = 1.05  # what no draw may exceed, labelfill's error over the imputer's
 def main() -> None:
     arguments = parse()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    told: dict[str, list[dict[str, object]]] = {}
+    told: dict[str, list[Figures]] = {}
     for kind in arguments.kinds:
         for draw in range(arguments.draws or KINDS[kind]):
             folder = arguments.out / f"{kind}-{draw:02d}"
-            result = folder / "result.json"
-            if not result.is_file():
-                print(f"== {kind}, draw {draw}", file=sys.stderr)
-                measured = measure(kind, draw, folder, arguments)
-                with atomic_write(result, "w") as file:
-                    json.dump(measured, file, indent=1)
-            told.setdefault(kind, []).append(json.loads(result.read_text()))
+            about = (kind, draw, folder, arguments)
+            result = once(folder / "result.json", f"{kind}, draw {draw}", measure, *about)
+            told.setdefault(kind, []).append(result)
             report(told, arguments)
     print((arguments.out / "results.md").read_text())
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  scripts/few_rows --data faces --out outputs/few-rows",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="training.zip and training_truth.csv")
-    parser.add_argument("--kinds", default=list(KINDS), type=some_of(KINDS, "kind"), help=",".join(KINDS))
-    parser.add_argument("--draws", type=int, metavar="N", help="of each kind (default: 5; of offsets 20)")
-    parser.add_argument("--epochs", type=int, metavar="N", help="of the keypoint models (default: theirs)")
-    parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "scripts/few_rows --data faces --out outputs/few-rows")
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
+    options.add_argument("--data", type=Path, metavar="FOLDER", help="training.zip and training_truth.csv")
+    options.add_argument("--kinds", default=list(KINDS), type=some_of(KINDS, "kind"), help=",".join(KINDS))
+    options.add_argument("--draws", type=int, metavar="N", help="of each kind (default: 5; of offsets 20)")
+    options.add_argument("--epochs", type=int, metavar="N", help="of the keypoint models (default: theirs)")
+    options.add_argument("--device", default="auto")
+    arguments = options.parse_args()
     if arguments.data is None and set(arguments.kinds) - {"drawn"}:
-        parser.error("tables of real faces need --data; without it there is --kinds drawn")
+        options.error("tables of real faces need --data; without it there is --kinds drawn")
     return arguments
 
 
-def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
+def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -> Figures:
     """One table drawn, filled and scored; for `offsets` only its sources are audited."""
     folder.mkdir(parents=True, exist_ok=True)
     table, truth = folder / "table.csv", folder / "truth.csv"
@@ -98,7 +88,7 @@ def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -
     return {**about, "cells": scores.cells, **{name: way.overall.rmse for name, way in scores.ways.items()}}
 
 
-def audited(setting: Setting, models: KeypointModelSettings) -> dict[str, object]:
+def audited(setting: Setting, models: KeypointModelSettings) -> Figures:
     """The offsets that `train-keypoint-models` would claim: its first steps, the regressors left out."""
     with setting.open("audit") as run:
         run.begin_stage(STAGE, {"seed": setting.seed, "settings": json_value(models)})
@@ -134,62 +124,33 @@ def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Na
         few = generator.permutation(count)[: round(count * (2 / 3 if kind == "sixty" else 3 / 5))]
         rare = [k for k, name in enumerate(original.keypoints) if name not in SECOND_SOURCE]
         hidden[np.ix_(few, rare)] = True
-    lines = raw_lines(arguments.data / "training.zip")
-    write_lines(table, lines[0], [lines[1 + row] for row in rows], original.keypoints, hidden)
-    no_images = [name for name in lines[0] if name != "Image"]
-    write_lines(
-        truth, no_images, [lines[1 + row][: len(no_images)] for row in rows], original.keypoints, None
-    )
+    cells = pd.read_csv(arguments.data / "training.zip", dtype=str, keep_default_na=False).iloc[rows]
+    blanked = cells.copy()
+    for k, name in enumerate(original.keypoints):
+        blanked.loc[hidden[:, k], [x_column(name), y_column(name)]] = ""
+    for path, written in ((table, blanked), (truth, cells.drop(columns="Image"))):
+        with atomic_write(path, "w") as file:
+            written.to_csv(file, index=False)
 
 
-def raw_lines(path: Path) -> list[list[str]]:
-    csv.field_size_limit(2**30)
-    with open_decompressed(path) as file:
-        return list(csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
-
-
-def write_lines(
-    path: Path,
-    header: list[str],
-    lines: Sequence[list[str]],
-    keypoints: Sequence[str],
-    hidden: np.ndarray | None,
-) -> None:
-    with atomic_write(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for number, line in enumerate(lines):
-            fields = list(line)
-            if hidden is not None:
-                for k in np.flatnonzero(hidden[number]):
-                    for column in (x_column(keypoints[k]), y_column(keypoints[k])):
-                        fields[header.index(column)] = ""
-            writer.writerow(fields)
-
-
-def report(told: dict[str, list[dict[str, object]]], arguments: argparse.Namespace) -> None:
-    head = ["table", "draws", "labelfill, RMSE px", "iterative imputer", "mean ratio", "worst ratio"]
-    lines = [f"| {' | '.join([*head, 'offsets claimed'])} |", "|---|---|---|---|---|---|---|"]
-    summary: dict[str, dict[str, object]] = {}
+def report(told: dict[str, list[Figures]], arguments: argparse.Namespace) -> None:
+    rows = []
+    summary: Figures = {}
     for kind, results in told.items():
         claimed = sum(bool(one["offsets"]) for one in results)
-        one: dict[str, object] = {"draws": len(results), "draws with an offset": claimed, "results": results}
-        cells = [kind, str(len(results)), "", "", "", ""]
+        one: Figures = {"draws": len(results), "draws with an offset": claimed, "results": results}
+        cells = ["", "", "", ""]
         if "anchored" in results[0]:
-            own, theirs = (np.array([float(r[name]) for r in results]) for name in ("anchored", "iterative"))  # type: ignore[arg-type]
+            own, theirs = (np.array([r[name] for r in results]) for name in ("anchored", "iterative"))
             ratio = own / theirs
-            one |= {
-                "mean ratio": ratio.mean(),
-                "worst ratio": ratio.max(),
-                "holds": bool(ratio.mean() <= 1 and ratio.max() <= WORST),
-            }
-            cells[2:] = [listed(own), listed(theirs), f"{ratio.mean():.3f}", f"{ratio.max():.3f}"]
-        lines.append("| " + " | ".join([*cells, f"{claimed} of {len(results)}"]) + " |")
+            mean, worst = float(ratio.mean()), float(ratio.max())
+            one |= {"mean ratio": mean, "worst ratio": worst, "holds": mean <= 1 and worst <= WORST}
+            cells = [listed(own), listed(theirs), f"{mean:.3f}", f"{worst:.3f}"]
+        rows.append([kind, str(len(results)), *cells, f"{claimed} of {len(results)}"])
         summary[kind] = one
-    with atomic_write(arguments.out / "results.json", "w") as file:
-        json.dump({"epochs": arguments.epochs or "default", "kinds": summary}, file, indent=1)
-    with atomic_write(arguments.out / "results.md", "w") as file:
-        file.write("\n".join(lines) + "\n")
+    compared = ("labelfill, RMSE px", "iterative imputer", "mean ratio", "worst ratio")
+    text = as_markdown(("table", "draws", *compared, "offsets claimed"), rows)
+    write_results(arguments.out, text, {"epochs": arguments.epochs or "default", "kinds": summary})
 
 
 def listed(values: np.ndarray) -> str:

@@ -26,10 +26,7 @@ def main(folder: Path, pictures: Path) -> None:
     with open(folder / "filled.provenance.csv", newline="", encoding="utf-8") as file:
         for fill in csv.DictReader(file):
             radius[int(fill["row"]), before.table.keypoints.index(fill["keypoint"])] = float(fill["radius"])
-    pictures.mkdir(parents=True, exist_ok=True)
-    figure = draw_faces(before, after, radius, choose_rows(before))
-    figure.savefig(pictures / "filled.png", dpi=120)
-    print(f"wrote {pictures / 'filled.png'}")
+    save(draw_faces(before, after, radius, choose_rows(before)), pictures / "filled.png", dpi=120)
 
 
 def choose_rows(dataset: Dataset) -> list[int]:
@@ -62,6 +59,12 @@ def draw_faces(before: Dataset, after: Dataset, radius: np.ndarray, rows: list[i
     names = ["observed label", "filled by labelfill", "error radius (holds in 90% of cases)"]
     figure.legend([*handles, ring], names, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)
+    print(f"wrote {path}")
 
 
 def show_image(axis: Axes, dataset: Dataset, row: int) -> None:

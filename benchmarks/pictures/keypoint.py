@@ -1,7 +1,7 @@
 """Draws one keypoint's way through labelfill: its regressor, its error on rows not learnt from, its fills.
 
-Usage: keypoint_pictures.py FOLDER RUN PICTURES [KEYPOINT]: FOLDER holds data/training.csv, data/truth.csv and
-filled.csv of the embedded sample, RUN is the run directory that filled it.
+Usage: python -m benchmarks.pictures.keypoint FOLDER RUN PICTURES [KEYPOINT]: FOLDER holds data/training.csv,
+data/truth.csv and filled.csv of the embedded sample, RUN is the run directory that filled it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
-from pictures import FILLED, OBSERVED, show_image
 
+from benchmarks.pictures.filled import FILLED, OBSERVED, save, show_image
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.runs import RunDirectory
 
@@ -31,17 +31,12 @@ def main(folder: Path, run: Path, pictures: Path, keypoint: str) -> None:
         fills = [fill for fill in csv.DictReader(file) if fill["keypoint"] == keypoint]
     model = json.loads(model_file(run, keypoint).read_text())
     stage = RunDirectory.read_only(run).stages["train-keypoint-models"]
-    pictures.mkdir(parents=True, exist_ok=True)
     k = before.table.keypoints.index(keypoint)
     found = np.array([[float(fill["x"]), float(fill["y"])] for fill in fills])  # (m, 2) px
     rows = [int(fill["row"]) for fill in fills]
     errors = np.linalg.norm(found - truth.table.labels[rows, k], axis=1)
-    for name, figure in (
-        ("keypoint-regressor.png", draw_regressor(keypoint, model, stage, fills, errors)),
-        ("keypoint-fills.png", draw_fills(before, truth, k, model, fills)),
-    ):
-        figure.savefig(pictures / name, dpi=110)
-        print(f"wrote {pictures / name}")
+    save(draw_regressor(keypoint, model, stage, fills, errors), pictures / "keypoint-regressor.png")
+    save(draw_fills(before, truth, k, model, fills), pictures / "keypoint-fills.png")
 
 
 def model_file(run: Path, keypoint: str) -> Path:

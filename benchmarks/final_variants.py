@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from option_values import numbers, some_of
 
+from benchmarks.measuring import Figures, as_markdown, numbers, parser, say, some_of, write_results
 from labelfill.data.dataset import read_dataset
 from labelfill.data.joining import join_rows
 from labelfill.data.table import read_table, write_filled
@@ -38,8 +37,7 @@ from labelfill.runs import RunDirectory, atomic_write
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, PredictSettings, TableSettings
 
 MIX = {"1": 0.649, "2": 0.351}  # Kaggle's
-VARIANTS = ("complete", "observed", "forward-fill", "iterative", "image-only", "labelfill", "true")
-SAID = {
+VARIANTS = {
     "complete": "complete rows only",
     "observed": "all rows, masked loss",
     "forward-fill": "filled forward",
@@ -57,48 +55,39 @@ def main() -> None:
     squares: dict[str, dict[int, np.ndarray]] = {}
     for seed in arguments.seeds:  # whole seeds first: a stopped run has paired figures
         for variant in arguments.variants:
-            say(f"== seed {seed}, {SAID[variant]}")
+            say(f"== seed {seed}, {VARIANTS[variant]}")
             predicted = train_and_predict(arguments, variant, seed)
             squares.setdefault(variant, {})[seed] = squared_errors(predicted, arguments)
         report(squares, arguments)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  scripts/final_variants --data faces --out outputs/variants --seeds 0,1,2",
-    )  # fmt: skip
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--seeds", default="0,1,2", type=numbers)
-    parser.add_argument(
+    options = parser(__doc__, "scripts/final_variants --data faces --out outputs/variants --seeds 0,1,2")
+    options.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
+    options.add_argument("--seeds", default="0,1,2", type=numbers)
+    options.add_argument(
         "--variants", default=list(VARIANTS), type=some_of(VARIANTS, "variant"), help=",".join(VARIANTS)
     )
-    parser.add_argument(
+    options.add_argument(
         "--epochs", type=int, metavar="N", help="of the final network (default: the preset's)"
     )
-    parser.add_argument("--preset", default="default", help="of the final network")
-    parser.add_argument("--model-epochs", type=int, metavar="N", help="of the keypoint models")
-    parser.add_argument(
+    options.add_argument("--preset", default="default", help="of the final network")
+    options.add_argument("--model-epochs", type=int, metavar="N", help="of the keypoint models")
+    options.add_argument(
         "--models-per-seed", action="store_true",
         help="train keypoint models anew for each seed, with a split of its own (default: once, seed 0)",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto")
-    return parser.parse_args()
+    options.add_argument("--device", default="auto")
+    return options.parse_args()
 
 
 def train_and_predict(arguments: argparse.Namespace, variant: str, seed: int) -> Path:
     """The test table predicted by the network of a variant."""
     folder: Path = arguments.out
     basis_seed = seed if arguments.models_per_seed else 0
-    setting = Setting(
-        folder,
-        arguments.data / "training.zip",
-        TableSettings(),
-        seed=basis_seed,
-        device=arguments.device,
-        progress=True,
-    )
+    training = arguments.data / "training.zip"
+    setting = Setting(folder, training, TableSettings(), basis_seed, arguments.device, progress=True)
     labelfill = filled_by(setting, "anchored", arguments)
     filled: Path | None = None
     original: Path | None = None
@@ -183,34 +172,39 @@ def report(squares: Mapping[str, Mapping[int, np.ndarray]], arguments: argparse.
         ),
     }
     everyone = np.arange(len(sources))
-    told: dict[str, dict[str, object]] = {}
+    told: dict[str, Figures] = {}
     drawn: dict[tuple[str, str], np.ndarray] = {}
     for variant, by_seed in squares.items():
         told[variant] = {"seeds": list(by_seed)}
         for name, measure in measures.items():
             each = [measure(square, everyone) for square in by_seed.values()]
-            samples = np.array(
-                [np.mean([measure(square, rows) for square in by_seed.values()]) for rows in draws]
-            )
-            drawn[variant, name] = samples
+            samples = [np.mean([measure(square, rows) for square in by_seed.values()]) for rows in draws]
+            drawn[variant, name] = np.array(samples)
             told[variant][name] = {
-                "rmse": float(np.mean(each)), "each seed": each, "interval": interval(samples),
+                "rmse": float(np.mean(each)), "each seed": each, "interval": interval(drawn[variant, name]),
             }  # fmt: skip
     for variant in squares:
-        for name in measures:
-            if "true" in squares and len(squares["true"]) == len(squares[variant]):
+        if "true" in squares and len(squares["true"]) == len(squares[variant]):
+            for name in measures:
                 difference = drawn[variant, name] - drawn["true", name]
-                told[variant][name]["less true labels"] = interval(difference)  # type: ignore[index]  # a dict
+                told[variant][name]["less true labels"] = interval(difference)
     about = {
         "data": str(arguments.data), "epochs": arguments.epochs or "the preset's", "preset": arguments.preset,
         "models per seed": arguments.models_per_seed, "images": len(sources), "mix": MIX, "draws": DRAWS,
     }  # fmt: skip
-    with atomic_write(arguments.out / "results.json", "w") as file:
-        json.dump({"about": about, "variants": told}, file, indent=1)
-    text = as_markdown(told, list(measures))
-    with atomic_write(arguments.out / "results.md", "w") as file:
-        file.write(text)
+    head = ["labels", *(f"{name}, RMSE" for name in measures), "mix, each seed", "mix less true labels"]
+    text = as_markdown(head, [row(variant, figures, list(measures)) for variant, figures in told.items()])
+    write_results(arguments.out, text, {"about": about, "variants": told})
     print(text)
+
+
+def row(variant: str, figures: Figures, measures: list[str]) -> list[str]:
+    each = [(figures[name]["rmse"], *figures[name]["interval"]) for name in measures]
+    errors = [f"{rmse:.3f} ({low:.3f} to {high:.3f})" for rmse, low, high in each]
+    seeds = ", ".join(f"{value:.3f}" for value in figures["mix"]["each seed"])
+    less = figures["mix"].get("less true labels")
+    beside = "" if less is None else f"{less[0]:+.3f} to {less[1]:+.3f}"
+    return [VARIANTS[variant], *errors, seeds, beside]
 
 
 def drawn_rows(sources: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -230,30 +224,6 @@ def mixed(square: np.ndarray, rows: np.ndarray, sources: np.ndarray) -> float:
 
 def interval(samples: np.ndarray) -> list[float]:
     return [float(value) for value in np.quantile(samples, [0.025, 0.975])]
-
-
-def as_markdown(told: Mapping[str, Mapping[str, object]], measures: Sequence[str]) -> str:
-    lines = [
-        "| labels | "
-        + " | ".join(f"{name}, RMSE" for name in measures)
-        + " | mix, each seed | mix less true labels |"
-    ]
-    lines.append("|" + "---|" * (len(measures) + 3))
-    for variant, figures in told.items():
-        cells = [SAID[variant]]
-        for name in measures:
-            one = figures[name]
-            cells.append(f"{one['rmse']:.3f} ({one['interval'][0]:.3f} to {one['interval'][1]:.3f})")  # type: ignore[index]
-        mix = figures["mix"]
-        cells.append(", ".join(f"{value:.3f}" for value in mix["each seed"]))  # type: ignore[index]
-        less = mix.get("less true labels")  # type: ignore[attr-defined]
-        cells.append("" if less is None else f"{less[0]:+.3f} to {less[1]:+.3f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,15 @@ error still fell at the end are called budget-limited.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from option_values import numbers, some_of
 
+from benchmarks.measuring import as_markdown, numbers, parser, some_of, write_results
 from labelfill.reports.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
-from labelfill.runs import atomic_write
 from labelfill.settings import KeypointModelSettings, TableSettings
 
 PHASES = tuple(dict.fromkeys(step.phase for step in STEPS))
@@ -35,34 +33,25 @@ def main() -> None:
     limits = {name: value for name, value in limits.items() if value is not None}
     found: list[list[StepScore]] = []
     for seed in arguments.seeds:  # whole seeds first: a stopped run has paired figures
-        setting = Setting(
-            arguments.out / f"seed-{seed}",
-            arguments.data,
-            TableSettings(),
-            seed,
-            arguments.device,
-            progress=True,
-        )
+        folder, device = arguments.out / f"seed-{seed}", arguments.device
+        setting = Setting(folder, arguments.data, TableSettings(), seed, device, progress=True)
         found.append(journey(TrainedWays(setting, KeypointModelSettings()), limits=limits, steps=steps))
         report(steps, found, arguments)
     print((arguments.out / "results.md").read_text())
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  scripts/journey --data faces/training.zip --out outputs/journey --rows 400",
-    )  # fmt: skip
-    parser.add_argument("--data", type=Path, required=True, metavar="TABLE")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
-    parser.add_argument("--seeds", default="0,1,2", type=numbers)
-    parser.add_argument(
+    options = parser(__doc__, "scripts/journey --data faces/training.zip --out outputs/journey --rows 400")
+    options.add_argument("--data", type=Path, required=True, metavar="TABLE")
+    options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and results")
+    options.add_argument("--seeds", default="0,1,2", type=numbers)
+    options.add_argument(
         "--phases", default=list(PHASES), type=some_of(PHASES, "phase"), help=",".join(PHASES)
     )
-    parser.add_argument("--rows", type=int, metavar="N", help="to learn from (default: all)")
-    parser.add_argument("--epochs", type=int, metavar="N", help="of each step (default: the step's own)")
-    parser.add_argument("--device", default="auto")
-    return parser.parse_args()
+    options.add_argument("--rows", type=int, metavar="N", help="to learn from (default: all)")
+    options.add_argument("--epochs", type=int, metavar="N", help="of each step (default: the step's own)")
+    options.add_argument("--device", default="auto")
+    return options.parse_args()
 
 
 def report(
@@ -74,11 +63,7 @@ def report(
     scored = {
         step.run: [seed[step.run] for seed in seeds] for step in steps if all(step.run in s for s in seeds)
     }
-    lines = [
-        "| phase | step | RMSE px | each seed | MAE px | beside what it builds on | verdict | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    told = []
+    rows, told = [], []
     for step in steps:
         if step.run not in scored:
             continue
@@ -91,17 +76,15 @@ def report(
             words.append(verdict(share))
         if not all(score.plateau for score in scores):
             words.append("budget-limited")
-        cells = [
+        rows.append([
             step.phase, step.name, f"{errors.mean():.2f}", ", ".join(f"{error:.2f}" for error in errors),
             f"{np.mean([score.mae for score in scores]):.2f}", change, ", ".join(words),
             f"{np.median([score.seconds for score in scores]):.0f}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
+        ])  # fmt: skip
         told.append({"phase": step.phase, "step": step.name, "scores": [vars(score) for score in scores]})
-    with atomic_write(arguments.out / "results.json", "w") as file:
-        json.dump({"rows": arguments.rows, "epochs": arguments.epochs, "steps": told}, file, indent=1)
-    with atomic_write(arguments.out / "results.md", "w") as file:
-        file.write("\n".join(lines) + "\n")
+    head = ["phase", "step", "RMSE px", "each seed", "MAE px", "beside what it builds on", "verdict"]
+    about = {"rows": arguments.rows, "epochs": arguments.epochs}
+    write_results(arguments.out, as_markdown([*head, "seconds"], rows), {**about, "steps": told})
 
 
 def verdict(share: np.ndarray) -> str:

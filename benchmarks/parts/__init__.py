@@ -1,0 +1,1 @@
+"""What ``scripts/bench`` measures in processes of their own: `measure` takes and returns what JSON holds."""
