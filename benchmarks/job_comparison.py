@@ -47,6 +47,11 @@ IGNORED_IN_CACHE = {
 }
 """Further ones in ``cache/*/table.json``."""
 
+IGNORED_IN_MANIFEST = {
+    "final/model.json": "a hash of the file, which is compared by what it holds: settings may be gone",
+}
+"""Further ones in a run's ``manifest.json``."""
+
 UNTOLD_COLUMNS = {"seconds", "final_seconds", "peak_memory_mb", "final_peak_memory_mb"}
 """Columns of tables of scores that tell how long something took, and the memory that it needed."""
 
@@ -154,6 +159,7 @@ def compare_values(place: str, within: str, old: Any, new: Any) -> Iterator[Diff
             if (
                 key in IGNORED
                 or (place.endswith("/table.json") and key in IGNORED_IN_CACHE)
+                or (place.endswith("manifest.json") and key in IGNORED_IN_MANIFEST)
                 or (key not in new and key in REMOVED)
             ):
                 continue
