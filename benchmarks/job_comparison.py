@@ -92,18 +92,23 @@ def _short(value: object) -> str:
 
 def differences(job: Job, base: Job | None, old: Checkout, new: Checkout) -> Iterator[Difference]:
     """All that differs in a job's sentences and files, but for what it took over unchanged from its base."""
+    unwritten: list[str] = []
     for step, one, other in zip(job.steps, old.said(job), new.said(job), strict=True):
         place = f"labelfill {step.arguments}"
         for name, said in (("old", one), ("new", other)):
-            if said.code != step.code:
+            if said.code not in (step.code, step.faulty):
                 yield Difference(
                     place, f"exit code of {name}", step.code, f"{said.code}: {said.err[-300:].strip()}"
                 )
-        if one.code != other.code:
+        if one.code == step.faulty and other.code == step.code:
+            unwritten.append(step.writes)  # a fault is mended; what was said of it has no counterpart
+        elif one.code != other.code:
             yield Difference(place, "exit code", one.code, other.code)
         elif not step.stop:
             yield from compare_said(place, one, other)
-    yield from _compare_files(job, base, old, new)
+    for found in _compare_files(job, base, old, new):
+        if not any(re.fullmatch(pattern, found.place) for pattern in unwritten):
+            yield found
 
 
 def compare_said(place: str, old: Said, new: Said) -> Iterator[Difference]:

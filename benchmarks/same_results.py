@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("OLD and NEW are needed" if names else "there is no such job: --list names all")
     if given.old.resolve() == given.new.resolve():
         parser.error("OLD and NEW are one folder: compare it with a copy, so that both are run")
+    # A shell's background jobs ignore it, and so would the commands that one of the jobs stops by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if given.keep is not None:
             given.keep.mkdir(parents=True, exist_ok=True)
