@@ -89,7 +89,9 @@ def make_job(arguments: argparse.Namespace, settings: Resolver, run: RunDirector
 
     table, run_settings = settings(TableSettings), settings(RunSettings)
     return training_job(
-        read_run_table(run, find_table(table.data), table, show_progress=show_progress(arguments)),
+        read_run_table(
+            run, find_table(table.data), table, require_images=False, show_progress=show_progress(arguments)
+        ),
         settings(KeypointModelSettings),
         table=table,
         device=run_settings.device,

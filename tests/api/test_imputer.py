@@ -141,7 +141,6 @@ def test_what_does_not_fit_is_refused(fitted: KeypointImputer, X: np.ndarray, dr
     """ValueError in scikit-learn's manner, with what was expected."""
     images = drawn.images
     cases = [
-        (X, None, "images are needed"),
         (X[:, :4], images, "expecting 6 features"),
         (X[:, :5], images, "X has 5 features"),
         (X[0], images, "expected \\(n, 2 K\\)"),

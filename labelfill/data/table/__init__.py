@@ -24,7 +24,14 @@ from labelfill.data.table.container import (
     compressed_writer,
     open_decompressed,
 )
-from labelfill.data.table.header import DELIMITERS, IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header
+from labelfill.data.table.header import (
+    DELIMITERS,
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    Header,
+    read_header,
+    without_images,
+)
 from labelfill.data.table.reading import ImageSink, KeypointTable, read_table
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor
 from labelfill.data.table.writing import WrittenTable, coordinate_text, write_filled
@@ -44,6 +51,8 @@ __all__ = [
     "compressed_writer",
     "coordinate_text",
     "open_decompressed",
+    "read_header",
     "read_table",
+    "without_images",
     "write_filled",
 ]
