@@ -47,6 +47,19 @@ IGNORED_IN_CACHE = {
 }
 """Further ones in ``cache/*/table.json``."""
 
+IGNORED_IN_MANIFEST = {
+    "final/model.json": "a hash of the file, which is compared by what it holds: settings may be gone",
+}
+"""Further ones in a run's ``manifest.json``."""
+
+UNTOLD_COLUMNS = {"seconds", "final_seconds", "peak_memory_mb", "final_peak_memory_mb"}
+"""Columns of tables of scores that tell how long something took, and the memory that it needed."""
+
+# What Dask says of ports in use and of workers that take their time to end.
+_OF_DASK = re.compile(
+    r".*\bdistributed[./].*|Perhaps you already have a cluster running\?|Hosting the HTTP server on port.*"
+    r"|\s+warnings\.warn\("
+)
 # What sentences and pages say of time, memory and the like.
 _VARYING = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?"), "TIME"),
@@ -99,7 +112,7 @@ def compare_said(place: str, old: Said, new: Said) -> Iterator[Difference]:
         yield from compare_text(place, "stdout", old.out, new.out)
     else:
         yield from compare_values(place, "stdout", *values)
-    yield from compare_text(place, "stderr", _without_bars(old.err), _without_bars(new.err))
+    yield from compare_text(place, "stderr", _own_lines(old.err), _own_lines(new.err))
 
 
 def _json_or_none(text: str) -> Any:
@@ -109,9 +122,14 @@ def _json_or_none(text: str) -> Any:
         return None
 
 
-def _without_bars(text: str) -> str:
-    """Sentences and log lines: what a progress bar overwrites is left out."""
-    return "\n".join(line for line in text.split("\n") if "\r" not in line and "it/s" not in line)
+def _own_lines(text: str) -> str:
+    """The program's own sentences and log lines: no progress bars, and nothing of Dask's."""
+    bars = ("\r", "it/s")
+    return "\n".join(
+        line
+        for line in text.split("\n")
+        if not any(mark in line for mark in bars) and not _OF_DASK.fullmatch(line)
+    )
 
 
 def normalised(text: str) -> str:
@@ -141,6 +159,7 @@ def compare_values(place: str, within: str, old: Any, new: Any) -> Iterator[Diff
             if (
                 key in IGNORED
                 or (place.endswith("/table.json") and key in IGNORED_IN_CACHE)
+                or (place.endswith("manifest.json") and key in IGNORED_IN_MANIFEST)
                 or (key not in new and key in REMOVED)
             ):
                 continue
@@ -233,18 +252,22 @@ def compare_file(name: str, contents: tuple[bytes, bytes], texts: list[bytes]) -
 
 
 def compare_tables(name: str, old: str, new: str) -> Iterator[Difference]:
-    """Byte for byte, but for a column ``model`` of a provenance: a hash that covers the version."""
-    one, other = (_table_without_model(text) for text in (old, new))
+    """Byte for byte, but for columns that tell versions (a provenance's ``model``), seconds or memory."""
+    one, other = (_without_columns(text) for text in (old, new))
     yield from compare_text(name, "table", one, other)
 
 
-def _table_without_model(text: str) -> str:
-    header = text.partition("\n")[0]
-    if not header.startswith("row,line,keypoint,") or ",model," not in header:
+def _without_columns(text: str) -> str:
+    header = text.partition("\n")[0].rstrip("\r").split(",")
+    left_out = {i for i, column in enumerate(header) if column in UNTOLD_COLUMNS}
+    if header[:3] == ["row", "line", "keypoint"] and "model" in header:
+        left_out.add(header.index("model"))
+    if not left_out:
         return text
-    lines = list(csv.reader(io.StringIO(text)))
-    place = lines[0].index("model")
-    return "\n".join(json.dumps([*line[:place], *line[place + 1 :]]) for line in lines)
+    lines = csv.reader(io.StringIO(text))
+    return "\n".join(
+        json.dumps([field for i, field in enumerate(line) if i not in left_out]) for line in lines
+    )
 
 
 def removed_settings(job: Job, old: Checkout, new: Checkout) -> list[str]:

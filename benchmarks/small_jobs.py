@@ -285,7 +285,7 @@ JOBS: tuple[Job, ...] = (
         ("small",),
         steps(
             f"{TRAIN} --data inputs/small/t.csv --backend dask",
-            "impute --data 'inputs/small/parts/*.csv' --out filled --backend dask --json",
+            "impute --data 'inputs/small/parts/p[01].csv' --out filled --backend dask --json",
             "impute --data 'inputs/small/parts/*.csv' --out filled",
         ),
     ),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelfill.synthetic import write_table
 
+from labelfill.data.synthetic import write_table
 from tests.driving import done
 from tests.trained_runs import draw_two_sources
 

@@ -116,8 +116,9 @@ class PlainNetwork(nn.Module):
     def forward(self, images: Tensor, evidence: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, K, 3), log sigma always 0; `evidence` (B, 0) is not used."""
         seen = with_edges(images) if self._edges else images
-        xy: Tensor = self.head(self.features(seen))
-        xy = xy.view(len(images), -1, 2)
+        xy = self.head(self.features(seen)).unflatten(
+            1, (-1, 2)
+        )  # `len` of images would fix an export's batch
         return torch.cat([xy, xy.new_zeros(*xy.shape[:2], 1)], dim=2)
 
 

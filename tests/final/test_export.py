@@ -90,6 +90,22 @@ def test_a_pt2_answers_as_the_network_does(two_sources_final: Trained, tmp_path:
     assert np.abs(found - answers(run, images, group=0)[0]).max() > 0.1
 
 
+@pytest.mark.parametrize("preset", ["baseline", "phase3"])
+@pytest.mark.parametrize("how", ["onnx", "torch"])
+def test_networks_of_the_original_work_are_exported(
+    preset: str, how: str, small_prior: Trained, tmp_path: Path
+) -> None:
+    """For any number of images, as labelfill's own network is."""
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    shutil.copytree(small_prior.run, tmp_path / "run")
+    common = ["--run-dir", tmp_path / "run"]
+    done("impute", *common, "--out", tmp_path / "filled.csv")
+    done("train-final", *common, "--preset", preset, "--epochs", 1, "--equalize", "none",
+         "--second-session-epochs", 0)  # fmt: skip
+    out = tmp_path / ("m.onnx" if how == "onnx" else "m.pt2")
+    assert done("export", *common, "--format", how, "--out", out)["difference"] <= MOST
+
+
 SIZES: list[tuple[ImageSize, tuple[int, int]]] = [
     (ImageSize(40, 96), (40, 96)),
     (ImageSize(7, 5), (8, 8)),  # smaller than any network's input
