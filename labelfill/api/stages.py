@@ -128,7 +128,7 @@ def train_keypoint_models(
     """
     settings, table = settings or KeypointModelSettings(), table or TableSettings()
     with _open(run_dir, device, seed, table, settings) as run:
-        dataset = read_run_table(run, Path(data), table, require_images=False, show_progress=progress)
+        dataset = read_run_table(run, Path(data), table, method=settings.method, show_progress=progress)
         job = training_job(dataset, settings, table=table, device=device, seed=seed, force=force)
         return keypoint_models.train_keypoint_models(run, job, progress=progress)
 

@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labelfill.data.table import NoImagesError
+from labelfill.errors import DataError
 from labelfill.schema import ImageSize
-from labelfill.settings import TableSettings
+from labelfill.settings import Method, TableSettings
 
 if TYPE_CHECKING:
     from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
 
 _log = logging.getLogger("labelfill")
+
+FILL_WITHOUT = "or fill without by --method prior"
 
 
 def read_run_table(
@@ -23,6 +27,7 @@ def read_run_table(
     table: TableSettings,
     *,
     to_fill: bool = False,
+    method: Method | None = None,
     require_images: bool = True,
     show_progress: bool,
 ) -> Dataset:
@@ -35,8 +40,15 @@ def read_run_table(
     to_fill
         Whether the run's models are to fill it: any table, then, has the run's image size; otherwise only
         the one that the run was begun with.
+    method
+        By which it is to be learnt from, if it is: ``prior`` does without images.
     require_images
-        Whether a table without images is an error.
+        Whether a table without images is an error, where no `method` tells.
+
+    Raises
+    ------
+    DataError
+        If it is not as it should be, or lacks images that are needed.
     """
     from labelfill.data.dataset import read_dataset
     from labelfill.data.distrust import read_distrust
@@ -51,18 +63,23 @@ def read_run_table(
         framed = run.framed
     own = begun_with.get("path") == str(path.resolve())
     beside = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
-    dataset = read_dataset(
-        path,
-        image_size=size,
-        framed=framed,
-        require_images=require_images,
-        with_images=not (to_fill and run.without_images),
-        images_beside=table.images_beside or beside,
-        models=run.path if to_fill and table.image_size is None else None,
-        cache_dir=run.cache,
-        allow_outside=table.allow_outside,
-        show_progress=show_progress,
-    )
+    try:
+        dataset = read_dataset(
+            path,
+            image_size=size,
+            framed=framed,
+            require_images=require_images and method != "prior",
+            with_images=not (to_fill and run.without_images),
+            images_beside=table.images_beside or beside,
+            models=run.path if to_fill and table.image_size is None else None,
+            cache_dir=run.cache,
+            allow_outside=table.allow_outside,
+            show_progress=show_progress,
+        )
+    except NoImagesError as error:
+        if method is None:
+            raise
+        raise DataError(f"{error}, {FILL_WITHOUT}") from error
     if to_fill and run.without_images and dataset.table.image_column is not None:
         _log.info("%s: images are not looked at, the models in %s are of labels alone", path, run.path)
     if to_fill and frame is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from labelfill.data.dataset import Dataset
+from labelfill.data.run_tables import FILL_WITHOUT
 from labelfill.data.table import without_images
 from labelfill.errors import DataError
 from labelfill.networks.devices import choose_device
@@ -90,7 +91,7 @@ def training_job(
 def _check_without_images(dataset: Dataset, settings: KeypointModelSettings) -> None:
     table, size = dataset.table, dataset.schema.image_size
     if settings.method != "prior":
-        raise DataError(f"{without_images(table.path, table.columns)}, or fill without by --method prior")
+        raise DataError(f"{without_images(table.path, table.columns)}, {FILL_WITHOUT}")
     if dataset.image_size_assumed and size.width < _LEAST_SIDE:
         raise DataError(
             f"{table.path}: coordinates within {size.width} px, expected px of images; if they are shares of "

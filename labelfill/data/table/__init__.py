@@ -29,6 +29,7 @@ from labelfill.data.table.header import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
     Header,
+    NoImagesError,
     read_header,
     without_images,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Header",
     "ImageSink",
     "KeypointTable",
+    "NoImagesError",
     "WrittenTable",
     "check_suffix",
     "compressed_writer",

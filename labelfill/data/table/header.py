@@ -22,6 +22,10 @@ _LINE = re.compile(rb"[^\r\n]*")
 _LINE_END = re.compile(rb"\r?\r\n|[\r\n]|\Z")
 
 
+class NoImagesError(DataError):
+    """A table that needs images has no column of them."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What the first record says about all others; column names are stripped of spaces and quotes."""
@@ -157,7 +161,7 @@ def _checked(
         )
     image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
     if require_images and image_column is None:
-        raise DataError(without_images(path, columns))
+        raise NoImagesError(without_images(path, columns))
     return Header(delimiter, columns, keypoints, image_column)
 
 
