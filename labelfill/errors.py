@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _SHOWN_CHARACTERS = 40
@@ -105,7 +105,7 @@ def shown(text: bytes | str) -> str:
     return repr(cut) if cut.isprintable() else ascii(cut)
 
 
-def listed(names: list[str] | tuple[str, ...], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
     """The first few names, quoted, and how many more there are."""
     rest = len(names) - most
     return ", ".join(shown(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -158,8 +158,8 @@ class KeypointSchema:
     Attributes
     ----------
     mirror_shift
-        By how many px labels lie right of what they mark, as `labelfill.shape.mirror_axis` finds it; only
-        mirroring needs to know.
+        By how many px labels lie right of what they mark, or without images of the frame's middle, as
+        `labelfill.shape.mirror_axis` finds it; only mirroring needs to know.
     """
 
     keypoints: tuple[str, ...]

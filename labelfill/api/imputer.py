@@ -24,7 +24,7 @@ from labelfill.regressors.files import load_ensemble
 from labelfill.regressors.job import training_job
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory
-from labelfill.schema import AXES, keypoints_in_header
+from labelfill.schema import AXES, ImageSize, keypoints_in_header
 from labelfill.settings import ImputeSettings, KeypointModelSettings, TableSettings
 
 try:
@@ -56,11 +56,13 @@ except ImportError:  # what is needed of it, for whoever does without
 class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Fills the blank coordinates of partially labelled keypoints from the labelled ones and the images.
 
+    With ``method="prior"`` from the labelled ones alone: images need not be given.
+
     Parameters
     ----------
     method
         ``anchored`` trains a small network per incomplete keypoint; ``prior`` uses the shape of the labelled
-        points alone, in no time; ``image-only`` looks at the image alone.
+        points alone, in no time and without images; ``image-only`` looks at the image alone.
     keypoints
         Names, two columns each; None: those of a data frame's columns ``NAME_x``, ``NAME_y``, else
         ``keypoint0``, ``keypoint1``, ... Names with ``left`` and ``right`` tell mirror partners.
@@ -95,9 +97,9 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
 
     Notes
     -----
-    X is (n, 2 K), in px of the images, x and y of each keypoint side by side, NaN where blank; the centre of
-    an image's top left pixel is (0, 0). A keypoint that fewer than ten rows label stays NaN. Observed values
-    come back as they are.
+    X is (n, 2 K), in px of the images (not in shares of their size), x and y of each keypoint side by side,
+    NaN where blank; the centre of an image's top left pixel is (0, 0). A keypoint that fewer than ten rows
+    label stays NaN. Observed values come back as they are.
 
     In a ``Pipeline`` images are routed: ``sklearn.set_config(enable_metadata_routing=True)``, then
     ``pipeline.fit(X, images=images)`` and ``pipeline.transform(X, images=images)``.
@@ -158,23 +160,32 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         y
             Not used.
         images
-            (n, H, W) grey values 0..255.
+            (n, H, W) grey values 0..255; ``method="prior"`` does without.
 
         Raises
         ------
         ValueError
-            If X or the images have another shape, or hold what is neither a number nor NaN.
+            If X or the images have another shape, or hold what is neither a number nor NaN; if there are no
+            images and the method looks at them.
         UsageError
             If a parameter has no such value.
         """
         settings, table = self._settings(), TableSettings(source_column=None if self.find_sources else "none")
         keypoints, names = self._keypoints_of(X)
+        if images is None and settings.method != "prior":
+            raise ValueError(
+                "images are needed: pass images=, an array (n, height, width) of grey values 0..255, or fill "
+                'by the labelled points alone: method="prior"'
+            )
         dataset = _dataset(X, keypoints, images)
         with (
             TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder,
             RunDirectory.open(Path(folder) / "run") as run,
         ):
-            job = training_job(dataset, settings, table=table, device=self.device, seed=self.random_state)
+            try:
+                job = training_job(dataset, settings, table=table, device=self.device, seed=self.random_state)
+            except DataError as error:
+                raise ValueError(str(error)) from error
             figures = train_keypoint_models(run, job, progress=self.verbose)
             self._models = load_ensemble(run, choose_device(self.device))
         self.keypoints_, self.n_features_in_ = keypoints, 2 * len(keypoints)
@@ -193,7 +204,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         X
             (n, 2 K), px; NaN where blank. It is not changed.
         images
-            (n, H, W) grey values 0..255, of the size that it was fitted to.
+            (n, H, W) grey values 0..255, of the size that it was fitted to; none if it was fitted to none.
 
         Raises
         ------
@@ -217,7 +228,11 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         if names is not None and fitted_names is not None and list(names) != list(fitted_names):
             raise ValueError("the feature names of X are not those, in the order, that it was fitted to")
         ensemble, sources, audit = self._models
-        dataset = _dataset(X, self.keypoints_, images)
+        if images is None and (ensemble.has_networks or audit):
+            raise ValueError("images are needed: it was fitted to look at them; pass images=")
+        if images is not None and "without images" in self.figures_:
+            raise ValueError("it was fitted without images: leave images out, or fit it with images")
+        dataset = _dataset(X, self.keypoints_, images, ensemble.schema.image_size)
         if dataset.schema.image_size != ensemble.schema.image_size:
             raise ValueError(
                 f"the images are {dataset.schema.image_size}, but it was fitted to images of "
@@ -285,9 +300,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         return tags
 
 
-def _dataset(X: Any, keypoints: tuple[str, ...], images: Any) -> Dataset:
-    if images is None:
-        raise ValueError("images are needed: pass images=, an array (n, height, width) of grey values 0..255")
+def _dataset(X: Any, keypoints: tuple[str, ...], images: Any, frame: ImageSize | None = None) -> Dataset:
     try:
         labels = np.array(X, dtype=np.float64).reshape(len(X), -1, 2)
     except (TypeError, ValueError) as error:
@@ -295,6 +308,8 @@ def _dataset(X: Any, keypoints: tuple[str, ...], images: Any) -> Dataset:
     if np.isinf(labels).any():
         raise ValueError("X holds infinite values; expected numbers, or NaN where blank")
     try:
+        if images is None:
+            return dataset_of_arrays(labels, keypoints, None, "X", frame)
         return dataset_of_arrays(labels, keypoints, np.asarray(images), "images")
     except DataError as error:
         raise ValueError(str(error)) from error

@@ -94,7 +94,7 @@ def train_keypoint_models(
     Parameters
     ----------
     data
-        The table.
+        The table; one without images serves ``KeypointModelSettings(method="prior")``.
     run_dir
         Made where needed. If the same was trained there before nothing is done; if it was stopped it goes on.
     settings, table
@@ -128,7 +128,7 @@ def train_keypoint_models(
     """
     settings, table = settings or KeypointModelSettings(), table or TableSettings()
     with _open(run_dir, device, seed, table, settings) as run:
-        dataset = read_run_table(run, Path(data), table, show_progress=progress)
+        dataset = read_run_table(run, Path(data), table, method=settings.method, show_progress=progress)
         job = training_job(dataset, settings, table=table, device=device, seed=seed, force=force)
         return keypoint_models.train_keypoint_models(run, job, progress=progress)
 
@@ -175,7 +175,9 @@ def impute(
     settings, table = settings or ImputeSettings(), table or TableSettings()
     with _open(run_dir, device, 0, table, settings) as run:
         run.require_stage(STAGE)
-        dataset = read_run_table(run, Path(data), table, to_fill=True, show_progress=progress)
+        dataset = read_run_table(
+            run, Path(data), table, to_fill=True, require_images=False, show_progress=progress
+        )
         job = filling_job(run, dataset, Path(out), settings, device=device, force=force)
         return imputation.impute(run, job, progress=progress)
 

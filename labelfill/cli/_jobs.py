@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from labelfill.cli._options import print_result
 from labelfill.cli._printing import Line, Result, filled_in, printed, table
-from labelfill.cli._results import LOW_DATA, NOTHING_TO_LEARN, PARTS, UNKNOWN_SOURCE, sources
+from labelfill.cli._results import (
+    LOW_DATA,
+    NOTHING_TO_LEARN,
+    PARTS,
+    UNKNOWN_SOURCE,
+    WITHOUT_FINAL,
+    sources,
+)
 
 NOTHING_DONE = "dry run: nothing is trained and nothing is written"
 
@@ -45,16 +52,19 @@ def _networks(r: Result) -> list[str]:
     return [f"{networks} networks, {r['folds']} to a model, on {r['device']}"]
 
 
+def _suspected(how: str) -> Callable[[Result], list[str]]:
+    """A line on the label sources, and how keypoints that seem disputed are to be judged."""
+    none = "; no keypoint seems disputed between them"
+    return sources("suspected", none=none, some=f"; to be {how}: {{suspected}}")
+
+
 _INCOMPLETE = (("labels to learn from", "labels", ","), ("blank cells", "blank cells", ","))
 PLANNED_TRAINING: tuple[Line, ...] = (
     _state(lambda r: f"{r['models done']} of {_range(r['models'])} models are finished"),
     "{table}, {rows:row}: " + PARTS,
     ("frame", "images differ in size: each is scaled into a frame of {frame}"),
-    sources(
-        "suspected",
-        none="; no keypoint seems disputed between them",
-        some="; to be measured against the images: {suspected}",
-    ),
+    (lambda r: not r.get("without images"), _suspected("measured against the images")),
+    ("without images", _suspected("measured against the shape of the labels alone")),
     ("keypoints", lambda r: ["", *table("incomplete keypoint", _INCOMPLETE, r["keypoints"].items()), ""]),
     (lambda r: not r["keypoints"], NOTHING_TO_LEARN),
     lambda r: (f"will stay blank: {name} ({why})" for name, why in r["left blank"].items()),
@@ -107,10 +117,12 @@ PLANNED_FINAL: tuple[Line, ...] = (
     _WRITES,
 )
 
-# Of stages whose input is still to be made, by their state.
+NEEDS_IMAGES = "needs images"
+# Of stages whose input is still to be made, or cannot be, by their state.
 PLANNED_LATER: dict[str, tuple[Line, ...]] = {
     "after training": ("would follow once the models are trained", _WRITES),
     "after filling": ("would follow once the table is filled", _WRITES),
+    NEEDS_IMAGES: WITHOUT_FINAL,
 }
 
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from labelfill.reports.comparison import TrainedWays
 
 _SIMPLE = "mean,forward-fill,knn,iterative"
-_ALL = f"{_SIMPLE},prior,image-only,anchored"
+_WITHOUT_IMAGES = f"{_SIMPLE},prior"
+_ALL = f"{_WITHOUT_IMAGES},image-only,anchored"
 _FOLDER = "compare"
 # --quick proves the path: this is how little is learnt, and the output says so.
 _QUICK_MODELS: dict[str, Any] = {"epochs": 1}
@@ -78,7 +79,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--ways",
         metavar="WAY,...",
         help="ways to fill, or none; knn and iterative need scikit-learn; anchored is labelfill's own, prior "
-        f"its shape prior alone (default: {_ALL}; with --filled, those that need no training)",
+        f"its shape prior alone (default: {_ALL}; without images those of labels alone; with --filled those "
+        "that need no training)",
     )
     parser.add_argument(
         "--final", action="store_true", help="also train the final network on each way's fills"
@@ -115,8 +117,8 @@ def handle(arguments: argparse.Namespace) -> int:
     settings = Resolver(arguments)
     if arguments.journey:
         return _journey(arguments, settings)
-    ways = _ways(arguments)
     table = find_table(arguments.table)
+    ways = _ways(arguments, table)
     asked = arguments.keypoints
 
     from labelfill.reports.comparison import MODEL_WAYS, compare, draw_comparison
@@ -174,9 +176,13 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--preset would do nothing without --final; leave it out")
 
 
-def _ways(arguments: argparse.Namespace) -> list[Any]:
+def _ways(arguments: argparse.Namespace, table: Path) -> list[Any]:
+    from labelfill.data.formats import has_images
+
     if arguments.ways is None:
-        return _names(_SIMPLE if arguments.filled else _ALL)
+        if arguments.filled:
+            return _names(_SIMPLE)
+        return _names(_ALL if has_images(table) else _WITHOUT_IMAGES)
     return [] if arguments.ways == "none" else _names(arguments.ways)
 
 

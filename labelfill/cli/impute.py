@@ -138,7 +138,7 @@ def _perform(
     path: Path, out: Path, arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
 ) -> Mapping[str, Any]:
     table, filling, progress = settings(TableSettings), settings(ImputeSettings), show_progress(arguments)
-    dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
+    dataset = read_run_table(run, path, table, to_fill=True, require_images=False, show_progress=progress)
     if table.data is None:
         refuse_changed_table(run, dataset)
 
@@ -158,4 +158,5 @@ def _perform(
     )
     if arguments.dry_run:
         return describe_filling(run, job)
-    return asdict(impute(run, job, progress=progress, engine=chosen_engine(settings)))
+    result = asdict(impute(run, job, progress=progress, engine=chosen_engine(settings)))
+    return {**result, "without_images": True} if run.without_images else result

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from labelfill.cli import impute, report, train_final, train_keypoint_models
 from labelfill.cli._inputs import find_table, open_run
-from labelfill.cli._jobs import NOTHING_DONE, PLANNED_FILLING, PLANNED_FINAL, PLANNED_LATER, PLANNED_TRAINING
+from labelfill.cli._jobs import (
+    NEEDS_IMAGES,
+    NOTHING_DONE,
+    PLANNED_FILLING,
+    PLANNED_FINAL,
+    PLANNED_LATER,
+    PLANNED_TRAINING,
+)
 from labelfill.cli._options import (
     Resolver,
     Subparsers,
@@ -25,7 +32,7 @@ from labelfill.cli._options import (
     print_result,
 )
 from labelfill.cli._printing import printed
-from labelfill.cli._results import filling_text, final_text, training_text
+from labelfill.cli._results import WITHOUT_FINAL, filling_text, final_text, training_text
 from labelfill.errors import EXIT_DONE, LabelfillError
 from labelfill.settings import (
     FinalModelSettings,
@@ -50,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "do all three stages: train, fill, train the final network",
         description="Train the keypoint models, fill the table, train the final network and write a report\n"
         "with pictures. Stages that are finished are not done again. Settings of single stages\n"
-        "come from --settings.",
+        "come from --settings. A table without images is filled by --method prior, and that is all.",
         example="labelfill run --data data/training.zip --out filled.csv",
     )
     parser.add_argument(
@@ -85,8 +92,11 @@ def handle(arguments: argparse.Namespace) -> int:
             return EXIT_DONE
         results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
         results["impute"] = impute.perform(arguments, settings, run)
-        results["train-final"] = train_final.perform(final, settings, run)
-        results["report"] = _report(arguments, settings, run, filled, results)
+        if run.without_images:
+            results["train-final"], results["report"] = {"state": NEEDS_IMAGES}, {"out": None}
+        else:
+            results["train-final"] = train_final.perform(final, settings, run)
+            results["report"] = _report(arguments, settings, run, filled, results)
     print_result(results, as_json=arguments.json, text=_text(results, settings))
     return impute.exit_code(results["impute"])
 
@@ -106,12 +116,16 @@ def _describe(
             run, job.dataset, final.filled, settings(ImputeSettings), force=arguments.force
         )
         filling = {"state": "after training", "writes": {what: str(path) for what, path in files.items()}}
-    if filling["state"] == "done":
+    last: Mapping[str, Any]
+    written = [str(run.path / "report.html")]
+    if job.dataset.images is None:
+        last, written = {"state": NEEDS_IMAGES}, []
+    elif filling["state"] == "done":
         last = train_final.perform(final, settings, run)
     else:
         last = {"state": "after filling", "writes": [str(run.path / "final")]}
-    report = {"writes": [str(run.path / "report.html")]}
-    return {"train-keypoint-models": training, "impute": filling, "train-final": last, "report": report}
+    plans = {"train-keypoint-models": training, "impute": filling, "train-final": last}
+    return {**plans, "report": {"writes": written}}
 
 
 def _report(
@@ -140,7 +154,9 @@ def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
         None if report is None else f"all of this with pictures: {report}",
         training_text(results["train-keypoint-models"], run_dir, following=False),
         filling_text(results["impute"], settings(ImputeSettings).coverage, run_dir, following=False),
-        final_text(results["train-final"], run_dir),
+        printed(WITHOUT_FINAL, results)
+        if results["train-final"]["state"] == NEEDS_IMAGES
+        else final_text(results["train-final"], run_dir),
     )
 
 

@@ -88,9 +88,10 @@ def make_job(arguments: argparse.Namespace, settings: Resolver, run: RunDirector
     from labelfill.regressors.job import training_job
 
     table, run_settings = settings(TableSettings), settings(RunSettings)
+    models, progress = settings(KeypointModelSettings), show_progress(arguments)
     return training_job(
-        read_run_table(run, find_table(table.data), table, show_progress=show_progress(arguments)),
-        settings(KeypointModelSettings),
+        read_run_table(run, find_table(table.data), table, method=models.method, show_progress=progress),
+        models,
         table=table,
         device=run_settings.device,
         seed=run_settings.seed,

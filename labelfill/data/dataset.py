@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Images
 from labelfill.data import cache
 from labelfill.data.formats import declared_occluded, read_keypoints
-from labelfill.data.frame import check_frame, smallest_square
+from labelfill.data.frame import assumed_frame, check_frame
 from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText, image_file
 from labelfill.data.images.placing import read_image_files
 from labelfill.data.other_tables import array_table, checked_images, folder_table
@@ -39,7 +39,7 @@ class Dataset:
         (n, H, W) uint8, read-only, memory-mapped if there is a cache; None if the table has no
         images or none were asked for.
     image_size_assumed
-        Whether nobody stated the image size: a square was assumed.
+        Whether nobody stated the image size: a square was assumed, without images by the labels' extent.
     distrusted
         (n, K): labels that stay in the table as they are, and are not to be learnt from; None if there
         are none.
@@ -118,7 +118,9 @@ class Dataset:
         return self.placements.extents
 
     def on_image(self, xy: Array) -> NDArray[np.bool_]:
-        """(n, K): whether points (n, K, 2) in px of the frame lie on their own image."""
+        """(n, K): whether points (n, K, 2) in px of the frame lie on their own image, if one is known."""
+        if self.images is None and self.image_size_assumed:
+            return np.ones(xy.shape[:-1], bool)
         if self.placements is None:
             return self.schema.on_image(xy)
         return self.placements.on_image(self.placements.to_own(xy))
@@ -181,7 +183,7 @@ def read_dataset(
         The table; where no keypoints are required a folder of images serves as well.
     image_size
         Of every image. None: that of the image files; for grey values as text a square is assumed
-        and announced; without images the square that holds all labels.
+        and announced; without images the square that holds the labels.
     framed
         Whether `image_size` is a frame in which images of any size are placed, each in its own scale; None:
         only if image files differ in size.
@@ -240,19 +242,28 @@ def read_dataset(
 
 
 def dataset_of_arrays(
-    labels: NDArray[np.float64], keypoints: Sequence[str], images: NDArray[np.generic], name: str
+    labels: NDArray[np.float64],
+    keypoints: Sequence[str],
+    images: NDArray[np.generic] | None,
+    name: str,
+    frame: ImageSize | None = None,
 ) -> Dataset:
-    """Labels (n, K, 2) in px, NaN where blank, with their images (n, H, W) of grey values 0..255.
+    """Labels (n, K, 2) in px, NaN where blank, with their images (n, H, W) of grey values 0..255 or without.
+
+    Without images `frame` stands in for their size; None: one that is assumed from the labels.
 
     Raises
     ------
     DataError
         If the images are not grey images of one size, one for each row; `name` is what messages call them.
     """
+    if images is None:
+        table, schema = array_table(labels, keypoints, frame or assumed_frame(labels, name), None, name)
+        return Dataset(table, schema, None, frame is None)
     checked = checked_images(images, name)
     if len(checked) != len(labels):
         raise DataError(f"{name} holds {len(checked)} images for {len(labels)} rows; expected one per row")
-    table, schema = array_table(labels, keypoints, checked, name)
+    table, schema = array_table(labels, keypoints, ImageSize(*checked.shape[1:]), checked, name)
     return Dataset(table, schema, checked, False)
 
 
@@ -330,10 +341,13 @@ def _read(
                 show_progress=show_progress,
             )
     size = (
-        ImageSize(*images.shape[1:]) if images is not None else options.image_size or smallest_square(table)
+        ImageSize(*images.shape[1:])
+        if images is not None
+        else options.image_size or assumed_frame(table.labels, str(table.path))
     )
     assumed = options.image_size is None and table.image_column != IMAGE_PATH_COLUMN
-    check_frame(table, size, placements, assumed=assumed and images is not None)
+    if images is not None or options.image_size is not None:
+        check_frame(table, size, placements, assumed=assumed)
     return cache.CachedTable(table, images, size, assumed, _fingerprint(table, options), placements)
 
 

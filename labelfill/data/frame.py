@@ -1,4 +1,4 @@
-"""Whether the labels lie on the images."""
+"""Whether the labels lie on the images, and what stands in for images that are not there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.images import likely_sizes
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError
@@ -16,6 +17,7 @@ from labelfill.schema import ImageSize, KeypointSchema, Placements
 
 # A few labels beyond the image are people's guesses at what the frame cuts off.
 _MOST_OUTSIDE = 0.01
+_FAR_OUT = 2.0
 
 _log = logging.getLogger("labelfill")
 
@@ -60,20 +62,24 @@ def check_frame(
     )
 
 
-def smallest_square(table: KeypointTable) -> ImageSize:
-    """The square that holds a table's labels, for tables without images.
+def assumed_frame(labels: Array, name: str) -> ImageSize:
+    """The square that stands in for the images of a table that has none: by its labels (n, K, 2).
+
+    It reaches from 0 to the largest coordinate, and from the smallest if one is negative, slips of the pen
+    left out: what lies twice as far out as 99% do.
 
     Raises
     ------
     DataError
-        If the table has no label either.
+        If there is no label either.
     """
-    if not table.observed.any():
+    found = labels[np.isfinite(labels)]
+    if not len(found):
         raise DataError(
-            f"{table.path} has neither images nor labels to tell the image size from; "
-            "give it with --image-size HxW"
+            f"{name} has neither images nor labels to tell the image size from; give it with --image-size HxW"
         )
-    side = max(1, math.ceil(np.nanmax(table.labels)))
+    kept = found[np.abs(found) <= _FAR_OUT * np.quantile(np.abs(found), 0.99)]
+    side = max(1, math.ceil(max(kept.max(), 0.0) - min(kept.min(), 0.0)))
     return ImageSize(side, side)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Images
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
 from labelfill.errors import DataError, StorageError
 from labelfill.schema import ImageSize, KeypointSchema
@@ -22,19 +23,22 @@ IMAGE_SUFFIXES = frozenset(
 _log = logging.getLogger("labelfill")
 
 
-def array_table(labels: NDArray[np.float64], keypoints: Sequence[str], images: NDArray[np.uint8],
-                name: str) -> tuple[KeypointTable, KeypointSchema]:  # fmt: skip
-    """A table of labels (n, K, 2) in px, NaN where blank, of images (n, H, W), and its schema.
+def array_table(
+    labels: NDArray[np.float64], keypoints: Sequence[str], size: ImageSize, images: Images | None, name: str
+) -> tuple[KeypointTable, KeypointSchema]:
+    """A table of labels (n, K, 2) in px, NaN where blank, of images (n, H, W) of a size, and its schema.
 
     Parameters
     ----------
     name
         What error messages call it; no file of that name is read or written.
     """
-    schema = KeypointSchema(tuple(keypoints), ImageSize(*images.shape[1:]))
-    content = hashlib.sha256(repr((schema.columns, labels.shape, images.shape)).encode())
+    schema = KeypointSchema(tuple(keypoints), size)
+    shape = None if images is None else images.shape
+    content = hashlib.sha256(repr((schema.columns, labels.shape, shape)).encode())
     content.update(np.ascontiguousarray(labels).tobytes())
-    content.update(np.ascontiguousarray(images).data)
+    if images is not None:
+        content.update(np.ascontiguousarray(images).data)
     rows = len(labels)
     table = KeypointTable(
         path=Path(name),

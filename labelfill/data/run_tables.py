@@ -2,49 +2,88 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labelfill.data.table import NoImagesError
+from labelfill.errors import DataError
 from labelfill.schema import ImageSize
-from labelfill.settings import TableSettings
+from labelfill.settings import Method, TableSettings
 
 if TYPE_CHECKING:
     from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
 
+_log = logging.getLogger("labelfill")
+
+FILL_WITHOUT = "or fill without by --method prior"
+
 
 def read_run_table(
-    run: RunDirectory, path: Path, table: TableSettings, *, to_fill: bool = False, show_progress: bool
+    run: RunDirectory,
+    path: Path,
+    table: TableSettings,
+    *,
+    to_fill: bool = False,
+    method: Method | None = None,
+    require_images: bool = True,
+    show_progress: bool,
 ) -> Dataset:
     """A table with keypoints and images, by the image size given, else the run's, else the one assumed.
+
+    A run whose own table has no images looks at none of the tables that its models fill.
 
     Parameters
     ----------
     to_fill
         Whether the run's models are to fill it: any table, then, has the run's image size; otherwise only
         the one that the run was begun with.
+    method
+        By which it is to be learnt from, if it is: ``prior`` does without images.
+    require_images
+        Whether a table without images is an error, where no `method` tells.
+
+    Raises
+    ------
+    DataError
+        If it is not as it should be, or lacks images that are needed.
     """
     from labelfill.data.dataset import read_dataset
     from labelfill.data.distrust import read_distrust
 
     begun_with = run.manifest.get("input", {})
-    size, framed = table.image_size, None
+    size, framed, frame = table.image_size, None, None
     if begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
-        size = size or ImageSize.parse(begun_with["image_size"])
+        recorded = ImageSize.parse(begun_with["image_size"])
+        if size is None and run.frame_assumed:
+            frame = recorded
+        size = size or (None if run.frame_assumed else recorded)
         framed = run.framed
     own = begun_with.get("path") == str(path.resolve())
-    recorded = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
-    dataset = read_dataset(
-        path,
-        image_size=size,
-        framed=framed,
-        images_beside=table.images_beside or recorded,
-        models=run.path if to_fill and table.image_size is None else None,
-        cache_dir=run.cache,
-        allow_outside=table.allow_outside,
-        show_progress=show_progress,
-    )
+    beside = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
+    try:
+        dataset = read_dataset(
+            path,
+            image_size=size,
+            framed=framed,
+            require_images=require_images and method != "prior",
+            with_images=not (to_fill and run.without_images),
+            images_beside=table.images_beside or beside,
+            models=run.path if to_fill and table.image_size is None else None,
+            cache_dir=run.cache,
+            allow_outside=table.allow_outside,
+            show_progress=show_progress,
+        )
+    except NoImagesError as error:
+        if method is None:
+            raise
+        raise DataError(f"{error}, {FILL_WITHOUT}") from error
+    if to_fill and run.without_images and dataset.table.image_column is not None:
+        _log.info("%s: images are not looked at, the models in %s are of labels alone", path, run.path)
+    if to_fill and frame is not None:
+        dataset = replace(dataset, schema=replace(dataset.schema, image_size=frame), image_size_assumed=True)
     if table.distrust is None:
         return dataset
     return replace(dataset, distrusted=read_distrust(table.distrust, dataset.table))

@@ -62,7 +62,6 @@ def fill(
         What answers for blocks of rows.
     """
     table = dataset.table
-    assert dataset.images is not None, "impute reads tables with images only"
     if groups is None:
         groups = sources.groups.assign(table.labelled, declared_sources(dataset, sources.groups))
     known = known_of_rows(dataset, ensemble, sources, audit, groups, device, progress=progress, engine=engine)
@@ -182,7 +181,6 @@ def known_of_rows(
 ) -> RowKnowledge:
     """What every row knows of itself, in the reference convention; needy rows looked at as a whole."""
     labels = dataset.labels
-    assert dataset.images is not None
     anchors = guessed_anchors(
         labels, groups, sources.offsets, sources.untested, least_offset(ensemble.prior.extent) ** 2
     )
@@ -204,6 +202,7 @@ def known_of_rows(
     anchors, doubtful = weigh_down(ensemble.prior, anchors, sure)
     if ensemble.coarse is None:
         return RowKnowledge(anchors, doubtful)
+    assert dataset.images is not None, "networks look at images"
     needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
     for begin in range(0, len(needy), _NEEDY_AT_ONCE):
         part = needy[begin : begin + _NEEDY_AT_ONCE]

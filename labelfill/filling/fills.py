@@ -81,7 +81,8 @@ def copy_from_identical(
     fills: Fills, dataset: Dataset, groups: NDArray[np.int64], sources: Sources, coverage: float
 ) -> None:
     """An identical image that labels the keypoint in the same convention is the best fill there is."""
-    assert dataset.images is not None
+    if dataset.images is None:
+        return
     labels, ids, observed = dataset.labels, exact_ids(dataset.images), dataset.table.observed
     _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero(counts[which.reshape(-1)] > 1)

@@ -15,8 +15,8 @@ from labelfill.arrays import Mask
 from labelfill.data.corrections import Corrections
 from labelfill.data.dataset import Dataset
 from labelfill.data.formats import FORMATS, TABLE, check_out
-from labelfill.data.table import KeypointTable
-from labelfill.errors import ModelError, UsageError, listed
+from labelfill.data.table import KeypointTable, without_images
+from labelfill.errors import DataError, ModelError, UsageError, listed
 from labelfill.filling.provenance import (
     beside,
     distrust_path,
@@ -84,6 +84,8 @@ def filling_job(
     ------
     ModelError
         If the models are missing, unfinished, or for other keypoints or images.
+    DataError
+        If the table has no images and the models look at them.
     UsageError
         If an output exists and is not this stage's, or would overwrite the input.
     """
@@ -97,6 +99,7 @@ def filling_job(
         rejected = corrections.rejected
     dataset = replace(dataset, distrusted=distrusted)
     check_destination(run, dataset, out, settings, force=force)
+    _check_images(run, dataset)
     ordered = _of_the_models_kind(run, dataset)
     order = [dataset.schema.index(keypoint) for keypoint in ordered.schema.keypoints]
     rejected = rejected[:, order]
@@ -170,6 +173,15 @@ def _refuse_the_input(table: KeypointTable, out: Path, paths: Sequence[Path]) ->
                 f"--out {out} would write to {path}, the table that is read; give another file, "
                 "the original is never changed"
             )
+
+
+def _check_images(run: RunDirectory, dataset: Dataset) -> None:
+    table, settings = dataset.table, run.stages[TRAINING_STAGE]["inputs"]["settings"]
+    if dataset.images is None and not run.without_images and settings["method"] != "prior":
+        raise DataError(
+            f"{without_images(table.path, table.columns)}, or train others in another --run-dir with "
+            f"--method prior: the models in {run.path} look at images"
+        )
 
 
 def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:

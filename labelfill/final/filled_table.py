@@ -12,6 +12,7 @@ from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
+from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, ModelError
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
@@ -20,7 +21,7 @@ from labelfill.regressors.files import load_schema
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import ImageSize
 from labelfill.settings import FinalModelSettings
-from labelfill.sources.preparation import rows_fingerprint
+from labelfill.sources.preparation import split_inputs
 
 
 def read_training_table(
@@ -59,10 +60,16 @@ def read_training_table(
     ModelError
         If there is no filled table.
     DataError
-        If the table is not the run's own, filled.
+        If the table is not the run's own, filled, or has no images.
     """
     models.require_stage(MODELS_STAGE)
     begun_with = models.manifest["input"]
+    if models.without_images:
+        raise DataError(
+            f"the final network learns from images, and {begun_with['path']}, which the run in {models.path} "
+            f"was begun with, has none: add a column {IMAGE_COLUMN} or {IMAGE_PATH_COLUMN}, and run all "
+            "stages in another --run-dir"
+        )
     beside = images_beside
     if filled is None and settings.labels != "filled":
         path = original = original or Path(begun_with["path"])
@@ -138,8 +145,7 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
             f"{path} has other keypoints or images than the run in {models.path}; "
             "use the --run-dir in which it was filled"
         )
-    assert dataset.images is not None
-    found = rows_fingerprint(dataset.images, filled.observed)
+    found = split_inputs(dataset, filled.observed)
     split_of = models.manifest["split"].get("of", found)
     if found["images"] != split_of["images"]:
         raise DataError(

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from labelfill.arrays import Integers, Mask
+from labelfill.arrays import Images, Integers, Mask
 from labelfill.data.images import let_go
 from labelfill.networks.memory import RowsAtOnce, alone, in_chunks
 from labelfill.regressors.ensemble import Ensemble, Members, folds_at
@@ -31,14 +30,14 @@ def answer_in_blocks(
     rows: Integers,
     anchors: Anchors,
     wanted: Mask,
-    images: NDArray[np.uint8],
+    images: Images | None,
     device: torch.device,
     *,
     folds: Integers | None = None,
     desc: str = "",
     progress: bool = False,
 ) -> Members:
-    """`Ensemble.members` over any number of rows; only these rows' images are moved."""
+    """`Ensemble.members` over any number of rows; only these rows' images are moved, if there are any."""
     pieces = [
         piece
         for _, piece in answers_by_block(
@@ -46,7 +45,7 @@ def answer_in_blocks(
         )
     ]
     if not pieces:
-        pieces.append(ensemble.members(rows, anchors, wanted, Pyramid(images[:0], device), folds))
+        pieces.append(ensemble.members(rows, anchors, wanted, _pyramid(images, rows, device), folds))
     return Members(
         np.concatenate([piece.xy for piece in pieces], axis=1),
         np.concatenate([piece.sigma for piece in pieces], axis=1),
@@ -62,7 +61,7 @@ def answers_by_block(
     rows: Integers,
     anchors: Anchors,
     wanted: Mask,
-    images: NDArray[np.uint8],
+    images: Images | None,
     device: torch.device,
     *,
     folds: Integers | None = None,
@@ -73,8 +72,7 @@ def answers_by_block(
 
     def members(part: slice, _: int) -> tuple[slice, Members]:
         here = np.arange(len(rows))[part]
-        pyramid = Pyramid(images[rows[part]], device)
-        let_go(images)
+        pyramid = _pyramid(images, rows[part], device)
         local = np.arange(len(here))
         found = ensemble.members(local, anchors.take(here), wanted[part], pyramid, folds_at(folds, here))
         return part, found
@@ -89,7 +87,7 @@ def answers_by_block(
 class _Shard:
     """Some rows and all that is known of them; the last digits of answers depend on the number of threads."""
 
-    images: NDArray[np.uint8]
+    images: Images | None
     anchors: Anchors
     wanted: Mask
     device: str
@@ -101,7 +99,7 @@ def answers_by_shard(
     rows: Integers,
     anchors: Anchors,
     wanted: Mask,
-    images: NDArray[np.uint8],
+    images: Images | None,
     device: torch.device,
     *,
     engine: Engine,
@@ -118,8 +116,10 @@ def answers_by_shard(
     shards: dict[int, _Shard] = {}
     for number, part in enumerate(parts):
         here = np.arange(len(rows))[part]
-        shown = np.array(images[rows[part]])
-        let_go(images)
+        shown = None
+        if images is not None:
+            shown = np.array(images[rows[part]])
+            let_go(images)
         shards[number] = _Shard(shown, anchors.take(here), wanted[part], str(device), torch.get_num_threads())
     todo = set(shards)
     try:
@@ -134,5 +134,15 @@ def answers_by_shard(
 
 def _answer(ensemble: Ensemble, shard: _Shard) -> Members:
     with alone(shard.threads):
-        pyramid = Pyramid(shard.images, torch.device(shard.device))
-        return ensemble.members(np.arange(len(shard.images)), shard.anchors, shard.wanted, pyramid)
+        rows = np.arange(len(shard.wanted))
+        pyramid = _pyramid(shard.images, rows, torch.device(shard.device))
+        return ensemble.members(rows, shard.anchors, shard.wanted, pyramid)
+
+
+def _pyramid(images: Images | None, rows: Integers, device: torch.device) -> Pyramid | None:
+    """Some rows' images on the device; None of a table without images."""
+    if images is None:
+        return None
+    pyramid = Pyramid(images[rows], device)
+    let_go(images)
+    return pyramid

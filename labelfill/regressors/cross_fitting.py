@@ -151,7 +151,7 @@ def _hidden_answers(
         some = np.flatnonzero(labelled.any(axis=1))
         # Keypoints without a label are asked for too: what is answered there tells of the others.
         members = answer_in_blocks(
-            ensemble, rows[some], borrowed.take(some), hidden[some], work.images, work.device,
+            ensemble, rows[some], borrowed.take(some), hidden[some], work.dataset.images, work.device,
             folds=None if folds is None else folds[rows[some]], desc=name, progress=work.progress,
         )  # fmt: skip
         asked = np.ix_(some, keypoints)

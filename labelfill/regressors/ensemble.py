@@ -91,6 +91,11 @@ class Ensemble:
     fold_priors: tuple[ShapePrior, ...] = ()
 
     @property
+    def has_networks(self) -> bool:
+        """Whether networks answer, which look at images."""
+        return bool(self.patch) or self.face is not None or self.coarse is not None
+
+    @property
     def image_only(self) -> bool:
         """Whether regressors see whole images and nothing else: what a row labels is then no evidence."""
         return bool(self.patch) and all(regressor.view.whole_image for regressor in self.patch.values())
@@ -102,7 +107,12 @@ class Ensemble:
         return xy if self.joint is None else self.joint.apply(members.found, xy), sigma
 
     def members(
-        self, rows: Integers, anchors: Anchors, wanted: Mask, pyramid: Pyramid, folds: Integers | None = None
+        self,
+        rows: Integers,
+        anchors: Anchors,
+        wanted: Mask,
+        pyramid: Pyramid | None,
+        folds: Integers | None = None,
     ) -> Members:
         """Answers for rows whose `anchors` are given.
 
@@ -114,6 +124,8 @@ class Ensemble:
             Of these rows.
         wanted
             (n, K): which keypoints are asked for.
+        pyramid
+            The images; None if there are none, where no network answers.
         folds
             (n,): answer by the networks that did not see this fold only; None averages over all.
         """
@@ -170,7 +182,7 @@ class Ensemble:
         regressor: Regressor,
         rows: Integers,
         expected: Expected,
-        pyramid: Pyramid,
+        pyramid: Pyramid | None,
         folds: Integers | None,
     ) -> tuple[Array, Array]:
         """Average over folds, and over the image and its mirrored copy."""
@@ -201,9 +213,10 @@ class Ensemble:
         rows: Integers,
         mirrored: Mask,
         expected: Expected,
-        pyramid: Pyramid,
+        pyramid: Pyramid | None,
         folds: Integers | None,
     ) -> tuple[Array, Array]:
+        assert pyramid is not None, "networks look at images"
         count = self.schema.count if regressor.view.keypoint is None else 1
         xy, variance = np.zeros((len(rows), count, 2)), np.zeros((len(rows), count))
         shift = _CUT_SHIFT * regressor.view.half

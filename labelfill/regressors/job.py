@@ -10,6 +10,9 @@ import numpy as np
 import torch
 
 from labelfill.data.dataset import Dataset
+from labelfill.data.run_tables import FILL_WITHOUT
+from labelfill.data.table import without_images
+from labelfill.errors import DataError
 from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE
 from labelfill.regressors.learnable import Learnable, find_learnable
@@ -19,6 +22,9 @@ from labelfill.runs import PART_NAMES, RunDirectory, json_value
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.sources.preparation import LOW_DATA, distrust_inputs
+
+# Of what lies in a smaller square a px is a large part, and so are the errors that labels are taken to have.
+_LEAST_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,27 @@ def training_job(
     seed: int,
     force: bool = False,
 ) -> TrainingJob:
-    """The job of learning from a table, on a device that there is."""
+    """The job of learning from a table, on a device that there is.
+
+    Raises
+    ------
+    DataError
+        If the table has no images and networks are to look at them, or its coordinates are no px.
+    """
+    if dataset.images is None:
+        _check_without_images(dataset, settings)
     return TrainingJob(dataset, settings, table, choose_device(device), seed, force)
+
+
+def _check_without_images(dataset: Dataset, settings: KeypointModelSettings) -> None:
+    table, size = dataset.table, dataset.schema.image_size
+    if settings.method != "prior":
+        raise DataError(f"{without_images(table.path, table.columns)}, {FILL_WITHOUT}")
+    if dataset.image_size_assumed and size.width < _LEAST_SIDE:
+        raise DataError(
+            f"{table.path}: coordinates within {size.width} px, expected px of images; if they are shares of "
+            "an image's size multiply them by it, if images are so small state their size by --image-size HxW"
+        )
 
 
 def trained_units(work: Work, learnable: Learnable) -> list[str]:
@@ -109,6 +134,7 @@ def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
         "models done": sum(name in standing.units for name in (*filling, *probes, *audits)),
         "table": str(dataset.table.path),
         "rows": dataset.table.rows,
+        **({} if dataset.images is not None else {"without images": True}),
         **({} if dataset.placements is None else {"frame": str(dataset.schema.image_size)}),
         "rows per part": {
             name: int((prep.parts == part).sum()) for part, name in enumerate(PART_NAMES)

@@ -226,7 +226,7 @@ def _look(
     wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
     wanted[:, k] = True
     found = answer_in_blocks(
-        ensemble, rows, anchors.take(rows), wanted, work.images, work.device,
+        ensemble, rows, anchors.take(rows), wanted, work.dataset.images, work.device,
         desc="source audit", progress=work.progress,
     )  # fmt: skip
     answer: Array = found.xy[member, :, k]
@@ -244,7 +244,7 @@ def _held_out_residual(
     wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
     wanted[:, k] = True
     found = answer_in_blocks(
-        ensemble, rows, borrowed, wanted, work.images, work.device, folds=prep.folds[rows]
+        ensemble, rows, borrowed, wanted, work.dataset.images, work.device, folds=prep.folds[rows]
     )
     residual: Array = anchors.xy[rows, k] - found.xy[member, :, k]
     return residual

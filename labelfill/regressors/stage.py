@@ -63,6 +63,7 @@ def train_keypoint_models(
             "sha256": dataset.table.content_sha256,
             "image_size": str(dataset.schema.image_size),
             **({} if dataset.placements is None else {"framed": True}),
+            **_frame_without_images(dataset),
             **_images_elsewhere(dataset),
         },
         device=str(job.device),
@@ -72,6 +73,19 @@ def train_keypoint_models(
     results = _train(run, job.begin(run, progress=progress, engine=engine))
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
+
+
+def _frame_without_images(dataset: Dataset) -> dict[str, str]:
+    """Who says how large the images are that a table lacks."""
+    if dataset.images is not None:
+        return {}
+    if not dataset.image_size_assumed:
+        return {"without_images": "size stated"}
+    _log.info(
+        "%s has no images: a frame of %s is assumed, by the labels' extent; --image-size HxW states another",
+        dataset.table.path, dataset.schema.image_size,
+    )  # fmt: skip
+    return {"without_images": "size assumed"}
 
 
 def _images_elsewhere(dataset: Dataset) -> dict[str, str]:
@@ -143,6 +157,7 @@ def _results(
     prior = _pooled(members, "cross-fitted rmse of the prior", "cross-fitted rows")
     return {
         "rows": len(prep.parts),
+        **({} if work.dataset.images is not None else {"without images": True}),
         **({} if work.dataset.placements is None else {"frame": str(work.dataset.schema.image_size)}),
         "rows per part": {
             "training": int(prep.training.sum()),

@@ -16,7 +16,7 @@ from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.settings import KeypointModelSettings, TableSettings
-from labelfill.shape.mirror_axis import mirror_shift
+from labelfill.shape.mirror_axis import middle_shift, mirror_shift
 from labelfill.shape.prior import ShapePrior, fit_shape_prior, with_mirrored
 from labelfill.sources.anchors import Anchors, PatternBank, labels_as_anchors
 from labelfill.sources.preparation import Preparation, choose_partners, prepare
@@ -43,6 +43,7 @@ class Work:
 
     @property
     def images(self) -> NDArray[np.uint8]:
+        """What networks look at; none is trained on a table without images."""
         assert self.dataset.images is not None
         return self.dataset.images
 
@@ -85,8 +86,10 @@ def _with_mirror_shift(
     dataset: Dataset, preparation: Preparation, partners: tuple[int, ...], seed: int
 ) -> Dataset:
     """The dataset whose schema knows where the mirror axis of its labels lies."""
-    assert dataset.images is not None
     labels = dataset.labels[preparation.training]
+    if dataset.images is None:
+        shift = middle_shift(labels, partners, dataset.schema)
+        return replace(dataset, schema=replace(dataset.schema, mirror_shift=shift))
     anchors = labels_as_anchors(labels)
     extent = float(np.ptp(fit_shape_prior(anchors.xy, anchors.noise).mean, axis=0).max())
     shift = mirror_shift(dataset.images[preparation.training], labels, partners, extent, seed)

@@ -151,6 +151,16 @@ class RunDirectory(Stages, Artefacts):
         """Whether the run's images differ in size, so that ``image_size`` of its input is their frame."""
         return bool(self.manifest.get("input", {}).get("framed", False))
 
+    @property
+    def without_images(self) -> bool:
+        """Whether the run's table had no images."""
+        return "without_images" in self.manifest.get("input", {})
+
+    @property
+    def frame_assumed(self) -> bool:
+        """Whether, then, ``image_size`` of its input was assumed from the labels' extent."""
+        return bool(self.manifest.get("input", {}).get("without_images") == "size assumed")
+
     def record(self, metrics: Mapping[str, object]) -> None:
         """Append one line to ``metrics.jsonl``."""
         self.check_writable()

@@ -71,7 +71,8 @@ class TableSettings(Settings):
     image_size: ImageSize | None = setting(
         None,
         "height and width of the images in px (default: a square, by the number of pixels); for image files "
-        "of different sizes those of the frame that each is scaled into (default: middling, at most 256)",
+        "of different sizes those of the frame that each is scaled into (default: middling, at most 256); "
+        "without images what holds the labels",
         metavar="HxW",
     )
     source_column: str | None = setting(
@@ -107,7 +108,7 @@ class KeypointModelSettings(Settings):
 
     section: ClassVar[str] = "keypoint-models"
 
-    method: Method = setting("anchored", "evidence the models use")
+    method: Method = setting("anchored", "evidence the models use; prior is of labels alone, without images")
     mirror_pairs: str = setting(
         "auto",
         "mirror partners: auto (by name), none, or a file with lines LEFT,RIGHT",

@@ -5,6 +5,8 @@ the pixels they belong to (counted from 1, or from a crop's other edge); mirrore
 far on the other side, and a network that learns from both sees every keypoint twice as blurred.
 How far is seen in the images: around a left eye's label they look, on average, like the mirrored
 surroundings of a right eye's label.
+
+Without images nothing tells where labels should lie: they are mirrored about the middle between partners.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array
+from labelfill.schema import KeypointSchema
 
 _LEAST_ROWS = 30
 _MOST_ROWS = 1000
@@ -65,6 +68,25 @@ def mirror_shift(
     if losses[best] > (1 - _LEAST_GAIN) * losses[unshifted] or losses[best] > _MOST_LEFT * weight:
         return 0.0
     return float(shifts[best]) * step
+
+
+def middle_shift(labels: Array, partners: Sequence[int], schema: KeypointSchema) -> float:
+    """By how many px the middle between mirror partners lies right of the frame's middle.
+
+    Parameters
+    ----------
+    labels
+        (n, K, 2) px, NaN = unlabelled; a keypoint counts by its median.
+    partners
+        (K,) mirror partners, -1 for none.
+    """
+    counts = np.isfinite(labels[..., 0]).sum(axis=0)
+    pairs = [(k, p) for k, p in enumerate(partners) if p >= 0 and counts[k] and counts[p]]
+    if not pairs:
+        return 0.0
+    middles = [(np.nanmedian(labels[:, k, 0]) + np.nanmedian(labels[:, p, 0])) / 2 for k, p in pairs]
+    weights = [min(counts[k], counts[p]) for k, p in pairs]
+    return float(np.average(middles, weights=weights) - schema.image_size.centre[0])
 
 
 def _mean_surroundings(images: NDArray[np.uint8], centres: Array, step: float) -> Array:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Images, Integers, Mask
+from labelfill.arrays import Integers, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.data.images import content_ids, fingerprint
+from labelfill.data.row_identity import row_ids, rows_fingerprint
 from labelfill.errors import DataError, UsageError, did_you_mean, listed, place
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
 from labelfill.runs.randomness import random_key
 from labelfill.schema import declared_mirror_partners, mirror_partners
 from labelfill.settings import TableSettings
+from labelfill.shape.mirror_axis import middle_shift
 from labelfill.shape.prior import mirror_fits
 from labelfill.sources.groups import SourceGroups, find_groups, reference_groups, single_group
 
@@ -81,21 +82,20 @@ def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int
     _warn_of_labels_astray(dataset)
     groups = _groups(dataset, table, labelled)
     group_of = groups.assign(labelled, declared_sources(dataset, groups))
-    assert dataset.images is not None, "the stages read tables with images only"
-    image_ids = content_ids(dataset.images)
+    ids = row_ids(dataset)
     together = _column_ids(dataset, table.group_column)
     patterns = np.unique(dataset.table.observed.reshape(len(labelled), -1), axis=0, return_inverse=True)[1]
     parts = run.split(
         dataset.table.rows,
-        lambda: make_split(image_ids, patterns.reshape(-1).astype(np.int64), seed, together),
+        lambda: make_split(ids, patterns.reshape(-1).astype(np.int64), seed, together),
         of={
-            **rows_fingerprint(dataset.images, dataset.table.observed),
+            **split_inputs(dataset, dataset.table.observed),
             "group column": table.group_column,
             "seed": seed,
         },
     )
     trusted: Mask = labelled if dataset.distrusted is None else labelled & ~dataset.distrusted
-    folds, count, joint_folds = _folds(parts, rows_together(image_ids, together), trusted, seed)
+    folds, count, joint_folds = _folds(parts, rows_together(ids, together), trusted, seed)
     reference = reference_groups(labelled, group_of, len(groups.names))
     return Preparation(groups, group_of, reference, parts, folds, count, joint_folds)
 
@@ -107,9 +107,11 @@ def _warn_of_labels_astray(dataset: Dataset) -> None:
         column = dataset.schema.columns[2 * k + axis]
         where = place(dataset.table.path, row=int(row), line=int(dataset.table.lines[row]), column=column)
         _log.warning(
-            "%s: %g lies far beyond the image; correct it if it is a slip (nothing is learnt from such "
+            "%s: %g lies far beyond the %s; correct it if it is a slip (nothing is learnt from such "
             "labels, of which there are %d)",
-            where, dataset.table.labels[row, k, axis], len(np.unique(astray[:, :2], axis=0)),
+            where, dataset.table.labels[row, k, axis],
+            "image" if dataset.images is not None else "others",
+            len(np.unique(astray[:, :2], axis=0)),
         )  # fmt: skip
 
 
@@ -124,10 +126,10 @@ def distrust_inputs(dataset: Dataset) -> dict[str, str]:
     return inputs
 
 
-def rows_fingerprint(images: Images, observed: Mask) -> dict[str, str]:
-    """What tells whether a run's split is of these images (n, H, W) and observed coordinates (n, K, 2)."""
+def split_inputs(dataset: Dataset, observed: Mask) -> dict[str, str]:
+    """What tells whether a run's split is of these images and observed coordinates (n, K, 2)."""
     cells = hashlib.sha256(np.packbits(observed).tobytes()).hexdigest()
-    return {"images": fingerprint(images), "observed": cells}
+    return {"images": rows_fingerprint(dataset), "observed": cells}
 
 
 def _groups(dataset: Dataset, table: TableSettings, labelled: Mask) -> SourceGroups:
@@ -210,6 +212,8 @@ def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> 
             return None
     else:
         partners = declared_mirror_partners(schema.keypoints, read_mirror_pairs(Path(setting)))
+    if dataset.images is None:
+        schema = replace(schema, mirror_shift=middle_shift(labels[parts == TRAINING], partners, schema))
     usable = parts != EVALUATION
     labels, held_out = labels[usable], (parts == VALIDATION)[usable]
     noise = np.where(np.isfinite(labels), 0.0, np.inf)

@@ -141,7 +141,6 @@ def test_what_does_not_fit_is_refused(fitted: KeypointImputer, X: np.ndarray, dr
     """ValueError in scikit-learn's manner, with what was expected."""
     images = drawn.images
     cases = [
-        (X, None, "images are needed"),
         (X[:, :4], images, "expecting 6 features"),
         (X[:, :5], images, "X has 5 features"),
         (X[0], images, "expected \\(n, 2 K\\)"),
@@ -183,3 +182,49 @@ def test_it_works_in_a_pipeline_with_images_passed_through(
     np.testing.assert_array_equal(found, fitted.transform(X, images=drawn.images))
     np.testing.assert_allclose(scaled, StandardScaler().fit_transform(found))
     assert pipeline.get_params()["fill__keypoints"] == NAMES
+
+
+def test_the_prior_does_without_images(X: np.ndarray, drawn: DrawnTable, fitted: KeypointImputer) -> None:
+    """Fitted to X alone it fills X alone, about as well as beside images; the same when X is moved."""
+    before = X.copy()
+    alone = imputer(keypoints=NAMES)
+    filled = alone.fit_transform(X)
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
+    assert not np.isnan(filled).any()
+    np.testing.assert_array_equal(np.isfinite(alone.radius_), np.isnan(X).reshape(len(X), -1, 2).any(axis=2))
+    truth = drawn.truth.reshape(X.shape)[np.isnan(X)]
+    error, beside = (
+        np.sqrt(np.mean((found[np.isnan(X)] - truth) ** 2))
+        for found in (filled, fitted.transform(X, images=drawn.images))
+    )
+    assert error == pytest.approx(beside, rel=0.15)
+    assert alone.figures_["without images"] is True
+    np.testing.assert_allclose(imputer(keypoints=NAMES).fit_transform(X - 40), filled - 40, atol=1e-6)
+    np.testing.assert_array_equal(alone.transform(X[:1]), filled[:1])
+    assert not np.isnan(alone.transform(np.full((1, X.shape[1]), np.nan))).any()
+    assert not np.isnan(fitted.transform(X)).any(), "a prior learnt beside images looks at none, either"
+
+
+def test_it_works_in_a_pipeline_without_images(X: np.ndarray) -> None:
+    """As any imputer of scikit-learn does; a data frame brings names and gets them back."""
+    frame = pd.DataFrame(X, columns=[f"{name}_{axis}" for name in NAMES for axis in "xy"])
+    pipeline = Pipeline([("fill", imputer()), ("scale", StandardScaler())])
+    scaled = pipeline.fit_transform(frame)
+    np.testing.assert_allclose(scaled, StandardScaler().fit_transform(imputer().fit_transform(frame)))
+
+
+def test_images_that_are_missing_or_too_many_are_refused(X: np.ndarray, drawn: DrawnTable) -> None:
+    """Networks need images, and a fit without images is not given any later; shares are no px."""
+    for method in ("anchored", "image-only"):
+        with pytest.raises(ValueError, match=r'images are needed: .*method="prior"'):
+            KeypointImputer(method=method).fit(X)
+    with pytest.raises(ValueError, match="fitted without images: leave images out"):
+        imputer().fit(X).transform(X, images=drawn.images)
+    with pytest.raises(ValueError, match="coordinates within 1 px"):
+        imputer().fit(X / 30)
+    with pytest.raises(ValueError, match="neither images nor labels"):
+        imputer().fit(np.full((20, 4), np.nan))
+    seeing = KeypointImputer(epochs=1, patch_size=8).fit(X, images=drawn.images)
+    with pytest.raises(ValueError, match="images are needed: it was fitted to look at them"):
+        seeing.transform(X)

@@ -14,7 +14,9 @@ from skimage import io
 
 from labelfill.data import cache
 from labelfill.data import dataset as room
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset, dataset_of_arrays, read_dataset
+from labelfill.data.frame import assumed_frame
+from labelfill.data.row_identity import row_ids
 from labelfill.errors import DataError, StorageError
 from labelfill.schema import ImageSize
 
@@ -283,6 +285,39 @@ def test_labels_can_be_read_without_images(tmp_path: Path) -> None:
         read_dataset(tmp_path / "blank.csv", require_images=False)
     blank = read_dataset(tmp_path / "blank.csv", require_images=False, image_size=ImageSize(4, 5))
     assert blank.schema.image_size == ImageSize(4, 5)
+
+
+@pytest.mark.parametrize(
+    ("x", "side"),
+    [
+        ([10, 20, 66.2], 67),
+        ([-30, 5, 12], 42),
+        ([-90, -20, -5], 90),
+        ([0.1, 0.9, 0.5], 1),
+        (300 * [10, 20] + [6600], 20),
+    ],
+)
+def test_a_frame_is_assumed_that_holds_the_labels(x: list[float], side: int) -> None:
+    """From 0 or the smallest coordinate to the largest, but for a few that lie far beyond all others."""
+    labels = np.stack([np.array(x), np.full(len(x), np.nan)], axis=1)[:, None]
+    assert assumed_frame(labels, "t.csv") == ImageSize(side, side)
+
+
+def test_rows_without_images_show_the_same_if_their_labels_are_the_same() -> None:
+    """To the last digit, in three points or more, blanks among them; identical images decide if there are."""
+    labels = np.random.default_rng(0).normal(40, 9, (6, 4, 2))
+    labels[:, 3] = np.nan
+    labels[4] = labels[1]
+    labels[[2, 5], 2] = np.nan
+    labels[5] = labels[2]
+    alone = dataset_of_arrays(labels, "abcd", None, "X")
+    ids = row_ids(alone).tolist()
+    assert (ids[4], len(set(ids))) == (ids[1], 5)
+    assert row_ids(alone, np.array([4, 1])).tolist() == [ids[4], ids[1]]
+    images = np.random.default_rng(1).integers(0, 256, (6, 5, 5))
+    images[3] = images[0, :, ::-1]
+    ids = row_ids(dataset_of_arrays(labels, "abcd", images, "images")).tolist()
+    assert (ids[3], len(set(ids))) == (ids[0], 5)
 
 
 def test_images_can_be_read_without_keypoints(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from labelfill.data.table import (
     check_suffix,
     compressed_writer,
     open_decompressed,
+    read_header,
     read_table,
     write_filled,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "check_out",
     "declared_occluded",
     "detect",
+    "has_images",
     "read_keypoints",
     "suffix_of",
     "write_found",
@@ -137,6 +139,18 @@ def read_keypoints(
         show_progress=show_progress,
     )
     return with_boxes(table)
+
+
+def has_images(path: Path) -> bool:
+    """Whether a file's rows have images, told by its columns; errors as of `read_keypoints`."""
+    kind = detect(path)
+    if kind == PARQUET:
+        return read_parquet(path, require_images=False).image_column is not None
+    if kind != TABLE:
+        return True
+    with open_decompressed(path) as file:
+        header, _ = read_header(path, file.read, require_keypoints=True, require_images=False)
+    return header.image_column is not None
 
 
 def suffix_of(path: Path) -> str:

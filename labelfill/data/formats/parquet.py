@@ -22,6 +22,7 @@ from labelfill.data.table import (
     IMAGE_PATH_COLUMN,
     ImageSink,
     KeypointTable,
+    NoImagesError,
     WrittenTable,
     coordinate_text,
 )
@@ -67,7 +68,7 @@ def read_parquet(
             f"found {listed(columns)}"
         )
     if require_images and image_column is None:
-        raise DataError(
+        raise NoImagesError(
             f"{path}: no column {IMAGE_COLUMN!r} or {IMAGE_PATH_COLUMN!r}; found {listed(columns)}"
         )
     rows = file.metadata.num_rows

@@ -24,7 +24,15 @@ from labelfill.data.table.container import (
     compressed_writer,
     open_decompressed,
 )
-from labelfill.data.table.header import DELIMITERS, IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header
+from labelfill.data.table.header import (
+    DELIMITERS,
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    Header,
+    NoImagesError,
+    read_header,
+    without_images,
+)
 from labelfill.data.table.reading import ImageSink, KeypointTable, read_table
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor
 from labelfill.data.table.writing import WrittenTable, coordinate_text, write_filled
@@ -39,11 +47,14 @@ __all__ = [
     "Header",
     "ImageSink",
     "KeypointTable",
+    "NoImagesError",
     "WrittenTable",
     "check_suffix",
     "compressed_writer",
     "coordinate_text",
     "open_decompressed",
+    "read_header",
     "read_table",
+    "without_images",
     "write_filled",
 ]

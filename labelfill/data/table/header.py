@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,10 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK_LINES = re.compile(rb"(?:[ \t]*+(?:\r\n?|\n))*+")
 _LINE = re.compile(rb"[^\r\n]*")
 _LINE_END = re.compile(rb"\r?\r\n|[\r\n]|\Z")
+
+
+class NoImagesError(DataError):
+    """A table that needs images has no column of them."""
 
 
 @dataclass(frozen=True)
@@ -146,25 +150,33 @@ def _checked(
 ) -> Header:
     where = place(path)
     _refuse_duplicates(where, columns)
-    found = f"found {len(columns)} column{'s' * (len(columns) != 1)}: {listed(columns)}"
     try:
         keypoints = keypoints_in_header(columns if require_keypoints else _with_partner(columns))
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     if require_keypoints and not keypoints:
         raise DataError(
-            f"{where}: no keypoint columns ({found}), expected pairs named like nose_x and nose_y; "
+            f"{where}: no keypoint columns ({_found(columns)}), expected pairs named like nose_x and nose_y; "
             "name the coordinate columns so, in a header on the first line"
         )
     image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
     if require_images and image_column is None:
-        alike = [name for name in columns if name.lower() in ("image", "images", "pixels", "path", "file")]
-        hint = f"rename column {shown(alike[0])} if it holds them" if alike else "add one of the two"
-        raise DataError(
-            f"{where}: no column {IMAGE_COLUMN!r} (grey values) or {IMAGE_PATH_COLUMN!r} (file names) "
-            f"({found}); {hint}"
-        )
+        raise NoImagesError(without_images(path, columns))
     return Header(delimiter, columns, keypoints, image_column)
+
+
+def without_images(path: Path, columns: Sequence[str]) -> str:
+    """What a table without images lacks, where they are needed, and what to do."""
+    alike = [name for name in columns if name.lower() in ("image", "images", "pixels", "path", "file")]
+    hint = f"rename column {shown(alike[0])} if it holds them" if alike else "add one of the two"
+    return (
+        f"{place(path)}: no column {IMAGE_COLUMN!r} (grey values) or {IMAGE_PATH_COLUMN!r} (file names) "
+        f"({_found(columns)}); {hint}"
+    )
+
+
+def _found(columns: Sequence[str]) -> str:
+    return f"found {len(columns)} column{'s' * (len(columns) != 1)}: {listed(columns)}"
 
 
 def _refuse_duplicates(where: str, columns: tuple[str, ...]) -> None:

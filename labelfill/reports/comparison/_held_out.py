@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.data.images import content_ids
+from labelfill.data.row_identity import row_ids
 from labelfill.errors import DataError
 from labelfill.runs import EVALUATION
 from labelfill.runs.randomness import random_key
@@ -40,7 +40,6 @@ class Hidden:
 
     def dataset(self, dataset: Dataset) -> Dataset:
         """The held-out rows alone, without their hidden labels."""
-        assert dataset.images is not None
         table, rows = dataset.table, self.rows
         part = replace(
             table,
@@ -53,7 +52,7 @@ class Hidden:
         return replace(
             dataset,
             table=part,
-            images=np.asarray(dataset.images[rows]),
+            images=None if dataset.images is None else np.asarray(dataset.images[rows]),
             distrusted=None if dataset.distrusted is None else dataset.distrusted[rows],
             confirmed=None if dataset.confirmed is None else dataset.confirmed[rows],
             placements=None if dataset.placements is None else dataset.placements.take(rows),
@@ -70,13 +69,12 @@ def hide(dataset: Dataset, parts: NDArray[np.int8], seed: int) -> Hidden:
     DataError
         If nothing can be hidden: no row lacks a label, or no evaluation row has one to spare.
     """
-    assert dataset.images is not None
     observed = np.isfinite(dataset.labels)
     lacking = ~observed[(~observed).any(axis=(1, 2))]
     generator = np.random.default_rng(random_key(seed, "hidden cells"))
     rows, cells = [], []
     evaluation = np.flatnonzero(parts == EVALUATION)
-    _, first = np.unique(content_ids(np.asarray(dataset.images[evaluation])), return_index=True)
+    _, first = np.unique(row_ids(dataset, evaluation), return_index=True)
     for row in evaluation[np.sort(first)].tolist():
         for _ in range(_TRIES if len(lacking) else 0):
             taken = observed[row] & lacking[generator.integers(len(lacking))]

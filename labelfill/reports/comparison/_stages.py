@@ -60,11 +60,11 @@ class Setting:
     def read(self, run: RunDirectory | None = None) -> Dataset:
         """The table with its images, from a cache that all ways share."""
         size, framed = self.table.image_size, None
-        if run is not None and run.manifest.get("input"):
+        if run is not None and run.manifest.get("input") and not run.frame_assumed:
             size, framed = ImageSize.parse(run.manifest["input"]["image_size"]), run.framed
         dataset = read_dataset(
             self.data, image_size=size, framed=framed, cache_dir=self.folder / "cache",
-            allow_outside=self.table.allow_outside, show_progress=self.progress,
+            require_images=False, allow_outside=self.table.allow_outside, show_progress=self.progress,
         )  # fmt: skip
         if self.table.distrust is None:
             return dataset

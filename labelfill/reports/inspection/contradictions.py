@@ -56,7 +56,7 @@ def find_contradictions(
     ensemble, sources, _ = load_ensemble(run, device)
     own, theirs = dataset.schema, ensemble.schema
     if (
-        dataset.images is None
+        (dataset.images is None) != run.without_images
         or set(own.keypoints) != set(theirs.keypoints)
         or own.image_size != theirs.image_size
     ):
@@ -75,7 +75,6 @@ def _judged(
     run: RunDirectory, dataset: Dataset, ensemble: Ensemble, sources: Sources, device: torch.device,
     *, progress: bool,
 ) -> Contradictions:  # fmt: skip
-    assert dataset.images is not None
     labels, folds = dataset.labels, _folds(run, dataset)
     groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
     anchors = known_of_rows(dataset, ensemble, sources, {}, groups, device, progress=progress).anchors
@@ -106,7 +105,6 @@ def _answers(
     folds: Integers | None, device: torch.device,
 ) -> tuple[Array, Array]:  # fmt: skip
     """(m, K, 2) and (m, K), px: what is answered for the rows, and how far that may be off."""
-    assert dataset.images is not None
     assert ensemble.radii is not None
     members = answer_in_blocks(
         ensemble, rows, anchors.take(rows), wanted[rows], dataset.images, device,
