@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import labelfill
 from labelfill.cli.main import COMMANDS, build_parser
 from labelfill.filling.provenance import PROVENANCE_COLUMNS
 
@@ -31,9 +32,32 @@ def test_every_link_within_the_repository_leads_to_a_file(path: Path) -> None:
             assert (path.parent / target).exists(), target
 
 
-def test_the_readme_explains_every_column_of_the_sidecar() -> None:
-    """The README's table of provenance names the columns that are written, in their order."""
+def test_the_readme_is_short() -> None:
+    """README has at most 120 lines, none of them longer than 120 characters."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_readmes_contents_lead_to_its_sections() -> None:
+    """README's table of contents names every section, in order."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    sections = [
+        name.lower().replace(",", "").replace(" ", "-")
+        for name in re.findall(r"^## (.+)$", text, re.MULTILINE)
+    ]
+    assert re.findall(r"\]\(#([^)]+)\)", text) == sections
+
+
+def test_the_citation_names_this_version() -> None:
+    """CITATION.cff and the package state the same version."""
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", text, re.MULTILINE) == [labelfill.__version__]
+
+
+def test_the_usage_page_explains_every_column_of_the_sidecar() -> None:
+    """The table of provenance in docs/usage.md names the columns that are written, in their order."""
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
     table = text.split("The columns of `filled.provenance.csv`:", 1)[1].split("\n\n", 2)[1]
     names = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert tuple(names) == PROVENANCE_COLUMNS

@@ -96,12 +96,12 @@ def test_every_example_of_the_api_runs(
     assert runner.summarize().failed == 0, capsys.readouterr().out
 
 
-def test_the_readmes_example_runs(
+def test_the_usage_pages_example_runs(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Line by line as it stands there, but for shorter training and a run directory of its own."""
     monkeypatch.chdir(folder)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     quick = example.replace("KeypointImputer(", 'KeypointImputer(method="prior", ')
     quick = quick.replace('"outputs")\nlabelfill.impute', '"outputs", settings=PRIOR)\nlabelfill.impute')
@@ -109,12 +109,12 @@ def test_the_readmes_example_runs(
         'train_final("filled.csv", "outputs")', 'train_final("filled.csv", "outputs", settings=ONE)'
     )
     assert quick.count("PRIOR") == quick.count("ONE") == 1
-    quick = quick.replace('"outputs"', '"readme"').replace("filled.csv", "readme.csv")
+    quick = quick.replace('"outputs"', '"usage"').replace("filled.csv", "usage.csv")
     names = {
         "PRIOR": labelfill.KeypointModelSettings(method="prior"),
         "ONE": labelfill.FinalModelSettings(epochs=1),
     }
-    exec(compile(quick, "README.md", "exec"), names)
+    exec(compile(quick, "docs/usage.md", "exec"), names)
     assert capsys.readouterr().out == "(60, 15)\n"
     assert names["found"].xy.shape == (20, 15, 2)
     assert not np.isnan(names["filled"]).any()
