@@ -19,7 +19,14 @@ from labelfill.data.frame import assumed_frame, check_frame
 from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText, image_file
 from labelfill.data.images.placing import read_image_files
 from labelfill.data.other_tables import array_table, checked_images, folder_table
-from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, open_decompressed
+from labelfill.data.table import (
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    KeypointTable,
+    NoImagesError,
+    open_decompressed,
+    without_images,
+)
 from labelfill.errors import DataError, StorageError
 from labelfill.schema import ImageSize, KeypointSchema, Placements
 
@@ -158,6 +165,10 @@ class _Options:
     framed: bool | None
     filled: bool
 
+    def key(self, path: Path) -> str:
+        """The name of the table's entry in a cache: the same whether images are needed or not."""
+        return cache.entry_key(path, {**asdict(self), "require_images": True})
+
 
 def read_dataset(
     path: Path,
@@ -222,12 +233,14 @@ def read_dataset(
     if cache_dir is None:
         cached = _read(path, options, images_file, models, show_progress=show_progress)
     else:
-        entry = Path(cache_dir) / cache.entry_key(path, asdict(options))
+        entry = Path(cache_dir) / options.key(path)
         cached = (
             _load_fresh(entry, path, options)
             or _load_assumed(Path(cache_dir), path, options)
             or _read_into(entry, path, options, models, show_progress=show_progress)
         )
+    if require_images and cached.table.image_column is None:  # kept by whoever did without
+        raise NoImagesError(without_images(path, cached.table.columns))
     if cached.image_size_assumed and cached.images is not None:
         _log.info("%s: images of %s assumed; --image-size HxW states another size", path, cached.image_size)
     schema = KeypointSchema(cached.table.keypoints, cached.image_size)
@@ -279,7 +292,7 @@ def _load_assumed(cache_dir: Path, path: Path, options: _Options) -> cache.Cache
     if options.image_size is None:
         return None
     unstated = replace(options, image_size=None, framed=None)
-    cached = _load_fresh(cache_dir / cache.entry_key(path, asdict(unstated)), path, unstated)
+    cached = _load_fresh(cache_dir / unstated.key(path), path, unstated)
     if cached is None or cached.image_size != options.image_size:
         return None
     if options.framed is not None and options.framed != (cached.placements is not None):

@@ -320,6 +320,18 @@ def test_rows_without_images_show_the_same_if_their_labels_are_the_same() -> Non
     assert (ids[3], len(set(ids))) == (ids[0], 5)
 
 
+def test_one_entry_serves_whoever_needs_images_and_whoever_does_not(tmp_path: Path) -> None:
+    """A table is not kept twice; one without images that is kept is refused where images are needed."""
+    kept = tmp_path / "cache"
+    for require_images in (False, True):
+        read_dataset(write_table(tmp_path / "t.csv"), require_images=require_images, cache_dir=kept)
+    assert len(list(kept.iterdir())) == 1
+    (tmp_path / "bare.csv").write_text("a_x,a_y\n95.2,12\n")
+    read_dataset(tmp_path / "bare.csv", require_images=False, cache_dir=kept)
+    with pytest.raises(DataError, match="no column 'Image'"):
+        read_dataset(tmp_path / "bare.csv", cache_dir=kept)
+
+
 def test_images_can_be_read_without_keypoints(tmp_path: Path) -> None:
     """A table of images alone has a schema of no keypoints."""
     (tmp_path / "t.csv").write_text("id,Image\n7,0 1 2 3\n")
