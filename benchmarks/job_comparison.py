@@ -204,7 +204,8 @@ def _content(entry: Path) -> str:
     """The beginning of the hash of a table's bytes; something that sorts alike where there are several."""
     about = json.loads((entry / "table.json").read_text())
     images = "images" if (entry / "images.npy").is_file() else "labels"
-    return f"{about['content_sha256'][:12]}-{images}"
+    size = "assumed" if about["image_size_assumed"] else "stated"
+    return f"{about['content_sha256'][:12]}-{images}-{size}"
 
 
 def _compare_files(job: Job, base: Job | None, old: Checkout, new: Checkout) -> Iterator[Difference]:
