@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.drawn_tables import BLANKS, LINE_ENDS, notes
 from tests.driving import DATA, bare_table, check_filled, content, done
+from tests.examples import drawing
 from tests.trained_runs import Trained, draw_small_table
 
 KAGGLE = DATA / "kaggle" / "training_first20.csv"
@@ -124,11 +125,7 @@ def packed(raw: bytes, name: str) -> bytes:
 _numbers = itertools.count()
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@drawing(12)
 @given(
     raw=dressed(),
     read=st.sampled_from([".csv", ".csv.gz", ".zip"]),
