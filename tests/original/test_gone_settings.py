@@ -94,16 +94,14 @@ def test_a_run_of_the_last_version_is_read(
 
 
 def test_a_network_that_the_last_version_trained_otherwise_is_not_taken_for_this_one(
-    small_prior: Trained, tmp_path: Path
+    small_prior_final: Trained, tmp_path: Path
 ) -> None:
     """It is read; training that would end with another is refused, naming what differs, but for --force."""
     run = tmp_path / "run"
-    shutil.copytree(small_prior.run, run)
-    done("impute", "--run-dir", run)
+    shutil.copytree(small_prior_final.run, run)
     train = ["train-final", "--run-dir", run]
-    done(*train)
     as_version_0_1_wrote_it(run, {**OF_DEFAULT, "l1": 0.001}, {"l1": 0.001})
-    done("predict", "--run-dir", run, "--images", small_prior.table, "--out", tmp_path / "p.csv")
+    done("predict", "--run-dir", run, "--images", small_prior_final.table, "--out", tmp_path / "p.csv")
     refused = labelfill(*train)
     assert refused.code == 2
     assert "settings.l1: was 0.001, is 0.0" in refused.sentence
