@@ -103,3 +103,15 @@ def two_sources(train_once: TrainOnce) -> Trained:
 def two_sources_final(two_sources: Trained, train_once: TrainOnce) -> Trained:
     """The run of two sources, its table filled and the final network trained."""
     return train_once("two_sources_final", lambda new: _fill_and_train_final(new, two_sources, "--epochs", 2))
+
+
+@pytest.fixture(scope="session")
+def sample(train_once: TrainOnce) -> Trained:
+    """The demo sample, smaller than usual, with regressors."""
+
+    def train(new: Trained) -> None:
+        done("demo-data", "--rows", 80, "--out", new.table.parent)
+        new.table.with_name("training.csv").rename(new.table)
+        done("train-keypoint-models", "--data", new.table, "--run-dir", new.run)
+
+    return train_once("sample", train)

@@ -77,7 +77,7 @@ def test_a_run_of_the_last_version_is_read(
     run = tmp_path / "run"
     shutil.copytree(small_prior.run, run)
     done("impute", "--run-dir", run)
-    train = ["train-final", "--run-dir", run, "--preset", preset]
+    train = ["train-final", "--run-dir", run, "--preset", preset, "--second-session-epochs", 1]
     result = done(*train)
     predict = ["predict", "--run-dir", run, "--images", small_prior.table, "--out"]
     done(*predict, tmp_path / "now.csv")
