@@ -93,6 +93,7 @@ def seeing(X: np.ndarray, drawn: DrawnTable) -> KeypointImputer:
     return KeypointImputer(epochs=1, patch_size=8, random_state=3).fit(X[:40], images=drawn.images[:40])
 
 
+@pytest.mark.slow
 def test_networks_too_are_the_same_for_a_seed(
     seeing: KeypointImputer, X: np.ndarray, drawn: DrawnTable
 ) -> None:
@@ -217,6 +218,7 @@ def test_it_works_in_a_pipeline_without_images(X: np.ndarray) -> None:
     np.testing.assert_allclose(scaled, StandardScaler().fit_transform(imputer().fit_transform(frame)))
 
 
+@pytest.mark.slow
 def test_images_that_are_missing_or_too_many_are_refused(
     seeing: KeypointImputer, X: np.ndarray, drawn: DrawnTable
 ) -> None:

@@ -47,6 +47,18 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(original, "TRIED_ROWS", 16)
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_parts_are_measured_that_are_asked_for(tmp_path: Path) -> None:
+    """Drawing and reading alone; a folder keeps to the arguments that it was begun with."""
+    asked = ["--out", str(tmp_path), "--rows", "20", "--parts", "data,reading"]
+    assert bench.main(asked) == 0
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["data"]["rows"] == told["reading"]["rows"] == 20
+    assert told["stages"] == told["ways"] == {}
+    with pytest.raises(SystemExit, match="choose another --out"):
+        bench.main([*asked, "--seed", "1"])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_every_part_leaves_figures_and_is_not_done_twice(tmp_path: Path) -> None:

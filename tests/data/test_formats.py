@@ -29,6 +29,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("points"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @drawing(200)
 @given(drawn=points())

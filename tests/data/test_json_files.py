@@ -40,6 +40,7 @@ def rewritten(file: bytes) -> bytes:
     return JsonFile(Path("f.json"), file).rewritten()
 
 
+@pytest.mark.slow
 @drawing(200)
 @given(entries=ENTRIES, others=OBJECTS, layout=LAYOUTS, indent=st.sampled_from([None, 0, 1, 4, "\t"]))
 def test_what_python_writes_comes_back_to_the_byte(
@@ -57,6 +58,7 @@ def test_what_python_writes_comes_back_to_the_byte(
         assert rewritten(file) == file
 
 
+@pytest.mark.slow
 @drawing(200)
 @given(entries=ENTRIES, others=OBJECTS)
 def test_lines_of_entries(entries: list[dict[str, object]], others: dict[str, object]) -> None:

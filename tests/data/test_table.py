@@ -51,6 +51,7 @@ def test_a_table_is_read_as_it_was_meant(tmp_path: Path, drawn: Drawn, block: in
     assert table.content_sha256 == hashlib.sha256(drawn.raw).hexdigest()
 
 
+@pytest.mark.slow
 @drawing(200)
 @given(drawn=tables())
 def test_pandas_reads_the_same(tmp_path: Path, drawn: Drawn) -> None:
@@ -228,6 +229,7 @@ def test_real_tables_are_read_as_pandas_reads_them(name: str, images: bool) -> N
     assert table.lines.tolist() == list(range(2, table.rows + 2))
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_real_table_is_filled_byte_for_byte(tmp_path: Path) -> None:
     """On 76 MB of real faces the fill touches blank fields only."""

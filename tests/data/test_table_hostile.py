@@ -81,6 +81,7 @@ def test_an_endless_header_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_million_columns_are_read(tmp_path: Path) -> None:
     """Half a million keypoints are many, but no reason to fail; so are a million other columns."""
     half = range(500_000)
@@ -140,6 +141,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
+@pytest.mark.slow
 @drawing(200)
 @given(raw=mutated(), block=st.sampled_from([1, 3, 1 << 20]))
 def test_a_damaged_table_is_refused_or_kept_intact(tmp_path: Path, raw: bytes, block: int) -> None:

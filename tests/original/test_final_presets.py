@@ -34,6 +34,7 @@ def run(small_prior: Trained, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["baseline", "phase3"])
 def test_a_preset_is_trained_kept_and_used(run: Path, small_prior: Trained, preset: str) -> None:
     """The best weights by RMSE and by MAE are kept, and prediction builds the same network."""
@@ -75,6 +76,7 @@ def test_labels_need_no_filled_table(run: Path, small_prior: Trained, labels: st
         assert other["evaluation rmse"] != result["evaluation rmse"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["parallel", "separate"])
 def test_rows_of_two_sources_are_learnt_apart(two_sources: Trained, tmp_path: Path, rows: str) -> None:
     """Heads or networks for each source; prediction answers in a source's own when it is named."""

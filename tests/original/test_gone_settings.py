@@ -69,6 +69,7 @@ def as_version_0_1_wrote_it(run: Path, gone: dict[str, Any], given: dict[str, An
     (run / "settings.toml").write_text(settings.replace("[final]\n", "[final]\n" + lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "gone"), [("default", OF_DEFAULT), ("phase1", OF_PHASE1)])
 def test_a_run_of_the_last_version_is_read(
     small_prior: Trained, tmp_path: Path, preset: Preset, gone: dict[str, Any]

@@ -58,6 +58,7 @@ def cluster() -> Iterator[Any]:
         yield two
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_comes_to_the_same_bytes(
     small_final: Trained, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_cluster_that_loses_a_worker_comes_to_the_same_bytes(
     assert len(killed) == 1
 
 
+@pytest.mark.slow
 def test_worker_processes_come_to_the_same_bytes(
     small: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from labelfill.arrays import Array
 from labelfill.data.synthetic import draw_table, write_table
@@ -95,6 +96,7 @@ def with_wrong_labels(labels: Array, share: float, rng: np.random.Generator) -> 
     return faulty
 
 
+@pytest.mark.slow
 def test_five_percent_wrong_labels_cost_under_ten_percent(tmp_path: Path) -> None:
     """With a twentieth of a drawn table's labels swapped or shifted the fill RMSE rises by under a tenth."""
     drawn = draw_table(400, 9, keypoints=WITHOUT_OUTER_POINTS, gaps=0.3)

@@ -35,6 +35,7 @@ def without_some_labels(raw: bytes, path: Path, share: float) -> bytes:
     return b"".join([*pieces, raw[position:]])
 
 
+@pytest.mark.slow
 def test_the_sample_comes_back(sample: Trained, tmp_path: Path) -> None:
     """Blanking what was filled gives back the demo sample byte for byte, and no cell is left blank."""
     summary = done("impute", "--run-dir", sample.run, "--out", tmp_path / "filled.csv")
@@ -51,6 +52,7 @@ def test_the_sample_comes_back(sample: Trained, tmp_path: Path) -> None:
     assert blanks == summary["filled"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KAGGLE.is_file(), reason=f"no Kaggle rows at {KAGGLE} (LABELFILL_DATA)")
 def test_kaggles_own_rows_come_back(sample: Trained, tmp_path: Path) -> None:
     """Kaggle's first rows, a third of their labels taken out, filled by models of the sample."""

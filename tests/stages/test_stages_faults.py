@@ -39,6 +39,7 @@ def hashes(run: Path) -> dict[str, str]:
 # -- full disks -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_stage_survives_a_full_disk(small_final: Trained, tmp_path: Path) -> None:
     """Exit code 5 and a sentence, earlier artefacts intact; with space it goes on to the same bytes."""
     with small_disk(tmp_path / "disk", 160) as disk:
@@ -101,6 +102,7 @@ def test_a_read_only_folder_for_the_output_is_named(small_prior: Trained, tmp_pa
     assert done("impute", "--run-dir", run, "--out", out / "filled.csv")["filled"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_is_deleted_midway(small: Trained, tmp_path: Path) -> None:
     """While regressors are trained, somebody removes the folder: exit code 5 and a sentence."""
     run = tmp_path / "run"
@@ -123,6 +125,7 @@ def test_a_run_directory_that_is_deleted_midway(small: Trained, tmp_path: Path) 
 # -- time and tables --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back_changes_nothing(small_prior: Trained, tmp_path: Path) -> None:
     """All that earlier stages wrote is dated years ahead: later ones do the same as ever."""
     runs = [tmp_path / name for name in ("usual", "ahead")]

@@ -44,6 +44,7 @@ def test_copies_stay_on_one_side(two_sources: Trained) -> None:
     assert all(across)
 
 
+@pytest.mark.slow
 def test_evaluation_rows_have_no_say(
     two_sources_final: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_evaluation_rows_have_no_say(
     assert (innocent / final).read_bytes() == (tmp_path / "run" / final).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_poison_would_be_noticed(
     two_sources: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def all_files(run: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_killed_job_ends_with_the_same_bytes(small_final: Trained, tmp_path: Path) -> None:
     """Killed within a unit, between units and within the final network: the same files as without a stop.
 
@@ -107,6 +108,7 @@ def processes() -> dict[int, tuple[int, str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to look for processes in")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor starts no workers")
 def test_a_killed_job_leaves_no_workers(small: Trained, tmp_path: Path) -> None:
