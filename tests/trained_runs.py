@@ -49,6 +49,8 @@ def draw_small_table() -> DrawnTable:
     return drawn
 
 
+SEVEN_KEYPOINTS = (*SMALL_KEYPOINTS, "mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip")
+
 TWO_SOURCES = (
     Source("1", 0.45, means={}),
     Source(
@@ -62,6 +64,5 @@ TWO_SOURCES = (
 
 def draw_two_sources() -> DrawnTable:
     """Two sources that label nose and lip by different conventions, a tenth of the images copied across."""
-    keypoints = (*SMALL_KEYPOINTS, "mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip")
     size = ImageSize(48, 48)
-    return draw_table(110, 2, keypoints=keypoints, image_size=size, sources=TWO_SOURCES, copies=0.1)
+    return draw_table(110, 2, keypoints=SEVEN_KEYPOINTS, image_size=size, sources=TWO_SOURCES, copies=0.1)

@@ -34,6 +34,7 @@ def _with(table: KeypointTable, out: Path, row: int, k: int, text: bytes) -> Pat
     return out
 
 
+@pytest.mark.slow
 def test_what_a_distrusted_label_says_has_no_influence(
     listed: tuple[Path, KeypointTable, tuple[int, str]], tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_distrusted_labels_are_not_scored(
         evaluate(table.path, table.path, distrust=everything)
 
 
+@pytest.mark.slow
 def test_the_final_network_is_scored_on_trusted_labels(small_prior: Trained, tmp_path: Path) -> None:
     """Distrusting all labels of one keypoint takes it out of the final network's scores."""
     table = read_table(small_prior.table)

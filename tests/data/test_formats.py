@@ -31,7 +31,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-@drawing(200)
+@drawing(50)
 @given(drawn=points())
 def test_there_and_back(images: Path, name: str, drawn: tuple[list[str], np.ndarray, np.ndarray]) -> None:
     """Every observed value, visibility, image name and further column survives; nothing else appears."""

@@ -41,7 +41,7 @@ def rewritten(file: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@drawing(200)
+@drawing(100)
 @given(entries=ENTRIES, others=OBJECTS, layout=LAYOUTS, indent=st.sampled_from([None, 0, 1, 4, "\t"]))
 def test_what_python_writes_comes_back_to_the_byte(
     entries: list[dict[str, object]], others: dict[str, object], layout: Layout, indent: int | str | None
@@ -59,7 +59,7 @@ def test_what_python_writes_comes_back_to_the_byte(
 
 
 @pytest.mark.slow
-@drawing(200)
+@drawing(100)
 @given(entries=ENTRIES, others=OBJECTS)
 def test_lines_of_entries(entries: list[dict[str, object]], others: dict[str, object]) -> None:
     """A line for each entry comes back to the byte; entries know their lines however they are laid out."""

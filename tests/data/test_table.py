@@ -31,7 +31,7 @@ DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[3] / "shared
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no example data: set LABELFILL_DATA")
 
 
-@drawing(200)
+@drawing(100)
 @given(drawn=tables(), block=st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 20]))
 def test_a_table_is_read_as_it_was_meant(tmp_path: Path, drawn: Drawn, block: int) -> None:
     """Values, notes, field positions and line numbers are found whatever delimiters, quotes and line ends."""
@@ -52,7 +52,7 @@ def test_a_table_is_read_as_it_was_meant(tmp_path: Path, drawn: Drawn, block: in
 
 
 @pytest.mark.slow
-@drawing(200)
+@drawing(100)
 @given(drawn=tables())
 def test_pandas_reads_the_same(tmp_path: Path, drawn: Drawn) -> None:
     """pandas, as an independent reader, finds the same rows, numbers and texts."""
@@ -80,7 +80,7 @@ def test_pandas_reads_the_same(tmp_path: Path, drawn: Drawn) -> None:
     assert [text.lstrip(" ") for text in oracle["note"]] == [text.lstrip(" ") for text in table.extra["note"]]
 
 
-@drawing(200)
+@drawing(100)
 @given(drawn=tables(), block=st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 20]), data=st.data())
 def test_filling_changes_blank_fields_and_no_other_byte(
     tmp_path: Path, drawn: Drawn, block: int, data: st.DataObject

@@ -142,7 +142,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.slow
-@drawing(200)
+@drawing(100)
 @given(raw=mutated(), block=st.sampled_from([1, 3, 1 << 20]))
 def test_a_damaged_table_is_refused_or_kept_intact(tmp_path: Path, raw: bytes, block: int) -> None:
     """Whatever the bytes: one of our own errors, or a table whose observed bytes survive the fill."""

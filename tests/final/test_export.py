@@ -136,6 +136,7 @@ def test_the_module_samples_images_of_any_size_as_the_network_is_given_them(
     assert np.isnan(radius.numpy()).all(), "without a calibration nobody knows"
 
 
+@pytest.mark.slow
 def test_the_card_tells_data_conventions_accuracy_and_limits(
     two_sources_final: Trained, tmp_path: Path
 ) -> None:

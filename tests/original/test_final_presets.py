@@ -53,6 +53,7 @@ def test_a_preset_is_trained_kept_and_used(run: Path, small_prior: Trained, pres
     assert np.isfinite(bare_table(out).labels).all()
 
 
+@pytest.mark.slow
 def test_options_that_would_do_nothing_are_refused(run: Path) -> None:
     """Conventions of one table; a setting of a session that is not asked for idles."""
     train = ["train-final", "--run-dir", run]
@@ -63,6 +64,7 @@ def test_options_that_would_do_nothing_are_refused(run: Path) -> None:
     done(*train, *PHASE1, "--second-session-batch", 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["observed", "complete", "forward-fill"])
 def test_labels_need_no_filled_table(run: Path, small_prior: Trained, labels: str) -> None:
     """What is not learnt from fills is learnt from the table as it was; the same labels are scored."""

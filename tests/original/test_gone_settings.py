@@ -94,6 +94,7 @@ def test_a_run_of_the_last_version_is_read(
     assert '[final]\nshuffle = "on"\npreset' in (run / "settings.toml").read_text(), "of the network there"
 
 
+@pytest.mark.slow
 def test_a_network_that_the_last_version_trained_otherwise_is_not_taken_for_this_one(
     small_prior_final: Trained, tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ def planted() -> Planted:
     )
 
 
+@pytest.mark.slow
 def test_wrong_labels_come_first(planted: Planted) -> None:
     """At least 9 of 10 wrong rows are among the first 20; at most 2% of the others are flagged."""
     listed = [suspect.row for suspect in planted.found.suspects]

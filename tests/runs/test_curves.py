@@ -13,6 +13,7 @@ from tests.event_files import check_curves, needs_tensorboard, read_curves
 from tests.trained_runs import Trained
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_curves_tell_what_the_models_histories_tell(small: Trained, tmp_path: Path) -> None:
     """Of models that were finished before, and of the final network's two sessions; nothing else changes."""

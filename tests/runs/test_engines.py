@@ -96,6 +96,7 @@ def test_worker_processes_come_to_the_same_bytes(
     assert files_below(tmp_path / "run", *TRAINED) == files_below(small.run, *TRAINED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("told", "seen"), [("5,7", {"5", "7"}), (None, {"0", "1"})])
 def test_each_worker_process_sees_one_gpu_of_several(
     told: str | None, seen: set[str], monkeypatch: pytest.MonkeyPatch

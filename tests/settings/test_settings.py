@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from labelfill.errors import StorageError, UsageError
@@ -26,6 +25,7 @@ from labelfill.settings import (
     resolve,
     to_toml,
 )
+from tests.examples import drawing
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
@@ -188,7 +188,7 @@ def values(cls: type[Settings], name: str) -> st.SearchStrategy[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", SECTIONS)
 @given(data=st.data())
-@tried(deadline=None)  # a busy machine is no mistake
+@drawing(40)
 def test_a_written_settings_file_reads_back(
     cls: type[Settings], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

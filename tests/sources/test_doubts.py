@@ -13,16 +13,10 @@ from labelfill.data.synthetic import draw_table, write_table
 from labelfill.shape.prior import fit_shape_prior
 from labelfill.sources.anchors import Anchors, labels_as_anchors, weigh_down
 from tests.driving import bare_table, done, read_provenance
-from tests.trained_runs import Trained
-
-# The prior is fitted again and again, and its time grows fast with the number of keypoints.
-WITHOUT_OUTER_POINTS = (
-    "left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip", "mouth_left_corner",
-    "mouth_right_corner", "mouth_center_top_lip", "left_eye_inner_corner", "right_eye_inner_corner",
-    "left_eyebrow_inner_end", "right_eyebrow_inner_end",
-)  # fmt: skip
+from tests.trained_runs import SEVEN_KEYPOINTS, Trained
 
 
+@pytest.mark.slow
 def test_shifted_labels_are_found_and_clean_ones_left_alone() -> None:
     """Of labels shifted by a seventh of the face nine in ten are found; of clean ones under one in 100."""
     drawn = draw_table(300, 3)
@@ -99,7 +93,7 @@ def with_wrong_labels(labels: Array, share: float, rng: np.random.Generator) -> 
 @pytest.mark.slow
 def test_five_percent_wrong_labels_cost_under_ten_percent(tmp_path: Path) -> None:
     """With a twentieth of a drawn table's labels swapped or shifted the fill RMSE rises by under a tenth."""
-    drawn = draw_table(400, 9, keypoints=WITHOUT_OUTER_POINTS, gaps=0.3)
+    drawn = draw_table(200, 9, keypoints=SEVEN_KEYPOINTS, gaps=0.3)
     faulty = with_wrong_labels(drawn.labels, 0.05, np.random.default_rng(1))
     rmse = {}
     for name, labels in (("clean", drawn.labels), ("faulty", faulty)):

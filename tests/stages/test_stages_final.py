@@ -84,6 +84,7 @@ def test_a_sidecar_of_another_file_is_refused(trained: Trained, tmp_path: Path, 
     assert "labelfill impute" in refused.sentence
 
 
+@pytest.mark.slow
 def test_the_original_tells_filled_from_observed(trained: Trained, tmp_path: Path) -> None:
     """--data ORIGINAL stands in for the sidecar; another table than the one before is refused."""
     filled = filled_elsewhere(trained, tmp_path)
@@ -109,6 +110,7 @@ def test_the_original_tells_filled_from_observed(trained: Trained, tmp_path: Pat
     assert "has 3 rows" in labelfill(*command, "--data", tmp_path / "shorter.csv").sentence
 
 
+@pytest.mark.slow
 def test_a_table_of_other_rows_is_refused(trained: Trained, tmp_path: Path) -> None:
     """The split is of the run's own rows: another table, filled by its models, would mix held-out rows in."""
     drawn = draw_two_sources()
@@ -123,6 +125,7 @@ def test_a_table_of_other_rows_is_refused(trained: Trained, tmp_path: Path) -> N
     assert drawn.rows == len(lines) - 1
 
 
+@pytest.mark.slow
 def test_a_single_convention_has_the_tables_outputs_alone(
     trained: Trained, images: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_copy_keeps_to_its_own_convention(two_sources: Trained, tmp_path: Path
     assert told[2, "mouth_left_corner"] == ("copy", "1")
 
 
+@pytest.mark.slow
 def test_a_disputed_blank_is_filled_in_its_own_convention(two_sources: Trained, tmp_path: Path) -> None:
     """A row of source 2 that lacks its nose gets one where source 2 marks it, and the sidecar says so."""
     drawn = draw_two_sources()
@@ -135,6 +136,7 @@ def test_a_disputed_blank_is_filled_in_its_own_convention(two_sources: Trained, 
     assert own < other
 
 
+@pytest.mark.slow
 def test_rows_of_no_known_source_are_counted(two_sources: Trained, tmp_path: Path) -> None:
     """Rows whose labels tell of no source get wider radii and a flag, and the summary counts them."""
     drawn = draw_two_sources()
@@ -150,6 +152,7 @@ def test_rows_of_no_known_source_are_counted(two_sources: Trained, tmp_path: Pat
     assert copied - set(range(5)), "the table has copies"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slip", [1000.0, 1e300])
 def test_a_lost_decimal_point_harms_nobody(tmp_path: Path, slip: float) -> None:
     """A label far beyond the image is named and stays as it is, and no fill is led astray by it."""

@@ -49,6 +49,7 @@ def test_a_keypoint_that_nobody_labels_stays_blank(tmp_path: Path, method: str) 
     assert "nose_tip" not in final["evaluation keypoints"]
 
 
+@pytest.mark.slow
 def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
     """Under ten labels to learn from: left blank and named; identical images still give their labels."""
     drawn = draw_small_table()

@@ -131,6 +131,7 @@ def test_a_killed_job_leaves_no_workers(small: Trained, tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_finished_stage_does_nothing(small_final: Trained) -> None:
     """It says so, and no file but the manifest is touched."""
     run = small_final.run
@@ -180,6 +181,7 @@ def test_a_changed_setting_is_named(small_final: Trained, command: list[object],
     assert all_files(small_final.run) == before
 
 
+@pytest.mark.slow
 def test_force_starts_over(small_final: Trained, tmp_path: Path) -> None:
     """--force fills anew with the changed setting; the models stay as they are."""
     run, out = tmp_path / "run", tmp_path / "filled.csv"
@@ -193,6 +195,7 @@ def test_force_starts_over(small_final: Trained, tmp_path: Path) -> None:
     assert files_below(run, *models) == files_below(small_final.run, *models)
 
 
+@pytest.mark.slow
 def test_another_table_is_split_anew(small_prior: Trained, tmp_path: Path) -> None:
     """--force with another table divides that table's rows, not the first one's."""
     table, run = tmp_path / "t.csv", tmp_path / "run"

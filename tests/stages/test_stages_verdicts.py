@@ -150,6 +150,7 @@ def test_harmonised_table_stands_in_one_convention(two_sources: Trained, tmp_pat
         assert error[1] < error[0]
 
 
+@pytest.mark.slow
 def test_a_harmonised_table_trains_a_final_network(two_sources: Trained, tmp_path: Path) -> None:
     """train-final takes the harmonised table with its own provenance, and scores it."""
     run = tmp_path / "run"

@@ -79,6 +79,7 @@ def test_fills_are_about_as_with_images(bare: Trained, small_prior: Trained, tmp
     assert errors[0] == pytest.approx(errors[1], rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [(-60.0, 7.0), (500.0, -400.0)])
 def test_where_the_origin_lies_does_not_matter(
     bare: Trained, tmp_path: Path, by: tuple[float, float]
@@ -277,6 +278,7 @@ def test_shares_of_an_image_are_no_px(tmp_path: Path) -> None:
     assert "coordinates within 1 px, expected px of images" in refused.sentence
 
 
+@pytest.mark.slow
 def test_adding_images_later_is_another_run(bare: Trained, tmp_path: Path) -> None:
     """The run keeps to what it was begun with: a table that got images asks for --force or another run."""
     table, run = tmp_path / "t.csv", tmp_path / "run"
