@@ -51,19 +51,16 @@ def answer_held_out(
 
 @dataclass(frozen=True)
 class FinalAnswers:
-    """What the final network answers on rows that it has not learnt from.
+    """What the final network answers on evaluation rows, or on validation rows for want of these.
 
     Attributes
     ----------
-    part
-        Which rows they are: evaluation rows, or validation rows for want of these.
     rows
         (m,): of the table.
     xy
         (m, K, 2) px, each in its own row's convention.
     """
 
-    part: str
     rows: Integers
     xy: Array
 
@@ -72,9 +69,9 @@ def answers_file(model: FinalModel, answers: Mapping[str, PartAnswers], groups: 
     """The file that `load_final_answers` reads; none if there are no answers."""
     if not answers:
         return {}
-    part, one = next(iter(answers.items()))
-    xy = np.ascontiguousarray(model.heads.in_convention(one.xy, groups[one.rows]))
-    return {ANSWERS: save({f"{part} rows": one.rows, f"{part} xy": xy})}
+    first = next(iter(answers.values()))
+    xy = np.ascontiguousarray(model.heads.in_convention(first.xy, groups[first.rows]))
+    return {ANSWERS: save({"rows": first.rows, "xy": xy})}
 
 
 def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
@@ -89,6 +86,4 @@ def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
     if entry.get("state") != "done" or ANSWERS not in entry["outputs"]:
         return None
     with holding_what_it_should(run.path, STAGE):
-        arrays = load(run.read_artefact(STAGE, ANSWERS))
-        part = next(part for part in _PARTS if f"{part} rows" in arrays)
-        return FinalAnswers(part, arrays[f"{part} rows"], arrays[f"{part} xy"])
+        return FinalAnswers(**load(run.read_artefact(STAGE, ANSWERS)))

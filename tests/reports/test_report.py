@@ -163,7 +163,6 @@ def test_kept_final_answers_are_the_networks_own(two_sources_final: Trained) -> 
     with RunDirectory.read_only(two_sources_final.run) as run:
         kept, model, seen = load_final_answers(run), load_final(run, CPU), table_of(run, two_sources_final)
     assert kept is not None and seen.dataset.images is not None
-    assert kept.part == "evaluation"
     assert (seen.parts[kept.rows] == EVALUATION).all()
     answered, _ = model.answer(np.asarray(seen.dataset.images[kept.rows]), CPU)
     own = model.heads.in_convention(answered, seen.groups[kept.rows])

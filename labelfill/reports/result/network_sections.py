@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,28 +81,28 @@ def learning_section(learnt: Sequence[Learning]) -> Markup | None:
 # -- the final network -----------------------------------------------------------------------------------
 
 
-def final_section(found: FinalAnswers, results: Mapping[str, Any], seen: RunTable) -> Iterator[Markup]:
-    """Errors per keypoint, and the rows on which the network is furthest off."""
-    part = found.part
-    rmse, mae = results.get(f"{part} rmse"), results.get(f"{part} mae")
+def final_section(results: Mapping[str, Any]) -> Markup | None:
+    """Errors per keypoint; None if no held-out row has a label."""
+    part = "evaluation" if "evaluation rmse" in results else "validation"
+    if f"{part} rmse" not in results:
+        return None
     rows = [
         (name, f"{one['labels']:,}", f"{one['rmse']:.2f}", f"{one['mae']:.2f}")
-        for name, one in results.get(f"{part} keypoints", {}).items()
+        for name, one in results[f"{part} keypoints"].items()
     ]
     told = {"evaluation": "that no stage has learnt from", "validation": "that chose the epoch"}[part]
-    if rmse is not None:
-        yield section(
-            "The final network",
-            paragraph(
-                f"RMSE {rmse:.2f} px and MAE {mae:.2f} px per coordinate over the labels of "
-                f"{plural(len(found.rows), 'row')} {told}."
-            ),
-            table(("keypoint", "labels", "RMSE, px", "MAE, px"), rows, numbers=(1, 2, 3)),
-        )
-    yield _worst_cases(found, seen)
+    return section(
+        "The final network",
+        paragraph(
+            f"RMSE {results[f'{part} rmse']:.2f} px and MAE {results[f'{part} mae']:.2f} px per coordinate "
+            f"over the labels of {plural(results[f'{part} rows'], 'row')} {told}."
+        ),
+        table(("keypoint", "labels", "RMSE, px", "MAE, px"), rows, numbers=(1, 2, 3)),
+    )
 
 
-def _worst_cases(found: FinalAnswers, seen: RunTable) -> Markup:
+def worst_cases(found: FinalAnswers, seen: RunTable) -> Markup:
+    """The rows on which the final network is furthest off."""
     labels, images = seen.dataset.labels[found.rows], seen.dataset.images
     assert images is not None
     away = np.linalg.norm(found.xy - labels, axis=2)

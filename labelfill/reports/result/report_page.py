@@ -27,7 +27,7 @@ from labelfill.reports.result.held_out import (
     held_out_by_every_way,
     see_run_table,
 )
-from labelfill.reports.result.network_sections import final_section, learning, learning_section
+from labelfill.reports.result.network_sections import final_section, learning, learning_section, worst_cases
 from labelfill.runs import RunDirectory
 
 
@@ -62,8 +62,10 @@ def run_report(run: RunDirectory, dataset: Dataset, filled: FilledRows | None) -
     if filled is not None:
         sections += [*contact_sheets(filled, seen.seed), keypoint_fills_section(filled, seen.seed)]
     found = load_final_answers(run)
-    if found is not None and final is not None:
-        sections += final_section(found, final, seen)
+    if final is not None:
+        sections.append(final_section(final))
+    if found is not None:
+        sections.append(worst_cases(found, seen))
     sections.append(learning_section(learning(run)))
     return page(f"Report of {plain(dataset.table.path.name)}", _sentences(filled, held, final), *sections)
 
