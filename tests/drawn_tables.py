@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from labelfill.data.images import MemoryStore, PixelText
@@ -128,14 +126,6 @@ def restored(original: bytes, table: KeypointTable, output: bytes, again: Keypoi
         pieces += [output[position:begin], original[old_begin:old_end]]
         position = end
     return b"".join([*pieces, output[position:]])
-
-
-# More of them for a long run: LABELFILL_EXAMPLES=2000.
-fuzzing = settings(
-    deadline=None,
-    max_examples=int(os.environ.get("LABELFILL_EXAMPLES", "200")),
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 def check_refused_or_intact(path: Path, *, block: int = tokenizer.BLOCK_BYTES) -> str:

@@ -81,6 +81,7 @@ def _home() -> str:
 HOME = _home()
 
 
+@pytest.mark.slow
 def test_the_keys_of_a_small_job(keys: list[tuple[int | str, ...]], tmp_path: Path) -> None:
     """All three stages with two sources and a row without labels draw from these places, by the seed."""
     drawn = draw_two_sources()

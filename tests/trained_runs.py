@@ -1,7 +1,8 @@
-"""The tables that the shared runs of ``conftest.py`` are trained on."""
+"""The shared runs of ``conftest.py``: the tables that they are trained on, and copies."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,25 @@ class Trained:
     table: Path
     run: Path
 
+
+def answer_few_rows_at_once() -> None:
+    """What every process does whose bytes are compared with those of the shared runs."""
+    from labelfill.networks.memory import ANSWERED_AT_ONCE
+
+    ANSWERED_AT_ONCE.rows = 16
+
+
+def copied(folder: Path, to: Path) -> Trained:
+    """A copy of a folder's table and run, which knows nothing of the original's place."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    for name in ("manifest.json", "settings.toml"):
+        file = to / "run" / name
+        file.write_text(file.read_text().replace(f"{folder}/", f"{to}/"))
+    return Trained(to / "t.csv", to / "run")
+
+
+# Options of the final network of the small table: enough epochs to be stopped between.
+SMALL_FINAL = ("--epochs", 3, "--second-session-epochs", 1)
 
 SMALL_KEYPOINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 

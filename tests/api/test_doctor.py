@@ -38,6 +38,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"code": outcome.code, **outcome.result}
 
 
+@pytest.mark.slow
 def test_a_healthy_installation(healthy: dict[str, Any]) -> None:
     """Versions and a tiny train and fill that finds drawn points, to a fraction of the image."""
     checks = {check["name"]: check for check in healthy["checks"]}
@@ -46,6 +47,7 @@ def test_a_healthy_installation(healthy: dict[str, Any]) -> None:
     assert checks["train and fill on cpu"]["problem"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     """The CPU is looked at all the same; exit code 4."""
@@ -65,6 +67,7 @@ def test_a_cuda_device_agrees_with_the_cpu(tmp_path: Path) -> None:
     assert "px from the CPU's fills" in outcome.out
 
 
+@pytest.mark.slow
 def test_no_stage_computes_in_double_precision(
     healthy: dict[str, Any], small_prior: Trained, tmp_path: Path
 ) -> None:

@@ -98,16 +98,20 @@ def test_fit_is_idempotent_and_fit_transform_is_both(
     np.testing.assert_array_equal(other.transform(given, images=images), once)
 
 
-def test_networks_too_are_the_same_for_a_seed(X: np.ndarray, drawn: DrawnTable) -> None:
+@pytest.fixture(scope="module")
+def seeing(X: np.ndarray, drawn: DrawnTable) -> KeypointImputer:
+    """Fitted to 40 rows with networks."""
+    return KeypointImputer(epochs=1, patch_size=8, random_state=3).fit(X[:40], images=drawn.images[:40])
+
+
+@pytest.mark.slow
+def test_networks_too_are_the_same_for_a_seed(
+    seeing: KeypointImputer, X: np.ndarray, drawn: DrawnTable
+) -> None:
     """Not by the shape alone: trained regressors give the same fill for the same seed."""
-    rows = slice(0, 40)
-    fills = [
-        KeypointImputer(epochs=1, patch_size=8, random_state=3).fit_transform(
-            X[rows], images=drawn.images[rows]
-        )
-        for _ in range(2)
-    ]
-    np.testing.assert_array_equal(*fills)
+    shown = X[:40], drawn.images[:40]
+    again = clone(seeing).fit_transform(shown[0], images=shown[1])
+    np.testing.assert_array_equal(seeing.transform(shown[0], images=shown[1]), again)
 
 
 def test_parameters_are_got_set_and_cloned(fitted: KeypointImputer) -> None:
@@ -225,7 +229,10 @@ def test_it_works_in_a_pipeline_without_images(X: np.ndarray) -> None:
     np.testing.assert_allclose(scaled, StandardScaler().fit_transform(imputer().fit_transform(frame)))
 
 
-def test_images_that_are_missing_or_too_many_are_refused(X: np.ndarray, drawn: DrawnTable) -> None:
+@pytest.mark.slow
+def test_images_that_are_missing_or_too_many_are_refused(
+    seeing: KeypointImputer, X: np.ndarray, drawn: DrawnTable
+) -> None:
     """Networks need images, and a fit without images is not given any later; shares are no px."""
     for method in ("anchored", "image-only"):
         with pytest.raises(ValueError, match=r'images are needed: .*method="prior"'):
@@ -236,6 +243,5 @@ def test_images_that_are_missing_or_too_many_are_refused(X: np.ndarray, drawn: D
         imputer().fit(X / 30)
     with pytest.raises(ValueError, match="neither images nor labels"):
         imputer().fit(np.full((20, 4), np.nan))
-    seeing = KeypointImputer(epochs=1, patch_size=8).fit(X, images=drawn.images)
     with pytest.raises(ValueError, match="images are needed: it was fitted to look at them"):
         seeing.transform(X)

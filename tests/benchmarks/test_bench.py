@@ -15,13 +15,15 @@ import torch
 
 from benchmarks import bench, measuring
 from benchmarks.parts import networks, original
-from labelfill.cli.main import main as labelfill
-from labelfill.networks.memory import ANSWERED_AT_ONCE
+from tests.driving import labelfill
 
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program's commands and parts are run in this process: starting a dozen would take a minute."""
+    """The program's commands and parts are run in this process, with small patches.
+
+    Starting a dozen processes would take a minute, and networks of the usual size two more.
+    """
 
     def run_python(first: str, *rest: object, **_: object) -> measuring.Ended:
         printed, begun = io.StringIO(), time.perf_counter()
@@ -29,7 +31,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             if first == "-c":
                 print(torch.cuda.is_available())
             elif rest[0] == "labelfill":
-                assert labelfill([str(argument) for argument in rest[1:]]) in (0, 6)
+                outcome = labelfill(*rest[1:])
+                assert outcome.code in (0, 6), outcome.err
+                print(outcome.out)
             else:
                 part = importlib.import_module(str(rest[0]))
                 monkeypatch.setattr(sys, "argv", rest)
@@ -41,7 +45,18 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "SECONDS", 0.0)
     monkeypatch.setitem(networks.SIDE, "cpu", 256)
     monkeypatch.setattr(original, "TRIED_ROWS", 16)
-    monkeypatch.setattr(ANSWERED_AT_ONCE, "rows", 16)  # the last chunk is padded, and here it is the first
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_parts_are_measured_that_are_asked_for(tmp_path: Path) -> None:
+    """Drawing and reading alone; a folder keeps to the arguments that it was begun with."""
+    asked = ["--out", str(tmp_path), "--rows", "20", "--parts", "data,reading"]
+    assert bench.main(asked) == 0
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["data"]["rows"] == told["reading"]["rows"] == 20
+    assert told["stages"] == told["ways"] == {}
+    with pytest.raises(SystemExit, match="choose another --out"):
+        bench.main([*asked, "--seed", "1"])
 
 
 @pytest.mark.slow

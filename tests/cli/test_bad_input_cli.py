@@ -176,7 +176,7 @@ def test_a_bad_table_is_one_sentence(tmp_path: Path, case: str) -> None:
     "case", ["no such file", "too few fields", "duplicate columns", "zip with two tables"]
 )
 def test_every_command_reads_by_the_same_rules(
-    small_prior: Trained, tmp_path: Path, case: str, command: str
+    small_prior_final: Trained, tmp_path: Path, case: str, command: str
 ) -> None:
     """The sentence and the exit code do not depend on which command reads the table."""
     name, raw, words = BAD[case]
@@ -185,13 +185,11 @@ def test_every_command_reads_by_the_same_rules(
         table.write_bytes(raw)
     out = tmp_path / "out.csv"
     arguments = {
-        "impute": ["--data", table, "--out", out, "--run-dir", small_prior.run],
+        "impute": ["--data", table, "--out", out, "--run-dir", small_prior_final.run],
         "run": ["--data", table, "--out", out, "--run-dir", tmp_path / "run"],
-        "predict": ["--images", table, "--out", out, "--run-dir", tmp_path / "predicting"],
-        "evaluate": [table, small_prior.table],
+        "predict": ["--images", table, "--out", out, "--run-dir", small_prior_final.run],
+        "evaluate": [table, small_prior_final.table],
     }
-    if command == "predict":
-        trained_to_predict(small_prior, tmp_path / "predicting")
     outcome = labelfill(command, *arguments[command])
     assert outcome.code == 3, outcome.err
     for word in words:
@@ -199,18 +197,12 @@ def test_every_command_reads_by_the_same_rules(
     assert not out.exists()
 
 
-def trained_to_predict(trained: Trained, run: Path) -> Path:
-    """A run directory whose final network is trained."""
-    done("train-keypoint-models", "--data", trained.table, "--run-dir", run, "--method", "prior")
-    done("impute", "--run-dir", run)
-    done("train-final", "--run-dir", run)
-    return run
-
-
-def test_commands_that_need_no_keypoints_or_images_ask_for_none(small_prior: Trained, tmp_path: Path) -> None:
+def test_commands_that_need_no_keypoints_or_images_ask_for_none(
+    small_prior_final: Trained, tmp_path: Path
+) -> None:
     """predict takes a table without keypoint columns, evaluate one without images."""
-    run = trained_to_predict(small_prior, tmp_path / "run")
-    lines = small_prior.table.read_text().splitlines()
+    run = small_prior_final.run
+    lines = small_prior_final.table.read_text().splitlines()
     (tmp_path / "images.csv").write_text("\n".join(line.rsplit(",", 1)[-1] for line in lines))
     (tmp_path / "labels.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines))
     out = tmp_path / "p.csv"

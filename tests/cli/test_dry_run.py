@@ -51,6 +51,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "t.csv"
 
 
+@pytest.mark.slow
 def test_training_does_what_was_said(table: Path, tmp_path: Path) -> None:
     """Rows, sources, labels and what stays blank, before and after; then there is nothing to be done."""
     train = ("train-keypoint-models", "--data", table, "--run-dir", tmp_path / "run", *PRIOR)
@@ -115,6 +116,7 @@ def test_a_stopped_training_says_how_far_it_came(small: Trained, tmp_path: Path)
     assert f"would go on: {total - 1} of {total} models are finished" in dry(tmp_path, *train).out
 
 
+@pytest.mark.slow
 def test_filling_does_what_was_said(table: Path, tmp_path: Path) -> None:
     """Cells by keypoint, copies, what stays blank, and every file."""
     run, out = tmp_path / "run", tmp_path / "filled.csv"
@@ -147,6 +149,7 @@ def test_the_final_network_is_as_was_said(small_prior: Trained, tmp_path: Path) 
     assert planned(tmp_path, *train)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_whole_run_says_where_everything_would_go(table: Path, tmp_path: Path) -> None:
     """What is still to be made is told by its files; what is there is looked at as closely as by itself."""
     run = tmp_path / "run"
@@ -165,6 +168,7 @@ def test_a_whole_run_says_where_everything_would_go(table: Path, tmp_path: Path)
     assert text.count("would do nothing: done before with the same input and settings") == 3
 
 
+@pytest.mark.slow
 def test_what_would_be_refused_is_refused_in_the_same_words(small_prior: Trained, tmp_path: Path) -> None:
     """Other settings, outputs that exist, a changed table, bad files, no models, no folder."""
     run, table, taken = tmp_path / "run", tmp_path / "t.csv", tmp_path / "taken.csv"

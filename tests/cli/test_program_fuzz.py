@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zipfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.drawn_tables import restored
 from tests.driving import bare_table, content, labelfill
+from tests.examples import drawing
 from tests.trained_runs import Trained
 
 # What a person's editor, a spreadsheet or a broken copy make of a table.
@@ -21,6 +21,16 @@ PIECES = [
     b"-", b"1e999", b"1,5", b" ", b"999999999999", b"_x", b"_y", b"Image", b"image_path", b"../../x",
     b"=1+1",
 ]  # fmt: skip
+
+
+def position(raw: bytes, line: int, field: int, share: float) -> int:
+    """Where in a table's bytes that share of a field lies; counted on from the first behind the last."""
+    lines = raw.splitlines(keepends=True) or [b""]
+    line %= len(lines)
+    fields = lines[line].split(b",")
+    field %= len(fields)
+    before = sum(map(len, lines[:line])) + sum(len(text) + 1 for text in fields[:field])
+    return before + round(share * len(fields[field]))
 
 
 def packed(raw: bytes, kind: str) -> bytes:
@@ -34,13 +44,13 @@ def packed(raw: bytes, kind: str) -> bytes:
     return raw
 
 
-@settings(
-    deadline=None,
-    max_examples=int(os.environ.get("LABELFILL_EXAMPLES", "200")),
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+# A line, a field of it, and a place in this field: evenly strewn, nearly all would fall into the pixels.
+PLACES = st.tuples(st.integers(0, 12), st.integers(0, 8), st.floats(0, 1))
+
+
+@drawing(50)
 @given(
-    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.sampled_from(PIECES)), max_size=4),
+    changes=st.lists(st.tuples(PLACES, st.integers(0, 3), st.sampled_from(PIECES)), max_size=4),
     rows=st.integers(1, 12),
     kind=st.sampled_from(["csv", "gz", "zip"]),
     cut=st.floats(0, 1),
@@ -48,7 +58,7 @@ def packed(raw: bytes, kind: str) -> bytes:
 def test_the_program_ends_in_a_sentence_or_an_intact_table(
     small_prior: Trained,
     tmp_path: Path,
-    changes: list[tuple[float, int, bytes]],
+    changes: list[tuple[tuple[int, int, float], int, bytes]],
     rows: int,
     kind: str,
     cut: float,
@@ -56,7 +66,7 @@ def test_the_program_ends_in_a_sentence_or_an_intact_table(
     """Exit code 0, 3, 5 or 6; what was written has every observed byte of what was read."""
     raw = bytearray(b"".join(small_prior.table.read_bytes().splitlines(keepends=True)[: rows + 1]))
     for place, length, piece in changes:
-        begin = round(place * len(raw))
+        begin = position(raw, *place)
         raw[begin : begin + length] = piece
     data = packed(bytes(raw), kind)
     if cut < 0.1:

@@ -13,7 +13,7 @@ from labelfill.data.formats.conversion import convert
 from labelfill.data.formats.visibility import visibilities
 from labelfill.errors import DataError, UsageError
 from tests.drawn_points import points, write_images, write_points
-from tests.drawn_tables import fuzzing
+from tests.examples import drawing
 
 # Where a table goes by way of each format, and whether that carries visibilities and further columns.
 FORMATS = {
@@ -29,8 +29,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("points"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-@fuzzing
+@drawing(200)
 @given(drawn=points())
 def test_there_and_back(images: Path, name: str, drawn: tuple[list[str], np.ndarray, np.ndarray]) -> None:
     """Every observed value, visibility, image name and further column survives; nothing else appears."""

@@ -162,6 +162,7 @@ def test_places_without_visibility_are_said_to_be_filled(tmp_path: Path, caplog:
     assert "1 points have visibility 0 and yet a place" in caplog.text
 
 
+@pytest.mark.slow
 def test_through_the_commands_and_the_judge(tmp_path: Path) -> None:
     """A COCO file is trained on, filled, loaded by pycocotools, trained on again and predicted for."""
     truth = write_faces(tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelfill.data.formats.json_files import JsonFile, Layout, json_bytes
 from labelfill.errors import DataError
-from tests.drawn_tables import fuzzing
+from tests.examples import drawing
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -40,7 +40,8 @@ def rewritten(file: bytes) -> bytes:
     return JsonFile(Path("f.json"), file).rewritten()
 
 
-@fuzzing
+@pytest.mark.slow
+@drawing(200)
 @given(entries=ENTRIES, others=OBJECTS, layout=LAYOUTS, indent=st.sampled_from([None, 0, 1, 4, "\t"]))
 def test_what_python_writes_comes_back_to_the_byte(
     entries: list[dict[str, object]], others: dict[str, object], layout: Layout, indent: int | str | None
@@ -57,7 +58,8 @@ def test_what_python_writes_comes_back_to_the_byte(
         assert rewritten(file) == file
 
 
-@fuzzing
+@pytest.mark.slow
+@drawing(200)
 @given(entries=ENTRIES, others=OBJECTS)
 def test_lines_of_entries(entries: list[dict[str, object]], others: dict[str, object]) -> None:
     """A line for each entry comes back to the byte; entries know their lines however they are laid out."""
@@ -147,7 +149,7 @@ def test_what_would_not_come_back_is_refused(value: str, words: str) -> None:
         assert words in str(caught.value)
 
 
-@fuzzing
+@drawing(200)
 @given(number=st.decimals(allow_nan=False, allow_infinity=False) | FINITE)
 def test_a_number_is_kept_or_refused(number: object) -> None:
     """What is read and written again is the same number, digit by digit."""

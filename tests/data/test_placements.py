@@ -14,7 +14,7 @@ from labelfill.data.dataset import read_dataset
 from labelfill.data.images import content_ids, placed, sampling
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements, common_frame
-from tests.drawn_tables import fuzzing
+from tests.examples import drawing
 
 SIDES = st.integers(1, 40)
 SIZES = st.builds(ImageSize, SIDES, SIDES)
@@ -30,7 +30,7 @@ def whole(frame: ImageSize, *sizes: ImageSize) -> Placements:
     return Placements.of_whole_images(frame, np.array([[s.height, s.width] for s in sizes], float))
 
 
-@fuzzing
+@drawing(200)
 @given(frame=SIZES, sizes=st.lists(SIZES, min_size=1, max_size=4))
 def test_there_and_back_is_the_same_point(frame: ImageSize, sizes: list[ImageSize]) -> None:
     """Points and lengths come back from the frame, each row by its own scale."""
@@ -47,7 +47,7 @@ def test_there_and_back_is_the_same_point(frame: ImageSize, sizes: list[ImageSiz
     )
 
 
-@fuzzing
+@drawing(200)
 @given(frame=SIZES, size=SIZES)
 def test_an_image_just_fits_its_frame(frame: ImageSize, size: ImageSize) -> None:
     """Its corners lie in the frame, two opposite edges on the frame's, and it is centred."""
@@ -61,7 +61,7 @@ def test_an_image_just_fits_its_frame(frame: ImageSize, size: ImageSize) -> None
     assert placements.on_image(on_edge).tolist() == [[True, True, False, False]]
 
 
-@fuzzing
+@drawing(200)
 @given(frame=SIZES, size=SIZES, seed=st.integers(0, 99))
 def test_the_mirror_image_is_placed_as_the_mirror_image(frame: ImageSize, size: ImageSize, seed: int) -> None:
     """To the last bit, so that a mirrored copy still counts as a copy and stays on its side of the split."""

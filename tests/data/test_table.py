@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from drawn_tables import ONE_LINE_END, Drawn, blocks_of, filled, fuzzing, restored, tables, value_of
+from drawn_tables import ONE_LINE_END, Drawn, blocks_of, filled, restored, tables, value_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -25,12 +25,13 @@ from labelfill.data.table import (
     read_table,
 )
 from labelfill.errors import DataError, UsageError
+from tests.examples import drawing
 
 DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no example data: set LABELFILL_DATA")
 
 
-@fuzzing
+@drawing(200)
 @given(drawn=tables(), block=st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 20]))
 def test_a_table_is_read_as_it_was_meant(tmp_path: Path, drawn: Drawn, block: int) -> None:
     """Values, notes, field positions and line numbers are found whatever delimiters, quotes and line ends."""
@@ -50,7 +51,8 @@ def test_a_table_is_read_as_it_was_meant(tmp_path: Path, drawn: Drawn, block: in
     assert table.content_sha256 == hashlib.sha256(drawn.raw).hexdigest()
 
 
-@fuzzing
+@pytest.mark.slow
+@drawing(200)
 @given(drawn=tables())
 def test_pandas_reads_the_same(tmp_path: Path, drawn: Drawn) -> None:
     """pandas, as an independent reader, finds the same rows, numbers and texts."""
@@ -78,7 +80,7 @@ def test_pandas_reads_the_same(tmp_path: Path, drawn: Drawn) -> None:
     assert [text.lstrip(" ") for text in oracle["note"]] == [text.lstrip(" ") for text in table.extra["note"]]
 
 
-@fuzzing
+@drawing(200)
 @given(drawn=tables(), block=st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 20]), data=st.data())
 def test_filling_changes_blank_fields_and_no_other_byte(
     tmp_path: Path, drawn: Drawn, block: int, data: st.DataObject
@@ -227,6 +229,7 @@ def test_real_tables_are_read_as_pandas_reads_them(name: str, images: bool) -> N
     assert table.lines.tolist() == list(range(2, table.rows + 2))
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_real_table_is_filled_byte_for_byte(tmp_path: Path) -> None:
     """On 76 MB of real faces the fill touches blank fields only."""

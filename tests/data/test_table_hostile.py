@@ -12,12 +12,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from drawn_tables import check_refused_or_intact, fuzzing, tables
+from drawn_tables import check_refused_or_intact, tables
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelfill.data.table import container, read_table, tokenizer
 from labelfill.errors import DataError
+from tests.examples import drawing
 
 FINDINGS = Path(__file__).parent / "fuzz_findings"
 
@@ -80,6 +81,7 @@ def test_an_endless_header_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_million_columns_are_read(tmp_path: Path) -> None:
     """Half a million keypoints are many, but no reason to fail; so are a million other columns."""
     half = range(500_000)
@@ -139,7 +141,8 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@fuzzing
+@pytest.mark.slow
+@drawing(200)
 @given(raw=mutated(), block=st.sampled_from([1, 3, 1 << 20]))
 def test_a_damaged_table_is_refused_or_kept_intact(tmp_path: Path, raw: bytes, block: int) -> None:
     """Whatever the bytes: one of our own errors, or a table whose observed bytes survive the fill."""
@@ -147,7 +150,7 @@ def test_a_damaged_table_is_refused_or_kept_intact(tmp_path: Path, raw: bytes, b
     check_refused_or_intact(tmp_path / "t.csv", block=block)
 
 
-@fuzzing
+@drawing(200)
 @given(
     raw=st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r", b" ", b"a"]), max_size=30).map(b"".join)
 )

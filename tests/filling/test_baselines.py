@@ -78,6 +78,7 @@ def test_scikit_learn_is_asked_for_only_when_needed(
     fill_simply(labels, "mean")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not YTF.is_dir(), reason=f"no real faces at {YTF} (LABELFILL_DATA)")
 @pytest.mark.parametrize(
     ("method", "expected"), [("forward-fill", 6.41), ("mean", 4.19), ("knn", 2.44), ("iterative", 2.35)]

@@ -53,6 +53,7 @@ def answers(run: Path, images: np.ndarray, group: int = UNKNOWN) -> tuple[np.nda
     return model.heads.in_convention(xy, groups), model.heads.in_convention(model.radius(sigma, 0.9), groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["face", "oblong"])
 def test_onnx_answers_as_the_network_does(
     kind: str, two_sources_final: Trained, oblong: Path, tmp_path: Path
@@ -77,6 +78,7 @@ def test_onnx_answers_as_the_network_does(
     assert json.loads(told["image_size"]) == f"{images.shape[1]}x{images.shape[2]}"
 
 
+@pytest.mark.slow
 def test_a_pt2_answers_as_the_network_does(two_sources_final: Trained, tmp_path: Path) -> None:
     """Within 0.01 px at batch 1, 3 and 64, in the convention of the source asked for."""
     run = two_sources_final.run
@@ -90,6 +92,7 @@ def test_a_pt2_answers_as_the_network_does(two_sources_final: Trained, tmp_path:
     assert np.abs(found - answers(run, images, group=0)[0]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["baseline", "phase3"])
 @pytest.mark.parametrize("how", ["onnx", "torch"])
 def test_networks_of_the_original_work_are_exported(
@@ -172,6 +175,7 @@ def test_what_cannot_be_exported_is_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.md"]
 
 
+@pytest.mark.slow
 def test_a_network_that_answers_differently_is_not_written(
     two_sources_final: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ print(sum(float(piece.sum()) for piece in pieces), rows.rows)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="no /proc to tell the memory used")
 def test_memory_that_the_system_refuses_is_met_the_same_way() -> None:
     """A real limit of the machine's memory: chunks of 4 GB become chunks that fit."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from labelfill.networks.architectures import PatchRegressor
@@ -42,6 +43,7 @@ def test_weights_move_as_by_the_library_s_optimizer() -> None:
         assert a.grad is None
 
 
+@pytest.mark.slow
 def test_training_does_not_load_the_compiler() -> None:
     """It would cost every worker process some seconds."""
     code = (

@@ -21,6 +21,8 @@ from tests.driving import bare_table, done, labelfill
 from tests.trained_runs import Trained
 
 FINAL = Path("final")
+# Its own second session has 25 epochs.
+PHASE1 = ("--preset", "phase1", "--second-session-epochs", 1)
 
 
 @pytest.fixture
@@ -32,6 +34,7 @@ def run(small_prior: Trained, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["baseline", "phase3"])
 def test_a_preset_is_trained_kept_and_used(run: Path, small_prior: Trained, preset: str) -> None:
     """The best weights by RMSE and by MAE are kept, and prediction builds the same network."""
@@ -57,7 +60,7 @@ def test_options_that_would_do_nothing_are_refused(run: Path) -> None:
     assert refused.code == 2
     assert "the original work's presets train the table's outputs alone" in refused.sentence
     assert labelfill(*train, "--preset", "baseline", "--second-session-batch", 64).code == 2
-    done(*train, "--preset", "phase1", "--second-session-batch", 64, "--second-session-epochs", 1)
+    done(*train, *PHASE1, "--second-session-batch", 64)
 
 
 @pytest.mark.parametrize("labels", ["observed", "complete", "forward-fill"])
@@ -65,20 +68,21 @@ def test_labels_need_no_filled_table(run: Path, small_prior: Trained, labels: st
     """What is not learnt from fills is learnt from the table as it was; the same labels are scored."""
     (run / "filled.csv").unlink()
     assert labelfill("train-final", "--run-dir", run).code != 0
-    result = done("train-final", "--run-dir", run, "--labels", labels, "--preset", "phase1")
+    result = done("train-final", "--run-dir", run, "--labels", labels, *PHASE1)
     assert result["evaluation rows"] == 10
     if labels == "complete":
-        other = done("train-final", "--run-dir", run, "--labels", "observed", "--preset", "phase1", "--force")
+        other = done("train-final", "--run-dir", run, "--labels", "observed", *PHASE1, "--force")
         assert other["evaluation rows"] == result["evaluation rows"]
         assert other["evaluation rmse"] != result["evaluation rmse"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["parallel", "separate"])
 def test_rows_of_two_sources_are_learnt_apart(two_sources: Trained, tmp_path: Path, rows: str) -> None:
     """Heads or networks for each source; prediction answers in a source's own when it is named."""
     run = tmp_path / "run"
     shutil.copytree(two_sources.run, run)
-    done("train-final", "--run-dir", run, "--preset", "phase1", "--rows", rows, "--labels", "observed")
+    done("train-final", "--run-dir", run, *PHASE1, "--rows", rows, "--labels", "observed")
     about = json.loads((run / FINAL / "model.json").read_text())
     assert len(about["further"]) == 4, "the second source labels four keypoints"
     predict = ["predict", "--run-dir", run, "--images", two_sources.table, "--out"]

@@ -69,6 +69,7 @@ def as_version_0_1_wrote_it(run: Path, gone: dict[str, Any], given: dict[str, An
     (run / "settings.toml").write_text(settings.replace("[final]\n", "[final]\n" + lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "gone"), [("default", OF_DEFAULT), ("phase1", OF_PHASE1)])
 def test_a_run_of_the_last_version_is_read(
     small_prior: Trained, tmp_path: Path, preset: Preset, gone: dict[str, Any]
@@ -77,7 +78,7 @@ def test_a_run_of_the_last_version_is_read(
     run = tmp_path / "run"
     shutil.copytree(small_prior.run, run)
     done("impute", "--run-dir", run)
-    train = ["train-final", "--run-dir", run, "--preset", preset]
+    train = ["train-final", "--run-dir", run, "--preset", preset, "--second-session-epochs", 1]
     result = done(*train)
     predict = ["predict", "--run-dir", run, "--images", small_prior.table, "--out"]
     done(*predict, tmp_path / "now.csv")
@@ -94,16 +95,14 @@ def test_a_run_of_the_last_version_is_read(
 
 
 def test_a_network_that_the_last_version_trained_otherwise_is_not_taken_for_this_one(
-    small_prior: Trained, tmp_path: Path
+    small_prior_final: Trained, tmp_path: Path
 ) -> None:
     """It is read; training that would end with another is refused, naming what differs, but for --force."""
     run = tmp_path / "run"
-    shutil.copytree(small_prior.run, run)
-    done("impute", "--run-dir", run)
+    shutil.copytree(small_prior_final.run, run)
     train = ["train-final", "--run-dir", run]
-    done(*train)
     as_version_0_1_wrote_it(run, {**OF_DEFAULT, "l1": 0.001}, {"l1": 0.001})
-    done("predict", "--run-dir", run, "--images", small_prior.table, "--out", tmp_path / "p.csv")
+    done("predict", "--run-dir", run, "--images", small_prior_final.table, "--out", tmp_path / "p.csv")
     refused = labelfill(*train)
     assert refused.code == 2
     assert "settings.l1: was 0.001, is 0.0" in refused.sentence

@@ -47,6 +47,7 @@ LEARNT = {
 }
 
 
+@pytest.mark.slow
 def test_no_held_out_image_reaches_any_training_set(
     small_prior: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_hidden_labels_are_held_out_and_hidden_as_rows_lack_them(two_sources: Tr
     assert (again.cells == hidden.cells).all()
 
 
+@pytest.mark.slow
 def test_a_table_without_truth_is_compared_and_done_once(
     small_prior: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_table_without_truth_is_compared_and_done_once(
     assert labelfill(*command, "--preset", "baseline").code == 2
 
 
+@pytest.mark.slow
 def test_the_journey_is_drawn_step_by_step(small_prior: Trained, tmp_path: Path) -> None:
     """Each step has a figure on the same held-out rows; a step for two sources is left out of one's."""
     steps = (

@@ -331,6 +331,7 @@ def small_table(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_and_list(
     small_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -380,6 +381,7 @@ def test_a_column_may_name_the_sources(tmp_path: Path, capsys: pytest.CaptureFix
     assert "no column 'whom' for --source-column; its other columns: 'who'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_inspecting_loads_no_torch(small_table: Path) -> None:
     """Nothing is trained, so the command comes without torch; and matplotlib without pyplot."""
     code = (

@@ -208,6 +208,7 @@ def stages(trained: Trained, folder: Path) -> Iterator[tuple[str, str]]:
         yield "".join(command[:1]), Path(done("report", "--run-dir", run)["out"]).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_of_some_stages_has_a_report(small_prior: Trained, tmp_path: Path) -> None:
     """After each stage there is a page of what was done so far."""
     told = {stage: headings(page) for stage, page in stages(small_prior, tmp_path)}
@@ -240,6 +241,7 @@ def test_before_any_stage_the_report_says_what_to_do(tmp_path: Path) -> None:
     assert "labelfill train-keypoint-models" in refused.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keypoints", "size"), [(("wing_tip",), ImageSize(30, 50)), (("a", "b", "c"), ImageSize(41, 23))]
 )
@@ -288,6 +290,7 @@ def _quoted(field: str) -> str:
     return '"' + field.replace('"', '""') + '"'
 
 
+@pytest.mark.slow
 def test_whatever_stands_in_the_table_shows_as_text(hostile: Path, tmp_path: Path) -> None:
     """Names, sources and paths with scripts and quotes are text to a parser and to a browser."""
     page = hostile.read_text("utf-8")

@@ -11,50 +11,45 @@ from typing import Any
 
 import pytest
 
-from labelfill.data.synthetic import write_table
 from labelfill.regressors import answering, units
 from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import engines
 from tests.driving import done, files_below, labelfill
-from tests.trained_runs import draw_small_table
+from tests.stages.test_stages_resume import all_files
+from tests.trained_runs import SMALL_FINAL, Trained, answer_few_rows_at_once
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 
-TRAINED = ("keypoint-models", "shared-models", "final")
+TRAINED = ("keypoint-models", "shared-models")
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("engines") / "t.csv"
-    write_table(path, draw_small_table())
-    return path
+TRAIN, ANSWER = units._train, answering._answer
+
+
+def train_alike(*what: Any) -> Any:
+    """A worker's training, with as many rows at once as in the process that the run is compared with."""
+    answer_few_rows_at_once()
+    return TRAIN(*what)
+
+
+def answer_alike(*what: Any) -> Any:
+    answer_few_rows_at_once()
+    return ANSWER(*what)
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a hundred rows are several shards."""
-    monkeypatch.setattr(answering.ROWS_AT_ONCE, "rows", 16)
+    """So that a hundred rows are several shards, other than in the run that these are compared with."""
+    monkeypatch.setattr(answering.ROWS_AT_ONCE, "rows", 40)
+    monkeypatch.setattr(units, "_train", train_alike)
+    monkeypatch.setattr(answering, "_answer", answer_alike)
 
 
-def all_stages(table: Path, run: Path, *options: object) -> dict[str, bytes]:
-    """What the three stages leave."""
-    out = run.parent / f"{run.name}.csv"
-    done("train-keypoint-models", "--data", table, "--run-dir", run, *options)
-    done("impute", "--run-dir", run, "--out", out, *options)
-    done("train-final", "--run-dir", run, "--filled", out)
-    filled = {file.suffixes[0]: file.read_bytes() for file in (out, out.with_suffix(".provenance.csv"))}
-    return {**files_below(run, *TRAINED), **filled}
+def train(trained: Trained, run: Path, *options: object) -> None:
+    done("train-keypoint-models", "--data", trained.table, "--run-dir", run, "--epochs", 2, *options)
 
 
-@pytest.fixture(scope="module")
-def serial(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    before, answering.ROWS_AT_ONCE.rows = answering.ROWS_AT_ONCE.rows, 16
-    left = all_stages(table, tmp_path_factory.mktemp("serial") / "run")
-    answering.ROWS_AT_ONCE.rows = before
-    return left
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two worker processes with two threads each on this machine."""
     with distributed.LocalCluster(
@@ -63,8 +58,9 @@ def cluster() -> Iterator[Any]:
         yield two
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_comes_to_the_same_bytes(
-    table: Path, serial: dict[str, bytes], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_final: Trained, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All stages on two workers, reached by their scheduler's address, leave what one process leaves.
 
@@ -81,20 +77,23 @@ def test_a_cluster_that_loses_a_worker_comes_to_the_same_bytes(
         keep(self, *finished)
 
     monkeypatch.setattr(UnitTrainer, "_keep", kill_one)
-    cluster_s = ("--backend", "dask", "--scheduler", cluster.scheduler_address)
-    assert all_stages(table, tmp_path / "run", *cluster_s) == serial
+    run, cluster_s = tmp_path / "run", ("--backend", "dask", "--scheduler", cluster.scheduler_address)
+    train(small_final, run, *cluster_s)
+    done("impute", "--run-dir", run, *cluster_s)
+    done("train-final", "--run-dir", run, *SMALL_FINAL)
+    assert all_files(run) == all_files(small_final.run)
     assert len(killed) == 1
 
 
+@pytest.mark.slow
 def test_worker_processes_come_to_the_same_bytes(
-    table: Path, serial: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Models trained by loky's processes, however small they are, are those of one process."""
     monkeypatch.setattr(units, "_WORTH_WORKERS", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    done("train-keypoint-models", "--data", table, "--run-dir", tmp_path / "run")
-    left = files_below(tmp_path / "run", *TRAINED)
-    assert left == {name: serial[name] for name in left}
+    train(small, tmp_path / "run")
+    assert files_below(tmp_path / "run", *TRAINED) == files_below(small.run, *TRAINED)
 
 
 @pytest.mark.parametrize(("told", "seen"), [("5,7", {"5", "7"}), (None, {"0", "1"})])
@@ -117,31 +116,33 @@ def test_each_worker_process_sees_one_gpu_of_several(
 
 
 def test_a_scheduler_that_does_not_answer_is_named(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_prior: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 4, and how to start one."""
     monkeypatch.setattr(engines, "_PATIENCE", 1)
     nowhere = ("--backend", "dask", "--scheduler", "tcp://127.0.0.1:9")
-    outcome = labelfill("train-keypoint-models", "--data", table, "--run-dir", tmp_path / "run", *nowhere)
+    asked = ("--data", small_prior.table, "--run-dir", tmp_path / "run", *nowhere)
+    outcome = labelfill("train-keypoint-models", *asked)
     assert outcome.code == 4
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in outcome.sentence
     assert "dask scheduler" in outcome.sentence
 
 
-def test_a_scheduler_needs_the_backend_that_has_one(table: Path, tmp_path: Path) -> None:
+def test_a_scheduler_needs_the_backend_that_has_one(small_prior: Trained, tmp_path: Path) -> None:
     """--scheduler would do nothing without --backend dask."""
-    asked = ("--data", table, "--run-dir", tmp_path / "run", "--scheduler", "tcp://127.0.0.1:9")
+    nowhere = ("--scheduler", "tcp://127.0.0.1:9")
+    asked = ("--data", small_prior.table, "--run-dir", tmp_path / "run", *nowhere)
     outcome = labelfill("train-keypoint-models", *asked)
     assert outcome.code == 2
     assert "only --backend dask has one" in outcome.sentence
 
 
 def test_a_backend_that_is_not_installed_says_how_to_get_it(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_prior: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The extra is named."""
     monkeypatch.setitem(sys.modules, "distributed", None)
-    run = ("--data", table, "--run-dir", tmp_path / "run", "--backend", "dask")
+    run = ("--data", small_prior.table, "--run-dir", tmp_path / "run", "--backend", "dask")
     outcome = labelfill("train-keypoint-models", *run)
     assert outcome.code == 2
     assert "pip install 'labelfill[dask]'" in outcome.sentence

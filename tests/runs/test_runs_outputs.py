@@ -141,6 +141,7 @@ print(json.dumps({"kills": kills, "differences": differences, "between": between
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["replace", "open"])
 def test_a_job_killed_at_any_write_step_ends_the_same(tmp_path: Path, step: str) -> None:
     """SIGKILL before each rename and each opening in turn: the next run ends as an undisturbed one.

@@ -185,6 +185,7 @@ def values(cls: type[Settings], name: str) -> st.SearchStrategy[Any]:
     return st.none() | strategy if kind.optional else strategy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", SECTIONS)
 @given(data=st.data())
 @tried(deadline=None)  # a busy machine is no mistake

@@ -203,6 +203,7 @@ def test_one_keypoint_has_a_prior() -> None:
     assert found.keypoints == 1
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 12), keypoints=st.integers(1, 5))
 @settings(deadline=None, max_examples=15)
 def test_few_rows_still_give_a_sound_prior(seed: int, rows: int, keypoints: int) -> None:

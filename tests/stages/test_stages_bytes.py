@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.drawn_tables import BLANKS, LINE_ENDS, notes
 from tests.driving import DATA, bare_table, check_filled, content, done
+from tests.examples import drawing
 from tests.trained_runs import Trained, draw_small_table
 
 KAGGLE = DATA / "kaggle" / "training_first20.csv"
@@ -34,6 +35,7 @@ def without_some_labels(raw: bytes, path: Path, share: float) -> bytes:
     return b"".join([*pieces, raw[position:]])
 
 
+@pytest.mark.slow
 def test_the_sample_comes_back(sample: Trained, tmp_path: Path) -> None:
     """Blanking what was filled gives back the demo sample byte for byte, and no cell is left blank."""
     summary = done("impute", "--run-dir", sample.run, "--out", tmp_path / "filled.csv")
@@ -50,6 +52,7 @@ def test_the_sample_comes_back(sample: Trained, tmp_path: Path) -> None:
     assert blanks == summary["filled"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KAGGLE.is_file(), reason=f"no Kaggle rows at {KAGGLE} (LABELFILL_DATA)")
 def test_kaggles_own_rows_come_back(sample: Trained, tmp_path: Path) -> None:
     """Kaggle's first rows, a third of their labels taken out, filled by models of the sample."""
@@ -124,11 +127,7 @@ def packed(raw: bytes, name: str) -> bytes:
 _numbers = itertools.count()
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@drawing(12)
 @given(
     raw=dressed(),
     read=st.sampled_from([".csv", ".csv.gz", ".zip"]),

@@ -19,7 +19,7 @@ from labelfill.networks.fit import Examples, Plan, fit
 from tests.driving import done, files_below, labelfill
 from tests.faults import full, read_only, small_disk
 from tests.stages.test_stages_resume import all_files
-from tests.trained_runs import Trained
+from tests.trained_runs import SMALL_FINAL, Trained
 
 FULL = "the disk is full; make space and run the command again, finished work is kept"
 FINAL = ("--epochs", 1, "--second-session-epochs", 1)
@@ -39,25 +39,16 @@ def hashes(run: Path) -> dict[str, str]:
 # -- full disks -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def on_a_large_disk(small: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of the small table, gone through all stages where there is space."""
-    run = tmp_path_factory.mktemp("large") / "run"
-    shutil.copytree(small.run, run)
-    done("impute", "--run-dir", run)
-    done("train-final", "--run-dir", run, *FINAL)
-    return run
-
-
-def test_every_stage_survives_a_full_disk(small: Trained, on_a_large_disk: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_every_stage_survives_a_full_disk(small_final: Trained, tmp_path: Path) -> None:
     """Exit code 5 and a sentence, earlier artefacts intact; with space it goes on to the same bytes."""
     with small_disk(tmp_path / "disk", 160) as disk:
         run = disk / "run"
-        train = ("train-keypoint-models", "--data", small.table, "--run-dir", run, "--epochs", 2)
+        train = ("train-keypoint-models", "--data", small_final.table, "--run-dir", run, "--epochs", 2)
         stages = (
             (train, (0, 100_000, 6_000_000)),
             (("impute", "--run-dir", run), (0, 8_000, 100_000)),
-            (("train-final", "--run-dir", run, *FINAL), (0, 3_000_000)),
+            (("train-final", "--run-dir", run, *SMALL_FINAL), (0, 3_000_000)),
         )
         for command, rooms in stages:
             before = hashes(run)
@@ -72,7 +63,7 @@ def test_every_stage_survives_a_full_disk(small: Trained, on_a_large_disk: Path,
                 )
             done(*command)
         assert not list(run.rglob("*.tmp-*"))
-        there, here = all_files(on_a_large_disk), all_files(run)
+        there, here = all_files(small_final.run), all_files(run)
     assert list(there) == list(here)
     assert [name for name in there if there[name] != here[name]] == []
 
@@ -111,6 +102,7 @@ def test_a_read_only_folder_for_the_output_is_named(small_prior: Trained, tmp_pa
     assert done("impute", "--run-dir", run, "--out", out / "filled.csv")["filled"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_is_deleted_midway(small: Trained, tmp_path: Path) -> None:
     """While regressors are trained, somebody removes the folder: exit code 5 and a sentence."""
     run = tmp_path / "run"
@@ -133,6 +125,7 @@ def test_a_run_directory_that_is_deleted_midway(small: Trained, tmp_path: Path) 
 # -- time and tables --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back_changes_nothing(small_prior: Trained, tmp_path: Path) -> None:
     """All that earlier stages wrote is dated years ahead: later ones do the same as ever."""
     runs = [tmp_path / name for name in ("usual", "ahead")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,25 +44,18 @@ def test_copies_stay_on_one_side(two_sources: Trained) -> None:
     assert all(across)
 
 
-@pytest.fixture(scope="module")
-def innocent(two_sources: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the run, its table filled and the final network trained."""
-    run = tmp_path_factory.mktemp("innocent") / "run"
-    shutil.copytree(two_sources.run, run)
-    done("impute", "--run-dir", run)
-    done("train-final", "--run-dir", run)
-    return run
-
-
-def test_evaluation_rows_have_no_say(innocent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_evaluation_rows_have_no_say(
+    two_sources_final: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With other images and labels in the evaluation rows everything trained has the same bytes."""
-    drawn = draw_two_sources()
+    drawn, innocent = draw_two_sources(), two_sources_final.run
     parts = parts_of(innocent, drawn)
     write_table(tmp_path / "t.csv", poisoned(drawn, parts == EVALUATION))
     monkeypatch.setattr(preparation, "make_split", lambda *arguments: parts)
     trained = done("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run")
     done("impute", "--run-dir", tmp_path / "run", "--out", tmp_path / "filled.csv")
-    done("train-final", "--run-dir", tmp_path / "run")
+    done("train-final", "--run-dir", tmp_path / "run", "--epochs", 2)
     assert len(trained["convention offsets"]) == 2, "the source audit takes part"
     before, after = files_below(innocent, *FITTED), files_below(tmp_path / "run", *FITTED)
     assert list(before) == list(after)
@@ -72,6 +64,7 @@ def test_evaluation_rows_have_no_say(innocent: Path, tmp_path: Path, monkeypatch
     assert (innocent / final).read_bytes() == (tmp_path / "run" / final).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_poison_would_be_noticed(
     two_sources: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def trained_on(table: Path, run: Path, *options: object) -> dict[str, object]:
 # -- cells that stay blank, and tables without any --------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prior", "anchored"])
 def test_a_keypoint_that_nobody_labels_stays_blank(tmp_path: Path, method: str) -> None:
     """It is named, the rest is filled, impute and run end with exit code 6, and train-final goes on."""
@@ -79,6 +80,7 @@ def test_labels_of_one_group_alone_leave_a_keypoint_blank(tmp_path: Path) -> Non
     assert "training rows label it, and all belong together" in trained.err
 
 
+@pytest.mark.slow
 def test_run_ends_with_the_fills_exit_code(tmp_path: Path) -> None:
     """All three stages are done, and the code says that cells had to stay blank."""
     drawn = draw_small_table()
@@ -195,6 +197,7 @@ def test_models_that_are_missing(small_prior: Trained, tmp_path: Path) -> None:
     assert "labelfill train-final" in refused.sentence
 
 
+@pytest.mark.slow
 def test_models_that_are_damaged(small: Trained, tmp_path: Path) -> None:
     """A file that is changed, cut off or gone: exit code 3, the file, and the command that makes it anew."""
     run = tmp_path / "run"
@@ -284,6 +287,7 @@ def test_two_at_once_are_refused(small_prior: Trained, tmp_path: Path) -> None:
     assert f"in use by process {os.getpid()}" in refused.sentence
 
 
+@pytest.mark.slow
 def test_the_program_itself_ends_so(tmp_path: Path) -> None:
     """The installed program, not only its function: one line on stderr, nothing on stdout, exit code 3."""
     ended = subprocess.run(

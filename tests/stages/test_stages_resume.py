@@ -14,13 +14,19 @@ import pytest
 
 from tests.driving import QUICK, done, files_below, labelfill
 from tests.event_files import CURVES, check_curves
-from tests.trained_runs import Trained
+from tests.trained_runs import SMALL_FINAL, Trained
 
 ROOT = Path(__file__).parents[2]
 
 
-PROGRAM = "import sys; from labelfill.cli.main import main; sys.exit(main(sys.argv[1:]))"
-WITH_WORKERS = f"from labelfill.regressors import units; units._WORTH_WORKERS = 0; {PROGRAM}"
+PROGRAM = """
+import sys
+from labelfill.cli.main import main
+from tests.trained_runs import answer_few_rows_at_once
+answer_few_rows_at_once()
+sys.exit(main(sys.argv[1:]))
+"""
+WITH_WORKERS = f"from labelfill.regressors import units; units._WORTH_WORKERS = 0\n{PROGRAM}"
 
 
 def killed(arguments: list[str], when: Callable[[int], bool], program: str = PROGRAM) -> None:
@@ -51,24 +57,16 @@ def all_files(run: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(small: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the run of the small table, gone through all stages without a stop."""
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    shutil.copytree(small.run, run)
-    done("impute", "--run-dir", run)
-    done("train-final", "--run-dir", run, "--epochs", 3, "--second-session-epochs", 1)
-    return run
-
-
-def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_job_ends_with_the_same_bytes(small_final: Trained, tmp_path: Path) -> None:
     """Killed within a unit, between units and within the final network: the same files as without a stop.
 
     The stopped run writes learning curves, too: they change nothing, and are whole in the end.
     """
     run = tmp_path / "run"
-    train = ["train-keypoint-models", "--data", str(small.table), "--run-dir", str(run), "--epochs", "2"]
-    final = ["train-final", "--run-dir", str(run), "--epochs", "3", "--second-session-epochs", "1"]
+    table = str(small_final.table)
+    train = ["train-keypoint-models", "--data", table, "--run-dir", str(run), "--epochs", "2"]
+    final = ["train-final", "--run-dir", str(run), *map(str, SMALL_FINAL)]
     train, final = [*train, *CURVES], [*final, *CURVES]
     killed(train, any_file(run, "checkpoints/*/*.safetensors"))
     assert not any(run.glob("keypoint-models/*/model.json"))
@@ -83,12 +81,12 @@ def test_a_killed_job_ends_with_the_same_bytes(small: Trained, undisturbed: Path
     assert not any(run.glob("checkpoints/*/*"))
     done("impute", "--run-dir", run)
     killed(final, any_file(run, "checkpoints/*/*-0.safetensors"))
-    unfinished = labelfill("predict", "--run-dir", run, "--images", small.table, "--out", tmp_path / "p.csv")
+    unfinished = labelfill("predict", "--run-dir", run, "--images", table, "--out", tmp_path / "p.csv")
     assert unfinished.code == 3
     assert "train-final in" in unfinished.sentence
     assert "only half done" in unfinished.sentence
     assert done(*final)["state"] == "resume"
-    straight, stopped = all_files(undisturbed), all_files(run)
+    straight, stopped = all_files(small_final.run), all_files(run)
     assert list(straight) == list(stopped)
     assert [name for name in straight if straight[name] != stopped[name]] == []
     if CURVES:
@@ -110,6 +108,7 @@ def processes() -> dict[int, tuple[int, str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to look for processes in")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor starts no workers")
 def test_a_killed_job_leaves_no_workers(small: Trained, tmp_path: Path) -> None:
@@ -132,23 +131,26 @@ def test_a_killed_job_leaves_no_workers(small: Trained, tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
-def test_a_finished_stage_does_nothing(small: Trained, undisturbed: Path) -> None:
+def test_a_finished_stage_does_nothing(small_final: Trained) -> None:
     """It says so, and no file but the manifest is touched."""
+    run = small_final.run
 
     def touched() -> dict[str, int]:
         return {
-            file.relative_to(undisturbed).as_posix(): file.stat().st_mtime_ns
-            for file in undisturbed.rglob("*")
+            file.relative_to(run).as_posix(): file.stat().st_mtime_ns
+            for file in run.rglob("*")
             if file.is_file() and not file.name.startswith(".") and file.name != "manifest.json"
         }
 
+    commands = (
+        ["train-keypoint-models", "--data", small_final.table, "--run-dir", run, "--epochs", 2],
+        ["impute", "--run-dir", run],
+        ["train-final", "--run-dir", run, *SMALL_FINAL],
+    )
+    for command in commands:  # of a copied run: what is cached of a table tells its place
+        done(*command)
     before = touched()
-    final = ["train-final", "--run-dir", undisturbed, "--epochs", 3, "--second-session-epochs", 1]
-    for command in (
-        ["train-keypoint-models", "--data", small.table, "--run-dir", undisturbed, "--epochs", 2],
-        ["impute", "--run-dir", undisturbed],
-        final,
-    ):
+    for command in commands:
         assert done(*command)["state"] == "done before"
         assert "done before with the same input and settings, nothing was done now" in labelfill(*command).out
     assert touched() == before
@@ -167,29 +169,28 @@ def test_a_finished_stage_does_nothing(small: Trained, undisturbed: Path) -> Non
         (["train-final", "--epochs", 3], "settings.second_session_epochs: was 1, is 0"),
     ],
 )
-def test_a_changed_setting_is_named(
-    small: Trained, undisturbed: Path, command: list[object], named: str
-) -> None:
+def test_a_changed_setting_is_named(small_final: Trained, command: list[object], named: str) -> None:
     """Exit code 2, what changed from what to what, and the two ways out; what is there stays."""
-    before = all_files(undisturbed)
-    data = ["--data", small.table] if command[0] == "train-keypoint-models" else []
-    refused = labelfill(*command, *data, "--run-dir", undisturbed)
+    before = all_files(small_final.run)
+    data = ["--data", small_final.table] if command[0] == "train-keypoint-models" else []
+    refused = labelfill(*command, *data, "--run-dir", small_final.run)
     assert refused.code == 2
     assert named in refused.sentence
     assert "use --force to start it over, or another --run-dir" in refused.sentence
-    assert all_files(undisturbed) == before
+    assert all_files(small_final.run) == before
 
 
-def test_force_starts_over(small: Trained, undisturbed: Path, tmp_path: Path) -> None:
+def test_force_starts_over(small_final: Trained, tmp_path: Path) -> None:
     """--force fills anew with the changed setting; the models stay as they are."""
-    out = tmp_path / "filled.csv"
-    done("impute", "--run-dir", undisturbed, "--out", out)
-    assert labelfill("impute", "--run-dir", undisturbed, "--out", out, "--coverage", 0.6).code == 2
-    done("impute", "--run-dir", undisturbed, "--out", out, "--coverage", 0.6, "--force")
-    assert out.read_bytes() == (undisturbed / "filled.csv").read_bytes()
-    assert (tmp_path / "filled.provenance.csv").read_bytes() != (
-        undisturbed / "filled.provenance.csv"
-    ).read_bytes()
+    run, out = tmp_path / "run", tmp_path / "filled.csv"
+    shutil.copytree(small_final.run, run)
+    done("impute", "--run-dir", run, "--out", out)
+    assert labelfill("impute", "--run-dir", run, "--out", out, "--coverage", 0.6).code == 2
+    done("impute", "--run-dir", run, "--out", out, "--coverage", 0.6, "--force")
+    assert out.read_bytes() == (run / "filled.csv").read_bytes()
+    assert (tmp_path / "filled.provenance.csv").read_bytes() != (run / "filled.provenance.csv").read_bytes()
+    models = ("keypoint-models", "shared-models")
+    assert files_below(run, *models) == files_below(small_final.run, *models)
 
 
 def test_another_table_is_split_anew(small_prior: Trained, tmp_path: Path) -> None:

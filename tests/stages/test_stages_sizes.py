@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from skimage import io
 
 from labelfill.data.synthetic import draw_table
@@ -37,6 +38,7 @@ def write_ten_sizes(folder: Path, rows: int, keypoints: tuple[str, ...] = SMALL_
     return np.array(truth)
 
 
+@pytest.mark.slow
 def test_ten_sizes_go_through_all_commands(tmp_path: Path) -> None:
     """Only blanks are written, errors grow with the image, radii too, and other sizes may follow."""
     truth = write_ten_sizes(tmp_path, 80)

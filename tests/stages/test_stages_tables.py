@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from labelfill.data.synthetic import KAGGLE_KEYPOINTS, LANDMARKS, DrawnTable, Source, draw_table, write_table
 from labelfill.schema import ImageSize
@@ -43,6 +44,7 @@ def through_all_stages(folder: Path, drawn: DrawnTable, **how: Any) -> tuple[dic
     return trained, summary
 
 
+@pytest.mark.slow
 def test_five_keypoints_on_80x80(tmp_path: Path) -> None:
     """Other names, another size, a source that labels the eyes alone."""
     sources = (Source("1", 0.6), Source("2", 0.4, labels=("left_eye", "right_eye")))
@@ -53,6 +55,7 @@ def test_five_keypoints_on_80x80(tmp_path: Path) -> None:
     assert summary["filled"] == 28 * 3 * 2
 
 
+@pytest.mark.slow
 def test_seventeen_keypoints_in_files_of_406x396(tmp_path: Path) -> None:
     """Images that are not square, in files beside the table, which the filled table need not lie beside."""
     sources = (Source("1", 0.7), Source("2", 0.3, labels=SEVENTEEN[:14]))
@@ -63,7 +66,7 @@ def test_seventeen_keypoints_in_files_of_406x396(tmp_path: Path) -> None:
 
 def test_one_keypoint(tmp_path: Path) -> None:
     """A row that lacks the only keypoint knows nothing: it is looked for in the whole image."""
-    drawn = draw_table(120, 5, keypoints=("nose_tip",), image_size=ImageSize(20, 30), gaps=0.4)
+    drawn = draw_table(60, 5, keypoints=("nose_tip",), image_size=ImageSize(20, 30), gaps=0.4)
     table, run, filled = tmp_path / "t.csv", tmp_path / "run", tmp_path / "filled.csv"
     write_table(table, drawn)
     done("train-keypoint-models", "--data", table, "--run-dir", run, "--image-size", "20x30")
@@ -76,6 +79,7 @@ def test_one_keypoint(tmp_path: Path) -> None:
     assert bare_table(tmp_path / "predictions.csv").observed.all()
 
 
+@pytest.mark.slow
 def test_rows_without_any_label(tmp_path: Path) -> None:
     """They are filled from the image alone, with radii wider than those of rows that know something."""
     sources = (Source("1", 0.8, rows_with_gaps=0.3), Source("2", 0.2, labels=()))
@@ -91,6 +95,7 @@ def test_rows_without_any_label(tmp_path: Path) -> None:
     assert np.median(radii[False]) > np.median(radii[True])
 
 
+@pytest.mark.slow
 def test_random_gaps(tmp_path: Path) -> None:
     """A third of the labels missing at random is one source, and no convention offset is claimed."""
     drawn = draw_table(100, 7, keypoints=FIVE, image_size=ImageSize(40, 40), gaps=0.3)
@@ -101,6 +106,7 @@ def test_random_gaps(tmp_path: Path) -> None:
     assert summary["filled"] == 2 * np.isnan(drawn.labels[..., 0]).sum()
 
 
+@pytest.mark.slow
 def test_regressors_of_images_alone_take_no_label_as_evidence(tmp_path: Path) -> None:
     """By --method image-only a row is filled alike whatever else it labels."""
     two = {name: FIVE[name] for name in ("nose", "mouth_left")}

@@ -294,6 +294,7 @@ def test_adding_images_later_is_another_run(bare: Trained, tmp_path: Path) -> No
 # -- real faces -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not YTF.is_dir(), reason=f"no real faces at {YTF} (LABELFILL_DATA)")
 def test_figures_on_real_faces(tmp_path: Path) -> None:
     """Rare points: as near as with images (1.65 px), and well below the iterative imputer (2.35)."""
