@@ -12,7 +12,6 @@ from labelfill.cli._options import (
     Subparsers,
     add_command,
     add_data_option,
-    add_device_option,
     add_output_options,
     add_settings,
     print_result,
@@ -47,7 +46,6 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_data_option(parser)
     add_settings(parser, RunSettings, "run_dir")
-    add_device_option(parser)
     add_settings(parser, TableSettings, "allow_outside")
     parser.add_argument("--force", action="store_true", help="replace a page that exists")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
@@ -92,6 +90,6 @@ def write_report(
         rows = read_filled_rows(
             run, filled_table(run, filled), allow_outside=table.allow_outside, progress=progress
         )
-    html = run_report(run, dataset, rows, device=settings(RunSettings).device, progress=progress)
+    html = run_report(run, dataset, rows)
     with atomic_write(out, "w") as file:
         file.write(html)

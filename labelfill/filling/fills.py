@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.data.images import exact_ids
+from labelfill.regressors.calibration.conformal import gaussian_radius
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset, Sources
 from labelfill.sources.groups import UNKNOWN
@@ -72,11 +72,6 @@ class Fills:
         return filled
 
 
-def round_radius(coverage: float) -> float:
-    """The radius that holds in `coverage` of cases of a round Gaussian, in units of sigma."""
-    return math.sqrt(-2 * math.log(1 - coverage))
-
-
 def copy_from_identical(
     fills: Fills, dataset: Dataset, groups: NDArray[np.int64], sources: Sources, coverage: float
 ) -> None:
@@ -105,7 +100,7 @@ def copy_from_identical(
                     fills.xy[row, k] = np.median(labels[same, k], axis=0)
                     spread = float(np.sqrt(np.var(labels[same, k], axis=0).mean())) if len(same) > 1 else 0.0
                     fills.sigma[row, k] = max(_PERSON_SIGMA, spread)
-                    fills.radius[row, k] = round_radius(coverage) * fills.sigma[row, k]
+                    fills.radius[row, k] = gaussian_radius(coverage) * fills.sigma[row, k]
                     fills.method[row, k] = METHODS.index("copy")
 
 
@@ -120,7 +115,7 @@ def confirm(
     points: Mask = np.any(said, axis=2)
     fills.xy[points] = np.where(said, labels, np.nan)[points]
     fills.sigma[points] = _PERSON_SIGMA
-    fills.radius[points] = round_radius(coverage) * _PERSON_SIGMA
+    fills.radius[points] = gaussian_radius(coverage) * _PERSON_SIGMA
     fills.method[points] = METHODS.index("confirmed")
     fills.flags[points] = ""
     for offset in sources.offsets:
@@ -185,7 +180,7 @@ def harmonise(
         known = away & np.isfinite(labels[:, k]).all(axis=1) & anchors.known[:, k]
         one.xy[known, k] = anchors.xy[known, k]
         one.sigma[known, k] = np.sqrt(anchors.noise[known, k].mean(axis=1))
-        one.radius[known, k] = round_radius(coverage) * one.sigma[known, k]
+        one.radius[known, k] = gaussian_radius(coverage) * one.sigma[known, k]
         one.method[known, k] = METHODS.index("harmonised")
         found = away & fills.filled[:, k] & ~known & in_reference.filled[:, k]
         for name in ("xy", "sigma", "radius", "method"):

@@ -26,6 +26,7 @@ from torch.nn import functional
 from labelfill.errors import ModelError, UsageError
 from labelfill.final.model import FinalModel, load_final
 from labelfill.final.model_card import model_card
+from labelfill.networks.loss import LOG_SIGMA_RANGE
 from labelfill.regressors.calibration.blending import LEAST_SIGMA
 from labelfill.runs import RunDirectory, write_bytes
 from labelfill.sources.groups import UNKNOWN
@@ -121,7 +122,7 @@ class ExportedNetwork(nn.Module):
         inputs = self.scaled((self.rows @ grey @ columns)[:, None])
         answer = self.network(inputs, inputs.new_zeros(inputs.shape[0], 0))
         xy = self.centre + answer[..., :2] * self.spread
-        return xy, torch.exp(torch.clamp(answer[..., 2], -4, 4)) * self.spread
+        return xy, torch.exp(torch.clamp(answer[..., 2], -LOG_SIGMA_RANGE, LOG_SIGMA_RANGE)) * self.spread
 
 
 def _sampling(at: NDArray[np.float64], length: int, reduction: int) -> NDArray[np.float64]:

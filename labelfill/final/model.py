@@ -20,10 +20,12 @@ from labelfill.data.images import equalize
 from labelfill.errors import ModelError
 from labelfill.final.targets import Heads
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks
+from labelfill.networks.loss import sigma_of
 from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
 from labelfill.original.design import design, settings_kind
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.files import holding_what_it_should
+from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize, KeypointSchema
@@ -103,11 +105,8 @@ class FinalModel:
         straight = self._one_way(pyramid, np.zeros(len(images), bool))
         if self.partners is None or self.settings.original:
             return straight
-        xy, sigma = self._one_way(pyramid, np.ones(len(images), bool))
-        xy, order = self.schema.mirror(xy, self.partners), np.asarray(self.partners)
-        both = (order >= 0)[None]
-        xy = np.where(both[..., None], (straight[0] + np.nan_to_num(xy)) / 2, straight[0])
-        return xy, np.where(both, np.sqrt((straight[1] ** 2 + sigma[:, order] ** 2) / 2), straight[1])
+        mirrored = self._one_way(pyramid, np.ones(len(images), bool))
+        return averaged_with_mirrored(straight, mirrored, self.schema, self.partners)
 
     def _one_way(self, pyramid: Pyramid, mirrored: Mask) -> tuple[Array, Array]:
         rows = np.arange(len(mirrored))
@@ -116,7 +115,7 @@ class FinalModel:
         answer = answers(self.network, inputs, inputs.new_zeros(len(rows), 0))
         out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
         xy = frames.centre[:, None] + out[..., :2] * self.spread
-        return xy, np.exp(np.clip(out[..., 2], -4, 4)) * self.spread
+        return xy, sigma_of(out[..., 2]) * self.spread
 
 
 def whole_images(size: ImageSize, count: int) -> Frames:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
-from labelfill.arrays import Array, Integers, Mask, Parts
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.filling.fill import known_of_rows
 from labelfill.final.filled_table import relabelled
 from labelfill.final.fitting import at_plateau, fit_sessions, new_model
+from labelfill.final.held_out import PartAnswers, answer_held_out, answers_file
 from labelfill.final.job import FinalJob
 from labelfill.final.model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
 from labelfill.final.targets import Targets, groups_of, make_lesson, targets_of
@@ -25,13 +25,7 @@ from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
 from labelfill.regressors.files import load_ensemble
-from labelfill.runs import (
-    EVALUATION,
-    VALIDATION,
-    RunDirectory,
-    json_value,
-    load_split,
-)
+from labelfill.runs import RunDirectory, json_value, load_split
 from labelfill.settings import FinalModelSettings
 
 # The share of cases in which the radii hold that the figures speak of.
@@ -74,14 +68,16 @@ def _train(run: RunDirectory, job: FinalJob, *, progress: bool) -> dict[str, Any
     partners = None if ensemble.partners is None else heads.partners(ensemble.partners)
     model = new_model(schema, heads, targets, parts, partners, sources.groups.names, settings, seed, device)
     fitted = fit_sessions(run, model, targets, images, parts, complete, seed, device, progress=progress)
-    model = replace(model, calibration=calibrate_radii(model, targets, images, parts, device))
-    results = _scores(model, targets, images, parts, groups, device)
-    files = _files(model, fitted)
+    answers = answer_held_out(model, targets, images, parts, device)
+    model = replace(model, calibration=calibrate_radii(answers.get("validation"), targets))
+    results = _scores(model, targets, answers, groups)
+    files = _files(model, fitted) | answers_file(model, answers, groups)
     if fitted.other:
         by = "mae" if settings.best_by == "rmse" else "rmse"
         files[OTHER_WEIGHTS.format(by=by)] = _weights(fitted.other)
         model.network.load_state_dict(fitted.other)
-        other = _scores(replace(model, calibration=None), targets, images, parts, groups, device)
+        answers = answer_held_out(model, targets, images, parts, device)
+        other = _scores(replace(model, calibration=None), targets, answers, groups)
         figures = [f"{part} {figure}" for part in ("validation", "evaluation") for figure in ("rmse", "mae")]
         overall = {name: other[name] for name in figures if name in other}
         results[f"best by {by}"] = {"epoch": fitted.other_epoch, **overall}
@@ -114,28 +110,20 @@ def _weights(state: Mapping[str, torch.Tensor]) -> bytes:
 
 
 def _scores(
-    model: FinalModel,
-    targets: Targets,
-    images: NDArray[np.uint8],
-    parts: Parts,
-    groups: Integers,
-    device: torch.device,
+    model: FinalModel, targets: Targets, answers: Mapping[str, PartAnswers], groups: Integers
 ) -> dict[str, Any]:
     """Errors on evaluation and validation rows, over observed labels only, each in its own convention."""
     results: dict[str, Any] = {}
-    for name, part in (("validation", VALIDATION), ("evaluation", EVALUATION)):
-        rows = np.flatnonzero((parts == part) & targets.observed.any(axis=1))
-        if not len(rows):
-            continue
-        found, sigma = model.answer(images[rows], device)
-        error = model.heads.in_convention(found - targets.xy[rows], groups[rows])
+    for name, answered in sorted(answers.items(), reverse=True):  # validation first
+        rows = answered.rows
+        error = model.heads.in_convention(answered.xy - targets.xy[rows], groups[rows])
         seen = model.heads.in_convention(targets.observed[rows].astype(float), groups[rows]) > 0
         if not seen.any():
             continue
         results[f"{name} rows"] = len(rows)
         results[f"{name} rmse"] = float(np.sqrt(np.mean(error[seen] ** 2)))
         results[f"{name} mae"] = float(np.mean(np.abs(error[seen])))
-        radius = model.heads.in_convention(model.radius(sigma, _STATED_COVERAGE), groups[rows])
+        radius = model.heads.in_convention(model.radius(answered.sigma, _STATED_COVERAGE), groups[rows])
         results[f"{name} coverage"] = covered(error, radius, seen)
         results[f"{name} keypoints"] = {
             keypoint: {
@@ -167,26 +155,13 @@ def _about(model: FinalModel, fitted: Fitted, settings: FinalModelSettings) -> d
     }
 
 
-def calibrate_radii(
-    model: FinalModel,
-    targets: Targets,
-    images: NDArray[np.uint8],
-    parts: NDArray[np.int8],
-    device: torch.device,
-) -> Calibration | None:
-    """How large the network's errors are, per head, by the observed labels of validation rows.
-
-    Returns
-    -------
-    Calibration or None
-        None if no validation row has a label.
-    """
-    rows = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
-    if not len(rows):
+def calibrate_radii(validation: PartAnswers | None, targets: Targets) -> Calibration | None:
+    """How large the network's errors are, per head, by observed labels of validation rows, if there are."""
+    if validation is None:
         return None
-    found, sigma = model.answer(images[rows], device)
-    residuals = np.where(targets.observed[rows][..., None], found - targets.xy[rows], np.nan)
-    return calibrate(residuals[None], sigma[None])
+    rows = validation.rows
+    residuals = np.where(targets.observed[rows][..., None], validation.xy - targets.xy[rows], np.nan)
+    return calibrate(residuals[None], validation.sigma[None])
 
 
 def covered(error: Array, radius: Array, seen: Mask) -> float | None:

@@ -13,6 +13,7 @@ from labelfill.regressors.calibration.blending import Calibration, calibrate, ga
 from labelfill.regressors.calibration.joint_correction import fit_joint_correction
 from labelfill.regressors.calibration.radii import Radii, fit_radii
 from labelfill.regressors.ensemble import Ensemble, Members
+from labelfill.regressors.held_out import COVERAGES, HeldOutPoints
 from labelfill.regressors.stage_state import Work, pattern_bank
 from labelfill.runs.randomness import random_key
 from labelfill.sources.anchors import Anchors, PatternBank
@@ -24,10 +25,11 @@ MOST_RESIDUAL_ROWS = 1500
 
 def calibrate_on_hidden(
     work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers
-) -> tuple[Ensemble, dict[int, dict[str, float]]]:
+) -> tuple[Ensemble, dict[int, dict[str, float]], HeldOutPoints]:
     """The ensemble with weights, joint correction and radii from cross-fitted residuals; scores by part.
 
-    Residuals are of all members on training rows with labels hidden; scores are of held-out rows too.
+    Residuals are of all members on training rows with labels hidden; scores are of held-out rows too, whose
+    points are kept.
     """
     prep = work.preparation
     training = prep.training
@@ -51,10 +53,11 @@ def calibrate_on_hidden(
     ensemble = replace(ensemble, calibration=calibration.narrowed(gain), radii=radii.narrowed(gain))
     figures: dict[int, dict[str, float]] = {}
     _note(figures, "cross-fitted", own, corrected, kept)
-    for name, rows in (("validation", prep.validation), ("evaluation", prep.evaluation)):
-        held_out = _hidden_answers(work, ensemble, anchors, kept, rows, name)
-        _note(figures, name, held_out, ensemble.best(held_out.members)[0], kept)
-    return ensemble, figures
+    held_out = _hidden_answers(work, ensemble, anchors, kept, ~training, "held-out")
+    answer, sigma = ensemble.best(held_out.members)
+    for name, part in (("validation", prep.validation), ("evaluation", prep.evaluation)):
+        _note(figures, name, held_out, np.where(part[held_out.rows, None, None], answer, np.nan), kept)
+    return ensemble, figures, _points(held_out, answer, sigma, radii.narrowed(gain))
 
 
 def _gain_of_averaging(work: Work, ensemble: Ensemble, anchors: Anchors, kept: Integers) -> Array:
@@ -93,11 +96,38 @@ class _Hidden:
         (n,) index in the table.
     truth
         (n, K, 2), px; NaN where there is no label.
+    passes
+        For each time that rows were hidden, the keypoints hidden then, and (n, K) whose labels were shown.
     """
 
     rows: Integers
     members: Members
     truth: Array
+    passes: list[tuple[Integers, Mask]]
+
+
+def _points(hidden: _Hidden, answer: Array, sigma: Array, radii: Radii) -> HeldOutPoints:
+    """The answered points (n, K) one by one, with what could be seen of their rows."""
+    prior, prior_sigma = hidden.members.xy[0], hidden.members.sigma[0]
+    radius = np.stack([sigma * radii.factor(coverage, prior_sigma) for coverage in COVERAGES], axis=2)
+    there = np.isfinite(hidden.truth).all(axis=2) & np.isfinite(sigma)
+    hidden_row: list[Integers] = []
+    shown, hiding, points = [], [], []
+    for keypoints, known in hidden.passes:
+        own = np.zeros(there.shape, bool)
+        own[:, keypoints] = there[:, keypoints]
+        rows = np.flatnonzero(own.any(axis=1))
+        at = np.argwhere(own)
+        hiding.append(np.searchsorted(rows, at[:, 0]) + sum(len(rows) for rows in hidden_row))
+        hidden_row.append(rows)
+        shown.append(known[rows])
+        points.append(at)
+    row, keypoint = np.concatenate(points).T
+    return HeldOutPoints(
+        hidden.rows[np.concatenate(hidden_row)], np.concatenate(shown), np.concatenate(hiding), keypoint,
+        hidden.truth[row, keypoint], answer[row, keypoint], prior[row, keypoint],
+        sigma[row, keypoint], radius[row, keypoint],
+    )  # fmt: skip
 
 
 def _radii(work: Work, anchors: Anchors, hidden: _Hidden, answer: Array, calibration: Calibration) -> Radii:
@@ -144,8 +174,9 @@ def _hidden_answers(
     sigma = np.full((3, len(rows), count), np.nan)
     truth = np.full((len(rows), count, 2), np.nan)
     expected, scale, angle = np.zeros((len(rows), count, 2)), np.ones(len(rows)), np.zeros(len(rows))
-    passes = _hidden_by_keypoints(anchors, work.blank, kept, rows, work.seed, name)
-    for number, (keypoints, borrowed, labelled) in enumerate(passes):
+    passes: list[tuple[Integers, Mask]] = []
+    hidings = _hidden_by_keypoints(anchors, work.blank, kept, rows, work.seed, name)
+    for number, (keypoints, borrowed, labelled) in enumerate(hidings):
         hidden = np.zeros((len(rows), count), bool)
         hidden[:, keypoints] = (borrowed.noise[:, keypoints] > 0).all(axis=2)
         some = np.flatnonzero(labelled.any(axis=1))
@@ -158,9 +189,10 @@ def _hidden_answers(
         xy[:, asked[0], asked[1]] = members.xy[:, :, keypoints]
         sigma[:, asked[0], asked[1]] = members.sigma[:, :, keypoints]
         truth[asked] = np.where(labelled[asked][..., None], anchors.xy[rows][asked], np.nan)
+        passes.append((keypoints, borrowed.known & ~labelled))
         if number == 0:  # of keypoints that are answered together, if there are any
             expected[some], scale[some], angle[some] = members.expected, members.scale, members.angle
-    return _Hidden(rows, Members(xy, sigma, expected, scale, angle), truth)
+    return _Hidden(rows, Members(xy, sigma, expected, scale, angle), truth, passes)
 
 
 def _chosen_rows(work: Work, anchors: Anchors, kept: Integers, part: Mask, name: str) -> Integers:
@@ -174,10 +206,10 @@ def _chosen_rows(work: Work, anchors: Anchors, kept: Integers, part: Mask, name:
     return chosen
 
 
-def hidden_passes(
+def _hidden_by_keypoints(
     anchors: Anchors, blank: Mask, kept: Integers, rows: Integers, seed: int, name: str
-) -> Iterator[tuple[Anchors, Mask]]:
-    """Rows with labels hidden as in rows to be filled, and (m, K) which; once per bank of patterns.
+) -> Iterator[tuple[Integers, Anchors, Mask]]:
+    """Rows with labels hidden as in rows to be filled, and (m, K) which; with the keypoints hidden each time.
 
     Parameters
     ----------
@@ -190,14 +222,6 @@ def hidden_passes(
     seed, name
         Decide which row borrows which pattern.
     """
-    for _, borrowed, wanted in _hidden_by_keypoints(anchors, blank, kept, rows, seed, name):
-        yield borrowed, wanted
-
-
-def _hidden_by_keypoints(
-    anchors: Anchors, blank: Mask, kept: Integers, rows: Integers, seed: int, name: str
-) -> Iterator[tuple[Integers, Anchors, Mask]]:
-    """The passes of `hidden_passes`, each with the keypoints that it hides."""
     for keypoints, bank in _passes(anchors, blank, kept):
         generator = np.random.default_rng(random_key(seed, name, int(keypoints[0])))
         borrowed = bank.draw(anchors.take(rows), generator)

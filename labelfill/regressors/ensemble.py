@@ -11,6 +11,7 @@ from labelfill.arrays import Array, Integers, Mask
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import Found, JointCorrection
 from labelfill.regressors.calibration.radii import Radii
+from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patch_regressor import answer
 from labelfill.regressors.patches import Pyramid, upright
 from labelfill.regressors.views import View
@@ -191,16 +192,9 @@ class Ensemble:
         if self.partners is None or partner is None:
             return straight
         turned = _mirrored(expected, self.schema, self.partners)
-        xy, sigma = self._averaged(partner, rows, np.ones(len(rows), bool), turned, pyramid, folds)
-        if keypoint is None:
-            order = np.asarray(self.partners)
-            xy, sigma = self.schema.mirror(xy, self.partners), np.where(order >= 0, sigma[:, order], np.nan)
-        else:
-            xy = self.schema.mirror(xy, (0,))
-        known = np.isfinite(sigma)
-        both_xy = np.where(known[..., None], (straight[0] + xy) / 2, straight[0])
-        both_sigma = np.where(known, np.sqrt((straight[1] ** 2 + sigma**2) / 2), straight[1])
-        return both_xy, both_sigma
+        mirrored = self._averaged(partner, rows, np.ones(len(rows), bool), turned, pyramid, folds)
+        answered = self.partners if keypoint is None else (0,)
+        return averaged_with_mirrored(straight, mirrored, self.schema, answered)
 
     def _partner(self, keypoint: int) -> Regressor | None:
         if self.partners is None or self.partners[keypoint] < 0:

@@ -8,6 +8,7 @@
     shared-models/prior.safetensors                shape prior, calibration
     shared-models/sources.json                     label sources and convention offsets
     shared-models/distrust.csv                     labels that training did not trust, if there were any
+    report/...                                     what the report shows (`held_out`)
 
 Weights are safetensors and the rest is JSON; nothing here can run code when it is read.
 """
@@ -201,11 +202,15 @@ def save_ensemble_files(
             if offset.claimed
         ],
     }
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     run.save_unit(
         STAGE, "prior and sources",
-        {_PRIOR: save_arrays(contiguous), _SOURCES: json.dumps(sources, indent=1).encode()},
+        {_PRIOR: arrays_file(arrays), _SOURCES: json.dumps(sources, indent=1).encode()},
     )  # fmt: skip
+
+
+def arrays_file(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays by name as safetensors."""
+    return save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def save_distrusted(run: RunDirectory, dataset: Dataset) -> None:
@@ -294,12 +299,33 @@ def holding_what_it_should(folder: Path, stage: str) -> Iterator[None]:
         ) from error
 
 
-def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, Sources, dict[int, Regressor]]:
-    about = _read_about(run)
-    arrays = load_arrays(run.read_artefact(STAGE, _PRIOR))
+def load_sources(run: RunDirectory) -> tuple[KeypointSchema, Sources]:
+    """Keypoints with their mirror axis, and label sources, without a network; errors as for `load_schema`."""
+    with holding_what_it_should(run.path, STAGE):
+        return _sources(_read_about(run), load_arrays(run.read_artefact(STAGE, _PRIOR)))
+
+
+def _sources(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tuple[KeypointSchema, Sources]:
     schema = KeypointSchema(
         tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
     )
+    offsets = [
+        ConventionOffset(**entry, **_part(arrays, f"offset{number}."))
+        for number, entry in enumerate(about["offsets"])
+    ]
+    return schema, Sources(
+        _groups(about),
+        np.array(about["reference"], np.int64),
+        offsets,
+        {int(group): np.array(mask, bool) for group, mask in about["untested"].items()},
+        np.array(about["skipped"], np.int64),
+    )
+
+
+def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, Sources, dict[int, Regressor]]:
+    about = _read_about(run)
+    arrays = load_arrays(run.read_artefact(STAGE, _PRIOR))
+    schema, sources = _sources(about, arrays)
     calibration = None
     if "calibration.weights" in arrays:
         calibration = Calibration(**_part(arrays, "calibration."))
@@ -315,21 +341,10 @@ def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, S
         JointCorrection(**_part(arrays, "joint.")) if "joint.weights" in arrays else None,
         None if calibration is None else Radii(**_part(arrays, "radii.")),
     )
-    offsets = [
-        ConventionOffset(**entry, **_part(arrays, f"offset{number}."))
-        for number, entry in enumerate(about["offsets"])
-    ]
-    sources = Sources(
-        _groups(about),
-        np.array(about["reference"], np.int64),
-        offsets,
-        {int(group): np.array(mask, bool) for group, mask in about["untested"].items()},
-        np.array(about["skipped"], np.int64),
-    )
     finished = run.stages[STAGE]["units"]
     audit = {
         offset.keypoint: load_regressor(run, f"audit {offset.keypoint}", schema, device)
-        for offset in offsets
+        for offset in sources.offsets
         if f"audit {offset.keypoint}" in finished
     }
     return ensemble, sources, audit

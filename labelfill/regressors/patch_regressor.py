@@ -25,6 +25,7 @@ from torch import nn
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Examples, Plan, fit
+from labelfill.networks.loss import sigma_of
 from labelfill.networks.memory import answers
 from labelfill.regressors.patches import Frames, Pyramid
 from labelfill.regressors.views import Seen, View, base_positions, look, make_network, view_inputs
@@ -310,7 +311,7 @@ def answer(
         out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
         scale = view.spread / view.half
         pieces.append(base_positions(view, piece)[:, which] + piece.frames.from_frame(out[..., :2] * scale))
-        sigmas.append(np.exp(np.clip(out[..., 2], -4, 4)) * scale * piece.frames.half[:, None])
+        sigmas.append(sigma_of(out[..., 2]) * scale * piece.frames.half[:, None])
     count = schema.count if view.keypoint is None else 1
     if not pieces:
         return Answer(np.zeros((0, count, 2)), np.zeros((0, count)))

@@ -10,6 +10,7 @@ from torch import nn
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.networks.architectures import FaceRegressor, PatchRegressor
+from labelfill.regressors.calibration.conformal import GAUSSIAN_RADIUS_95
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter, standardise, upright
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior
@@ -56,7 +57,7 @@ def patch_view(
 ) -> View:
     """A patch around one keypoint, wide enough for the prior's errors on rows like `expected`."""
     sigma = float(np.sqrt(np.mean(expected.sigma[:, keypoint] ** 2)))
-    radius95 = 2.448 * sigma  # of a round Gaussian in the plane
+    radius95 = GAUSSIAN_RADIUS_95 * sigma
     half = max(_PATCH_REACH * prior.extent, _ERRORS_IN_PATCH * radius95, 4.0)
     return View(
         keypoint,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from labelfill.arrays import Array, Mask
+from labelfill.regressors.calibration.conformal import GAUSSIAN_RADIUS_95
 from labelfill.regressors.cross_fitting import MOST_RESIDUAL_ROWS
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.patches import Pyramid
@@ -26,7 +27,7 @@ def needs_coarse(prior: ShapePrior, anchors: Anchors, blank: Mask, schema: Keypo
     Fewer than two anchors, or an expected error circle (95%) wider than a third of the image.
     """
     expected = prior.condition(anchors.xy, anchors.noise)
-    widest = np.where(blank, 2.448 * expected.sigma, 0.0).max(axis=1)
+    widest = np.where(blank, GAUSSIAN_RADIUS_95 * expected.sigma, 0.0).max(axis=1)
     few = anchors.known.sum(axis=1) < 2
     wide = 2 * widest > max(schema.image_size.height, schema.image_size.width) / 3
     needy: Mask = blank.any(axis=1) & (few | wide)

@@ -69,6 +69,17 @@ def test_it_learns(fitted: KeypointImputer, X: np.ndarray, drawn: DrawnTable) ->
     assert np.mean((filled - truth)[blank] ** 2) < np.mean((mean - truth)[blank] ** 2)
 
 
+def test_seed_and_coverage_are_asked_for(X: np.ndarray, drawn: DrawnTable) -> None:
+    """Another seed divides the rows otherwise, so that fills differ; more coverage gives larger radii."""
+    ways = [imputer(keypoints=NAMES, random_state=seed, coverage=share) for seed, share in
+            ((0, 0.5), (0, 0.95), (1, 0.5))]  # fmt: skip
+    first, surer, other = (way.fit_transform(X, images=drawn.images) for way in ways)
+    np.testing.assert_array_equal(first, surer)
+    assert (first != other)[np.isnan(X)].any()
+    there = np.isfinite(ways[0].radius_)
+    assert (ways[0].radius_ < ways[1].radius_)[there].all()
+
+
 def test_fit_is_idempotent_and_fit_transform_is_both(
     fitted: KeypointImputer,
     X: np.ndarray,

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from skimage import io
 
+from labelfill.data.dataset import dataset_of_arrays
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
-from labelfill.final.submission import read_lookup
+from labelfill.final.submission import Submission, read_lookup
 from tests.driving import DATA, bare_table, content, done, labelfill
 from tests.trained_runs import Trained, draw_two_sources
 
@@ -63,6 +64,28 @@ def submitted(run: Path, images: Path, lookup: Path, out: Path, *options: object
         header, *lines = csv.reader(file)
     assert header == ["RowId", "Location"]
     return lines
+
+
+def test_locations_stand_in_the_order_asked_for(tmp_path: Path) -> None:
+    """Whatever the order of a look-up table, and however many images are answered at once."""
+    rng = np.random.default_rng(0)
+    names = [str(11 + row) for row in range(9)]
+    every = [(name, column) for name in names for column in COLUMNS]
+    asked = [every[at] for at in rng.permutation(len(every))[:40]]
+    lookup = read_lookup(write_lookup(tmp_path / "lookup.csv", asked))
+    xy = rng.uniform(1, 40, (9, len(COLUMNS) // 2, 2))
+    keypoints = draw_two_sources().schema.keypoints
+    dataset = dataset_of_arrays(np.full(xy.shape, 9.0), keypoints, np.zeros((9, 48, 48), np.uint8), "images")
+    wanted = Submission(lookup, lookup.cells(names, COLUMNS, "images"), dataset)
+    for begin in range(0, 9, 4):
+        part = slice(begin, min(begin + 4, 9))
+        wanted.add(part, xy[part], np.ones(xy[part].shape[:2]))
+    wanted.write(tmp_path / "s.csv")
+    _, *lines = csv.reader((tmp_path / "s.csv").read_text().splitlines())
+    assert [row_id for row_id, _ in lines] == [str(7 * number + 1) for number in range(40)]
+    columns = {column: xy.reshape(9, -1)[:, c] for c, column in enumerate(COLUMNS)}
+    expected = [columns[column][int(name) - 11] for name, column in asked]
+    np.testing.assert_allclose([float(location) for _, location in lines], expected, atol=6e-5)
 
 
 def test_a_submission_answers_row_by_row_in_the_convention_asked_for(

@@ -145,10 +145,14 @@ def test_a_damaged_checkpoint_starts_over(tmp_path: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("best_by", ["rmse", "mae"])
-def test_the_best_epoch_is_kept(best_by: str) -> None:
-    """The weights returned are those of the epoch with the least validation error of the chosen kind."""
+@pytest.mark.parametrize("averaged", [0.0, 0.9])
+def test_the_best_epoch_is_kept(best_by: str, averaged: float) -> None:
+    """The weights returned are those of the epoch with the least validation error of the chosen kind.
+
+    Where weights are averaged over steps, it is the averaged ones whose error is told.
+    """
     held_out = examples(98, rows=20)
-    fitted = learn(replace(PLAN, best_by=best_by), validation=held_out)
+    fitted = learn(replace(PLAN, best_by=best_by, averaged=averaged), validation=held_out)
     assert fitted.history[fitted.best_epoch][best_by] == min(epoch[best_by] for epoch in fitted.history)
     network = PatchRegressor(SIDE)
     network.load_state_dict(fitted.state)

@@ -241,6 +241,17 @@ def test_what_a_row_is_told_is_nothing_to_learn() -> None:
     assert not torch.equal(again.target, learnt.target)
 
 
+def test_patches_lie_off_by_errors_that_the_prior_could_make() -> None:
+    """Not always by the one that it made: a row seen often is off by as much as the prior states."""
+    evidence, view = world(), views()["patch"]
+    sample = _sample(evidence, np.arange(7) == RIGHT_BROW, evidence.training).take(np.zeros(400, np.int64))
+    learnt = _examples(view, sample, eyes_only(), evidence, Pyramid(evidence.images, CPU), 0, jitter=True)
+    off = torch.linalg.vector_norm(learnt.target[:, 0] * learnt.scale[:, None], dim=1)  # px
+    expected = expected_of(sample.rows[:1]).covariance[0, RIGHT_BROW]
+    assert float(off.square().mean()) == pytest.approx(np.trace(expected), rel=0.2)
+    assert float(off.std()) > 0.3 * float(off.mean())
+
+
 def test_keypoints_that_are_sought() -> None:
     """A patch regressor seeks its keypoint; a face regressor what half of the rows to be filled lack."""
     assert sought_keypoints(views()["patch"], eyes_only()).tolist() == (np.arange(7) == RIGHT_BROW).tolist()

@@ -5,29 +5,36 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from labelfill.data.run_tables import read_run_table
 from labelfill.data.synthetic import draw_table, write_table
-from labelfill.networks.devices import choose_device
+from labelfill.filling.simple_ways import SIMPLE_METHODS
+from labelfill.final.held_out import load_final_answers
+from labelfill.final.model import load_final
+from labelfill.regressors.files import load_sources
+from labelfill.regressors.held_out import COVERAGES, load_held_out
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.held_out import (
-    COVERAGES,
     OURS,
     PRIOR,
     HeldOut,
+    RunTable,
     binomial_interval,
     covered,
-    fill_held_out,
+    fill_hidden,
     found_by_radius,
-    load_run_models,
+    held_out_by_every_way,
+    see_run_table,
 )
-from labelfill.runs import TRAINING, RunDirectory, load_split
+from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, load_split
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import TableSettings
 from tests.browser import chromium, complaints
@@ -36,6 +43,7 @@ from tests.driving import done, labelfill
 from tests.reports.test_report_pages import EVIL, read
 from tests.trained_runs import Trained, draw_small_table, draw_two_sources
 
+CPU = torch.device("cpu")
 SECTIONS = (
     "Before and after",
     "How far fills are off, beside simple ways of filling",
@@ -52,17 +60,17 @@ def headings(page: str) -> list[str]:
     return [html.unescape(title) for title in re.findall(r"<h2>(.*?)</h2>", page)]
 
 
-def hold_out(trained: Trained) -> HeldOut:
-    with RunDirectory.read_only(trained.run) as run:
-        dataset = read_run_table(run, trained.table, TableSettings(), to_fill=True, show_progress=False)
-        held = fill_held_out(load_run_models(run, dataset, choose_device("cpu")))
-    assert held is not None
-    return held
+def table_of(run: RunDirectory, trained: Trained) -> RunTable:
+    dataset = read_run_table(run, trained.table, TableSettings(), to_fill=True, show_progress=False)
+    return see_run_table(run, dataset)
 
 
 @pytest.fixture(scope="module")
 def held(two_sources: Trained) -> HeldOut:
-    return hold_out(two_sources)
+    with RunDirectory.read_only(two_sources.run) as run:
+        held = held_out_by_every_way(run, table_of(run, two_sources))
+    assert held is not None
+    return held
 
 
 @pytest.fixture(scope="module")
@@ -115,20 +123,50 @@ def test_points_are_held_out_and_every_way_fills_the_same(two_sources: Trained, 
 
 
 def test_simple_ways_do_not_see_what_is_hidden(two_sources: Trained, held: HeldOut) -> None:
-    """Another label in the place of a hidden one changes the error of a simple way, never its answer."""
-    point = int(np.flatnonzero(held.keypoint == held.keypoint.max())[0])
-    row, k = int(held.row[point]), int(held.keypoint[point])
-    with RunDirectory.read_only(two_sources.run) as opened:
-        dataset = read_run_table(
-            opened, two_sources.table, TableSettings(), to_fill=True, show_progress=False
-        )
-        dataset.table.labels[row, k] += 5.0
-        after = fill_held_out(load_run_models(opened, dataset, choose_device("cpu")))
-    assert after is not None
-    same = (after.row == row) & (after.keypoint == k)
-    for way in ("mean", "knn", "iterative"):
-        np.testing.assert_allclose(after.answers[way][same], held.answers[way][same], atol=1e-6)
-    np.testing.assert_allclose(after.truth[same], held.truth[same] + 5.0, atol=1e-6)
+    """Other labels in the places of hidden ones never change what a simple way fills in."""
+    with RunDirectory.read_only(two_sources.run) as run:
+        points, labels = load_held_out(run), table_of(run, two_sources).dataset.labels
+    assert points is not None
+    assert not points.shown[points.hiding, points.keypoint].any()
+    altered = labels.copy()
+    altered[points.row, points.keypoint] += 5.0
+    for way in SIMPLE_METHODS:
+        np.testing.assert_array_equal(fill_hidden(altered, points, way, 0), held.answers[way])
+    # What is shown of the same rows does change it: the imputers look at it.
+    seen = labels.copy()
+    seen[points.hidden_row] += np.where(points.shown, 1.0, 0.0)[..., None]
+    assert not np.allclose(fill_hidden(seen, points, "iterative", 0), held.answers["iterative"])
+
+
+def test_kept_points_are_those_that_training_scored(two_sources: Trained) -> None:
+    """Each keypoint's error on held-out rows, as training told it, is that of the points that are kept."""
+    with RunDirectory.read_only(two_sources.run) as run:
+        points, parts = load_held_out(run), load_split(run.path / "split.csv", draw_two_sources().rows)
+        results, names = run.stages["train-keypoint-models"]["results"], load_sources(run)[0].keypoints
+    assert points is not None
+    scored = 0
+    for part, name in ((VALIDATION, "validation"), (EVALUATION, "evaluation")):
+        for k in np.unique(points.keypoint[parts[points.row] == part]).tolist():
+            own = (parts[points.row] == part) & (points.keypoint == k)
+            figures = results["keypoints"][names[k]]
+            error = points.found[own] - points.truth[own]
+            assert figures[f"{name} rows"] == own.sum()
+            np.testing.assert_allclose(figures[f"{name} rmse"], np.sqrt(np.mean(error**2)))
+            prior_error = points.prior[own] - points.truth[own]
+            np.testing.assert_allclose(figures[f"{name} rmse of the prior"], np.sqrt(np.mean(prior_error**2)))
+            scored += 1
+    assert scored > len(results["regressors"])
+
+
+def test_kept_final_answers_are_the_networks_own(two_sources_final: Trained) -> None:
+    """What training kept is what the network read back answers, each row in its own convention."""
+    with RunDirectory.read_only(two_sources_final.run) as run:
+        kept, model, seen = load_final_answers(run), load_final(run, CPU), table_of(run, two_sources_final)
+    assert kept is not None and seen.dataset.images is not None
+    assert (seen.parts[kept.rows] == EVALUATION).all()
+    answered, _ = model.answer(np.asarray(seen.dataset.images[kept.rows]), CPU)
+    own = model.heads.in_convention(answered, seen.groups[kept.rows])
+    np.testing.assert_allclose(kept.xy, own, atol=1e-4)
 
 
 def made_up(errors: np.ndarray, radius: np.ndarray) -> HeldOut:
@@ -138,7 +176,7 @@ def made_up(errors: np.ndarray, radius: np.ndarray) -> HeldOut:
     share = np.array(COVERAGES) / 0.9
     return HeldOut(
         np.arange(count), np.zeros(count, int), np.zeros((count, 2)),
-        {OURS: answer, "mean": 2 * answer}, radius / 2, radius[:, None] * share, 3.0,
+        {OURS: answer, "mean": 2 * answer}, radius[:, None] * share, 3.0,
     )  # fmt: skip
 
 
@@ -179,6 +217,21 @@ def test_a_run_of_some_stages_has_a_report(small_prior: Trained, tmp_path: Path)
     assert "Every keypoint's fills" in told["impute"]
     assert "The final network" not in told["impute"]
     assert {"The final network", "How the networks learnt"} <= set(told["train-final"])
+
+
+def test_a_run_of_an_earlier_version_has_a_shorter_report(small_prior: Trained, tmp_path: Path) -> None:
+    """It kept nothing of held-out rows: a sentence says so, the other sections are there."""
+    run = tmp_path / "run"
+    shutil.copytree(small_prior.run, run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["stages"]["train-keypoint-models"]["units"]["held-out points"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    told = labelfill("report", "--run-dir", run, "--out", tmp_path / "report.html")
+    assert told.code == 0
+    assert "trained by an earlier version" in told.err
+    titles = headings((tmp_path / "report.html").read_text("utf-8"))
+    assert "Label sources" in titles
+    assert not set(SECTIONS[1:4]) & set(titles)
 
 
 def test_before_any_stage_the_report_says_what_to_do(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelfill.errors import DataError
@@ -25,6 +25,7 @@ def tables(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     return numbers(draw(st.sampled_from([3, 50, 10**9]))), numbers(draw(st.sampled_from([1, 6, 100]))), groups
 
 
+@settings(deadline=None)
 @given(tables(), st.integers(0, 2**40))
 def test_what_belongs_together_is_never_divided(
     table: tuple[np.ndarray, np.ndarray, np.ndarray | None], seed: int
@@ -40,6 +41,7 @@ def test_what_belongs_together_is_never_divided(
     np.testing.assert_array_equal(parts, make_split(images, patterns, seed, groups))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 100))
 def test_parts_have_their_shares(rows: int, seed: int) -> None:
     """Without copies: a tenth, at most 100 rows, to evaluate; 15 of 100 of the rest to validate."""

@@ -210,3 +210,18 @@ def test_another_table_is_split_anew(small_prior: Trained, tmp_path: Path) -> No
     table.write_bytes(b"".join(lines[:60]))
     done(*train, "--data", table, "--force")
     assert len((run / "split.csv").read_bytes().splitlines()) == 60
+
+
+def test_models_trained_anew_are_noticed(small_prior: Trained, tmp_path: Path) -> None:
+    """What was filled by earlier models, or learnt from that, is not taken for done: exit code 2 says why."""
+    run = tmp_path / "run"
+    shutil.copytree(small_prior.run, run)
+    done("impute", "--run-dir", run)
+    done("train-final", "--run-dir", run)
+    train = ["train-keypoint-models", "--run-dir", run, "--data", small_prior.table, "--method", "prior"]
+    done(*train, "--seed", 1, "--force")
+    for command in ("impute", "train-final"):
+        refused = labelfill(command, "--run-dir", run)
+        assert refused.code == 2
+        assert f"{command}" in refused.sentence
+        assert "models: was" in refused.sentence

@@ -8,7 +8,6 @@ not seen; the error radius is a split-conformal quantile of the same residuals (
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from labelfill.arrays import Array, Mask
+from labelfill.regressors.calibration.conformal import conformal_quantile, gaussian_radius, thinned
 
 # A keypoint's own weights are trusted like the pooled ones when it has this many residuals.
 _POOLED_ROWS = 60.0
@@ -80,12 +80,12 @@ class Calibration:
         error = np.where(usable[..., None], error, np.nan)
         scale = _scales(error, sigma, usable)
         ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, LEAST_SIGMA)
-        pooled = np.sort(ratio[usable]) if usable.any() else np.array([math.sqrt(-2 * math.log(0.1))])
+        pooled = np.sort(ratio[usable]) if usable.any() else np.array([gaussian_radius(0.9)])
         own, rows, correlation = [], [], []
         for k in range(error.shape[1]):
             mine = np.sort(ratio[usable[:, k], k])
             enough = len(mine) >= _OWN_QUANTILE_ROWS
-            own.append(_thinned(mine if enough else pooled))
+            own.append(thinned(mine if enough else pooled, _QUANTILES_KEPT))
             rows.append(max(len(mine) if enough else len(pooled), 1))
             correlation.append(_correlation(error[usable[:, k], k]))
         return Calibration(
@@ -99,12 +99,7 @@ class Calibration:
 
     def radius_factor(self, coverage: float) -> Array:
         """(K,): the radius that holds in `coverage` of cases, in units of sigma."""
-        count = self.ratios.shape[1]
-        # The finite-sample correction of split conformal prediction: the (n+1)-th part, not the n-th.
-        level = np.minimum(np.ceil((self.rows + 1) * coverage) / np.maximum(self.rows, 1), 1.0)
-        at = np.minimum(np.maximum(np.ceil(level * count).astype(np.int64), 1), count) - 1
-        factor: Array = self.ratios[np.arange(len(self.ratios)), at]
-        return factor
+        return conformal_quantile(self.ratios, self.rows, coverage)
 
 
 def calibrate(residuals: Array, sigmas: Array) -> Calibration:
@@ -149,12 +144,6 @@ def gain_of_averaging(answers: Array, sigma: Array) -> Array:
     typical = (share.sum(axis=0) + _POOLED_SHARES * pooled) / (there.sum(axis=0) + _POOLED_SHARES)
     gain: Array = np.sqrt(1 - (1 - 1 / count) * typical)
     return gain
-
-
-def _thinned(ordered: Array) -> Array:
-    """An even number of quantiles, rounded outwards so that none understates."""
-    at = np.ceil((np.arange(_QUANTILES_KEPT) + 1) / _QUANTILES_KEPT * len(ordered)).astype(np.int64) - 1
-    return ordered[np.clip(at, 0, len(ordered) - 1)]
 
 
 def _weights(residuals: Array, there: Mask) -> Array:

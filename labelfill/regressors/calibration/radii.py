@@ -19,6 +19,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labelfill.arrays import Array, Integers, Mask
+from labelfill.regressors.calibration.conformal import (
+    conformal_quantile,
+    conformal_rank,
+    gaussian_radius,
+    thinned,
+)
 
 # With fewer scores than this a keypoint's are those of all keypoints together; so for a class of rows.
 _OWN_ROWS = 100
@@ -81,14 +87,11 @@ class Radii:
         return factor
 
     def _factors(self, coverage: float) -> Array:
-        """(K, C): the finite-sample quantile: of n scores the ceil((n + 1) coverage)-th."""
-        kept = self.scores.shape[2]
-        rank = np.ceil((self.rows + 1) * coverage - 1e-9)
-        at = np.ceil(np.minimum(rank / np.maximum(self.rows, 1), 1.0) * kept - 1e-9).astype(np.int64) - 1
-        factor = np.take_along_axis(self.scores, np.clip(at, 0, kept - 1)[..., None], axis=2)[..., 0]
+        """(K, C): the radius that holds in `coverage` of cases, in units of the stated sigma."""
+        factor = conformal_quantile(self.scores, self.rows, coverage)
         # So few scores do not reach so far: the tail of a round Gaussian at least.
-        beyond: Array = np.where(rank > self.rows, np.maximum(factor, _round_radius(coverage)), factor)
-        return beyond
+        few = conformal_rank(self.rows, coverage) > self.rows
+        return np.where(few, np.maximum(factor, gaussian_radius(coverage)), factor)
 
     def unverified(self, groups: Integers) -> Mask:
         """(n, K): keypoints that the row's source never labels; of rows of unknown source, none."""
@@ -131,7 +134,7 @@ def fit_radii(
     there: Mask = np.all(np.isfinite(error), axis=2) & np.isfinite(sigma)
     score = np.where(there, np.linalg.norm(error, axis=2) / np.maximum(sigma, _LEAST_SIGMA), np.nan)
     keypoints = error.shape[1]
-    pooled = np.sort(score[there]) if there.any() else np.array([_round_radius(_PROBE_COVERAGE)])
+    pooled = np.sort(score[there]) if there.any() else np.array([gaussian_radius(_PROBE_COVERAGE)])
     edges = np.full((keypoints, _CLASSES - 1), np.inf)
     scores = np.empty((keypoints, _CLASSES, _SCORES_KEPT))
     rows = np.empty((keypoints, _CLASSES), np.int64)
@@ -146,7 +149,7 @@ def fit_radii(
         which = np.searchsorted(edges[k], knows)
         for c in range(_CLASSES):
             part = mine[which == c] if c <= len(found) and len(found) else own
-            scores[k, c], rows[k, c] = _thinned(np.sort(part)), len(part)
+            scores[k, c], rows[k, c] = thinned(np.sort(part), _SCORES_KEPT), len(part)
     widening = np.array([shift_widening(score, groups, g, reference) for g in range(len(labelled))])
     return Radii(edges, scores, rows, labelled, widening, typical, there.sum(axis=0))
 
@@ -192,14 +195,3 @@ def shift_widening(score: Array, groups: Integers, group: int, reference: Intege
         return _UNPROBED
     shown = float(np.clip(np.quantile(together, _PROBE_COVERAGE), 1.0, _MOST_WIDENING))
     return float(shown ** (len(relative) / (len(relative) + _UNSHIFTED)))
-
-
-def _thinned(ordered: Array) -> Array:
-    """An even number of scores, rounded outwards so that none understates."""
-    at = np.ceil((np.arange(_SCORES_KEPT) + 1) / _SCORES_KEPT * len(ordered) - 1e-9).astype(np.int64) - 1
-    return ordered[np.clip(at, 0, len(ordered) - 1)]
-
-
-def _round_radius(coverage: float) -> float:
-    """Of a round Gaussian, in units of sigma per coordinate."""
-    return math.sqrt(-2 * math.log(1 - coverage))

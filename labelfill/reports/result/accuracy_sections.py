@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from labelfill.regressors.held_out import COVERAGES
 from labelfill.reports.inspection.summary import plural
 from labelfill.reports.pages import Child, Markup, element, paragraph, section, table
 from labelfill.reports.plots import Line, curves
-from labelfill.reports.result.held_out import (
-    COVERAGES,
-    HeldOut,
-    binomial_interval,
-    covered,
-    found_by_radius,
-)
+from labelfill.reports.result.held_out import HeldOut, binomial_interval, covered, found_by_radius
 from labelfill.schema import KeypointSchema
 
 
@@ -31,7 +26,7 @@ def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
     about = (
         f"RMSE per coordinate in px, on {plural(len(np.unique(held.row)), 'row')} kept out of training "
         "(validation and evaluation rows), whose labels were hidden by the patterns of the rows that are "
-        "filled. All ways fill the same points; the simple ones see the labels of the whole table, without "
+        "filled. All ways fill the same points; the simple ones see the labels of other rows, without "
         "the images. The best of each line is bold; the last column is the share of fills within their 90% "
         "radius."
     )

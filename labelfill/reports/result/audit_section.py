@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from labelfill.regressors.held_out import DisputedLabels
 from labelfill.reports.faces import Points, box_around, face, key
 from labelfill.reports.pages import Markup, element, paragraph, section, table
-from labelfill.reports.result.held_out import RunModels
+from labelfill.reports.result.held_out import RunTable
 from labelfill.runs.randomness import random_key
 from labelfill.sources.conventions import ConventionOffset
 
@@ -17,41 +18,45 @@ _SHOWN = 6
 _SIDE = 0.5  # of a picture, in longer sides of the image
 
 
-def audit_section(models: RunModels, told: Sequence[Mapping[str, Any]]) -> Markup:
+def audit_section(
+    seen: RunTable, told: Sequence[Mapping[str, Any]], disputed: Sequence[DisputedLabels]
+) -> Markup:
     """Sources with their rows, convention offsets with intervals, and pictures of both conventions.
 
     Parameters
     ----------
     told
         The claimed offsets as the first stage told them.
+    disputed
+        Of each offset, what labels of its group mean in the reference convention.
     """
-    names = models.sources.groups.names
+    names = seen.sources.groups.names
     if len(names) < 2:
         return section(
             "Label sources", paragraph("One: all rows are taken to be labelled in the same sense.")
         )
-    labelled = models.dataset.table.labelled
+    labelled = seen.dataset.table.labelled
     rows = []
     for number, name in enumerate(names):
-        of = models.groups == number
+        of = seen.groups == number
         usual = [
             k
-            for k, share in zip(models.schema.keypoints, labelled[of].mean(axis=0), strict=True)
+            for k, share in zip(seen.schema.keypoints, labelled[of].mean(axis=0), strict=True)
             if share >= 0.5
         ]
         rows.append((name, f"{int(of.sum()):,}", ", ".join(usual) or "none"))
     parts: list[Markup] = [
         table(("source", "rows", "keypoints that most of its rows label"), rows, numbers=(1,))
     ]
-    unknown = int((models.groups < 0).sum())
+    unknown = int((seen.groups < 0).sum())
     if unknown:
         parts.append(paragraph(f"{unknown:,} rows are of no known source."))
     if not told:
         parts.append(paragraph("No keypoint is disputed between them."))
     else:
         parts.append(_offsets(told))
-    for offset in models.sources.offsets:
-        parts += _both_conventions(models, offset)
+    for offset, labels in zip(seen.sources.offsets, disputed, strict=False):  # earlier versions kept none
+        parts += _both_conventions(seen, offset, labels)
     return section("Label sources and conventions", *parts)
 
 
@@ -74,25 +79,24 @@ def _offsets(told: Sequence[Mapping[str, Any]]) -> Markup:
     return table(header, rows, numbers=(3, 4, 5, 6))
 
 
-def _both_conventions(models: RunModels, offset: ConventionOffset) -> list[Markup]:
+def _both_conventions(seen: RunTable, offset: ConventionOffset, disputed: DisputedLabels) -> list[Markup]:
     """The same faces with the point where this source marks it, and where the reference would."""
-    k, size = offset.keypoint, models.schema.image_size
-    name, names = models.schema.keypoints[k], models.sources.groups.names
-    labels, anchors = models.dataset.labels, models.anchors
-    rows = np.flatnonzero((models.groups == offset.group) & np.isfinite(labels[:, k]).all(axis=1))
-    rows = rows[anchors.known[rows, k]]
-    random = np.random.default_rng(random_key(models.seed, "report", "audit", k, offset.group))
-    assert models.dataset.images is not None
+    k, size = offset.keypoint, seen.schema.image_size
+    name, names = seen.schema.keypoints[k], seen.sources.groups.names
+    random = np.random.default_rng(random_key(seen.seed, "report", "audit", k, offset.group))
+    assert seen.dataset.images is not None
     cards = []
-    for row in np.sort(random.choice(rows, min(_SHOWN, len(rows)), replace=False)).tolist():
-        own, reference = labels[row, [k]], anchors.xy[row, [k]]
+    count = len(disputed.row)
+    for i in np.sort(random.choice(count, min(_SHOWN, count), replace=False)).tolist():
+        row = int(disputed.row[i])
+        own, reference = seen.dataset.labels[row, [k]], disputed.reference[[i]]
         box = box_around((own + reference)[0] / 2, _SIDE * max(size.height, size.width), size)
         layers = [
             Points(own, [f"{name}, source {names[offset.group]}"], "label"),
             Points(reference, [f"{name}, source {names[offset.reference]}"], "filled"),
         ]
         about = f"row {row}: {name} in both conventions"
-        picture = face(np.asarray(models.dataset.images[row]), size, layers, about, box=box)
+        picture = face(np.asarray(seen.dataset.images[row]), size, layers, about, box=box)
         cards.append(element("figure", picture, element("figcaption", f"row {row}")))
     return [
         element("h3", f"{name}, in both conventions"),

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.arrays import Array
+from labelfill.final.held_out import FinalAnswers
 from labelfill.final.model import STAGE as FINAL_STAGE
-from labelfill.final.model import load_final
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.reports.faces import Points, face, key
 from labelfill.reports.inspection.summary import plural
 from labelfill.reports.pages import Markup, element, paragraph, section, table
 from labelfill.reports.plots import Line, small_curves
-from labelfill.reports.result.held_out import RunModels
-from labelfill.runs import EVALUATION, VALIDATION, RunDirectory
+from labelfill.reports.result.held_out import RunTable
+from labelfill.runs import RunDirectory
 
 _PANELS = 40
 _WORST = 16
@@ -83,76 +81,41 @@ def learning_section(learnt: Sequence[Learning]) -> Markup | None:
 # -- the final network -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class FinalAnswers:
-    """What the final network answers on rows that it has not learnt from.
-
-    Attributes
-    ----------
-    part
-        Which rows they are.
-    rows
-        (m,)
-    labels, answers
-        (m, K, 2) px of the frame; labels are NaN where there is none.
-    """
-
-    part: str
-    rows: NDArray[np.int64]
-    labels: Array
-    answers: Array
-
-
-def final_answers(run: RunDirectory, models: RunModels) -> FinalAnswers | None:
-    """Answers on evaluation rows, or validation rows for want of these; None without a final network."""
-    if run.stages.get(FINAL_STAGE, {}).get("state") != "done":
+def final_section(results: Mapping[str, Any]) -> Markup | None:
+    """Errors per keypoint; None if no held-out row has a label."""
+    part = "evaluation" if "evaluation rmse" in results else "validation"
+    if f"{part} rmse" not in results:
         return None
-    model = load_final(run, models.device)
-    labels = models.dataset.labels
-    labelled: NDArray[np.bool_] = np.any(np.isfinite(labels).all(axis=2), axis=1)
-    for part, name in ((EVALUATION, "evaluation"), (VALIDATION, "validation")):
-        rows = np.flatnonzero((models.parts == part) & labelled)
-        if len(rows):
-            assert models.dataset.images is not None
-            found, _ = model.answer(np.asarray(models.dataset.images[rows]), models.device)
-            own = model.heads.in_convention(found, models.groups[rows])
-            return FinalAnswers(name, rows.astype(np.int64), labels[rows], own)
-    return None
-
-
-def final_section(found: FinalAnswers, results: Mapping[str, Any], models: RunModels) -> Iterator[Markup]:
-    """Errors per keypoint, and the rows on which the network is furthest off."""
-    part = found.part
-    rmse, mae = results.get(f"{part} rmse"), results.get(f"{part} mae")
     rows = [
         (name, f"{one['labels']:,}", f"{one['rmse']:.2f}", f"{one['mae']:.2f}")
-        for name, one in results.get(f"{part} keypoints", {}).items()
+        for name, one in results[f"{part} keypoints"].items()
     ]
     told = {"evaluation": "that no stage has learnt from", "validation": "that chose the epoch"}[part]
-    if rmse is not None:
-        yield section(
-            "The final network",
-            paragraph(
-                f"RMSE {rmse:.2f} px and MAE {mae:.2f} px per coordinate over the labels of "
-                f"{plural(len(found.rows), 'row')} {told}."
-            ),
-            table(("keypoint", "labels", "RMSE, px", "MAE, px"), rows, numbers=(1, 2, 3)),
-        )
-    yield _worst_cases(found, models)
+    return section(
+        "The final network",
+        paragraph(
+            f"RMSE {results[f'{part} rmse']:.2f} px and MAE {results[f'{part} mae']:.2f} px per coordinate "
+            f"over the labels of {plural(results[f'{part} rows'], 'row')} {told}."
+        ),
+        table(("keypoint", "labels", "RMSE, px", "MAE, px"), rows, numbers=(1, 2, 3)),
+    )
 
 
-def _worst_cases(found: FinalAnswers, of: RunModels) -> Markup:
-    away = np.linalg.norm(found.answers - found.labels, axis=2)
-    typical = np.sqrt(np.nanmean(away**2, axis=1))
-    images = of.dataset.images
+def worst_cases(found: FinalAnswers, seen: RunTable) -> Markup:
+    """The rows on which the final network is furthest off."""
+    labels, images = seen.dataset.labels[found.rows], seen.dataset.images
     assert images is not None
+    away = np.linalg.norm(found.xy - labels, axis=2)
+    labelled = np.flatnonzero(np.isfinite(away).any(axis=1))
+    typical = np.full(len(away), -np.inf)
+    typical[labelled] = np.sqrt(np.nanmean(away[labelled] ** 2, axis=1))
     cards = []
-    for i in np.argsort(-typical, kind="stable")[:_WORST].tolist():
+    for i in np.argsort(-typical, kind="stable")[: min(_WORST, len(labelled))].tolist():
         row, k = int(found.rows[i]), int(np.nanargmax(away[i]))
-        names = of.schema.keypoints
-        layers = [Points(found.labels[i], names, "label"), Points(found.answers[i], names, "found")]
+        names = seen.schema.keypoints
+        layers = [Points(labels[i], names, "label"), Points(found.xy[i], names, "found")]
         told = f", {typical[i]:.1f} px off; most for {names[k]}: {away[i, k]:.1f} px"
-        picture = face(np.asarray(images[row]), of.schema.image_size, layers, f"row {row}{told}")
+        picture = face(np.asarray(images[row]), seen.schema.image_size, layers, f"row {row}{told}")
         cards.append(element("figure", picture, element("figcaption", element("strong", f"row {row}"), told)))
     return section(
         "The final network's worst cases",

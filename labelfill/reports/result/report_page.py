@@ -9,9 +9,10 @@ import numpy as np
 
 from labelfill.data.dataset import Dataset
 from labelfill.filling.simple_ways import SIMPLE_METHODS
+from labelfill.final.held_out import load_final_answers
 from labelfill.final.model import STAGE as FINAL_STAGE
-from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.regressors.held_out import COVERAGES, load_disputed
 from labelfill.reports.inspection.summary import plural
 from labelfill.reports.pages import Markup, page, plain, tiles
 from labelfill.reports.plots import require_matplotlib
@@ -20,20 +21,17 @@ from labelfill.reports.result.audit_section import audit_section
 from labelfill.reports.result.fill_sections import contact_sheets, counts_section, keypoint_fills_section
 from labelfill.reports.result.filled_rows import FilledRows
 from labelfill.reports.result.held_out import (
-    COVERAGES,
     OURS,
     HeldOut,
     covered,
-    fill_held_out,
-    load_run_models,
+    held_out_by_every_way,
+    see_run_table,
 )
-from labelfill.reports.result.network_sections import final_answers, final_section, learning, learning_section
+from labelfill.reports.result.network_sections import final_section, learning, learning_section, worst_cases
 from labelfill.runs import RunDirectory
 
 
-def run_report(
-    run: RunDirectory, dataset: Dataset, filled: FilledRows | None, *, device: str, progress: bool = False
-) -> str:
+def run_report(run: RunDirectory, dataset: Dataset, filled: FilledRows | None) -> str:
     """The page as HTML, with a section for everything that the run has done.
 
     Parameters
@@ -51,21 +49,23 @@ def run_report(
         If matplotlib is not installed.
     """
     require_matplotlib()
-    models = load_run_models(run, dataset, choose_device(device), progress=progress)
-    held = fill_held_out(models, progress=progress)
+    seen = see_run_table(run, dataset)
+    held = held_out_by_every_way(run, seen)
     results = run.stages[MODELS_STAGE]["results"]
     final = run.stages.get(FINAL_STAGE, {}).get("results")
     sections: list[Markup | None] = [tiles(_figures(results, filled, held, final))]
     if filled is not None:
         sections.append(counts_section(filled))
     if held is not None:
-        sections += [accuracy_section(held, models.schema), calibration_section(held), ranking_section(held)]
-    sections.append(audit_section(models, results["convention offsets"]))
+        sections += [accuracy_section(held, seen.schema), calibration_section(held), ranking_section(held)]
+    sections.append(audit_section(seen, results["convention offsets"], load_disputed(run)))
     if filled is not None:
-        sections += [*contact_sheets(filled, models.seed), keypoint_fills_section(filled, models.seed)]
-    found = final_answers(run, models)
-    if found is not None and final is not None:
-        sections += final_section(found, final, models)
+        sections += [*contact_sheets(filled, seen.seed), keypoint_fills_section(filled, seen.seed)]
+    found = load_final_answers(run)
+    if final is not None:
+        sections.append(final_section(final))
+    if found is not None:
+        sections.append(worst_cases(found, seen))
     sections.append(learning_section(learning(run)))
     return page(f"Report of {plain(dataset.table.path.name)}", _sentences(filled, held, final), *sections)
 

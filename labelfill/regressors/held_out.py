@@ -1,0 +1,140 @@
+"""Points of held-out rows, filled with their labels hidden: what the first stage keeps for the report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from labelfill.arrays import Array, Integers, Mask
+from labelfill.regressors.files import STAGE, arrays_file, holding_what_it_should
+from labelfill.runs import RunDirectory
+from labelfill.sources.anchors import Anchors
+from labelfill.sources.conventions import ConventionOffset
+
+_log = logging.getLogger("labelfill")
+
+_HELD_OUT, _DISPUTED = "report/held-out.safetensors", "report/disputed.safetensors"
+COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class HeldOutPoints:
+    """What was filled in where labels of held-out rows were hidden as in rows to be filled.
+
+    A row is hidden once for the keypoints that most rows to be filled lack, and once for each other one.
+
+    Attributes
+    ----------
+    hidden_row
+        (h,): the row of the table that was hidden each time.
+    shown
+        (h, K): its keypoints whose labels could be seen.
+    hiding
+        (p,): of each point, the number of its row's hiding among these h.
+    keypoint
+        (p,): of each point.
+    truth, found, prior
+        (p, 2) px in the reference convention: its label, the fill, and what the shape prior alone expects.
+    sigma
+        (p,) px: as stated.
+    radius
+        (p, len(COVERAGES)) px: error radii for each of the coverages.
+    """
+
+    hidden_row: Integers
+    shown: Mask
+    hiding: Integers
+    keypoint: Integers
+    truth: Array
+    found: Array
+    prior: Array
+    sigma: Array
+    radius: Array
+
+    @property
+    def row(self) -> Integers:
+        """(p,): of the table."""
+        return self.hidden_row[self.hiding]
+
+
+@dataclass(frozen=True)
+class DisputedLabels:
+    """Where the reference convention would put the labels of a group that marks a keypoint otherwise.
+
+    Attributes
+    ----------
+    row
+        (r,): of the table.
+    reference
+        (r, 2) px.
+    """
+
+    row: Integers
+    reference: Array
+
+
+def disputed_labels(
+    offsets: Sequence[ConventionOffset], labels: Array, groups: Integers, anchors: Anchors
+) -> list[DisputedLabels]:
+    """For each offset, its group's labels (of the table's (n, K, 2) px) that anchors were found for."""
+    found = []
+    for offset in offsets:
+        k = offset.keypoint
+        labelled = np.isfinite(labels[:, k]).all(axis=1)
+        rows = np.flatnonzero((groups == offset.group) & labelled & anchors.known[:, k])
+        found.append(DisputedLabels(rows, anchors.xy[rows, k]))
+    return found
+
+
+def save_held_out(run: RunDirectory, held_out: HeldOutPoints) -> None:
+    """Keep what was filled in held-out rows."""
+    run.save_unit(STAGE, "held-out points", {_HELD_OUT: arrays_file(vars(held_out))})
+
+
+def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
+    """What `save_held_out` kept; None if no held-out row labels a keypoint that is filled.
+
+    Raises
+    ------
+    ModelError
+        If the file is not as it should be.
+    """
+    arrays = _kept(run, "held-out points", _HELD_OUT)
+    if not arrays:
+        if run.stages[STAGE]["results"]["regressors"]:
+            _log.warning(
+                "%s was trained by an earlier version, which kept nothing of held-out rows: train again in "
+                "another --run-dir to see how far fills are off", run.path,
+            )  # fmt: skip
+        return None
+    with holding_what_it_should(run.path, STAGE):
+        points = HeldOutPoints(**arrays)
+    return points if len(points.keypoint) else None
+
+
+def save_disputed(run: RunDirectory, disputed: Sequence[DisputedLabels]) -> None:
+    """Keep what disputed labels mean in the reference convention: for each claimed offset, in order."""
+    if disputed:
+        arrays = {f"{name}{i}": array for i, one in enumerate(disputed) for name, array in vars(one).items()}
+        run.save_unit(STAGE, "disputed labels", {_DISPUTED: arrays_file(arrays)})
+
+
+def load_disputed(run: RunDirectory) -> list[DisputedLabels]:
+    """What `save_disputed` kept, in the order of the sources' offsets; errors as for `load_held_out`."""
+    arrays = _kept(run, "disputed labels", _DISPUTED)
+    with holding_what_it_should(run.path, STAGE):
+        return [DisputedLabels(arrays[f"row{i}"], arrays[f"reference{i}"]) for i in range(len(arrays) // 2)]
+
+
+def _kept(run: RunDirectory, unit: str, path: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a unit's file; none if the unit had nothing to keep."""
+    if unit not in run.stages[STAGE]["units"]:
+        return {}
+    with holding_what_it_should(run.path, STAGE):
+        return load(run.read_artefact(STAGE, path))
