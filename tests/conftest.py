@@ -62,9 +62,9 @@ def _train(trained: Trained, drawn: DrawnTable, *options: object) -> None:
     done("train-keypoint-models", "--data", trained.table, "--run-dir", trained.run, *options)
 
 
-def _fill_and_train_final(trained: Trained, before: Trained, *options: object) -> None:
-    """All that follows the regressors of another run, in a copy of it."""
-    copied(before.table.parent, trained.table.parent)
+def _fill_and_train_final(trained: Trained, before: str, *options: object) -> None:
+    """All that follows the regressors of another shared run, in a copy of it as it was trained."""
+    copied(trained.table.parent.with_name(before), trained.table.parent)
     done("impute", "--run-dir", trained.run)
     done("train-final", "--run-dir", trained.run, *options)
 
@@ -78,7 +78,7 @@ def small(train_once: TrainOnce) -> Trained:
 @pytest.fixture(scope="session")
 def small_final(small: Trained, train_once: TrainOnce) -> Trained:
     """The small table with regressors, filled, and the final network trained."""
-    return train_once("small_final", lambda new: _fill_and_train_final(new, small, *SMALL_FINAL))
+    return train_once("small_final", lambda new: _fill_and_train_final(new, "small", *SMALL_FINAL))
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +90,7 @@ def small_prior(train_once: TrainOnce) -> Trained:
 @pytest.fixture(scope="session")
 def small_prior_final(small_prior: Trained, train_once: TrainOnce) -> Trained:
     """The small table filled by its shape prior, and the final network trained."""
-    return train_once("small_prior_final", lambda new: _fill_and_train_final(new, small_prior))
+    return train_once("small_prior_final", lambda new: _fill_and_train_final(new, "small_prior"))
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +102,9 @@ def two_sources(train_once: TrainOnce) -> Trained:
 @pytest.fixture(scope="session")
 def two_sources_final(two_sources: Trained, train_once: TrainOnce) -> Trained:
     """The run of two sources, its table filled and the final network trained."""
-    return train_once("two_sources_final", lambda new: _fill_and_train_final(new, two_sources, "--epochs", 2))
+    return train_once(
+        "two_sources_final", lambda new: _fill_and_train_final(new, "two_sources", "--epochs", 2)
+    )
 
 
 @pytest.fixture(scope="session")
