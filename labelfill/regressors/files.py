@@ -162,8 +162,15 @@ def save_ensemble_files(
     agreements: Sequence[Agreement],
     offsets: Sequence[ConventionOffset],
     skipped: NDArray[np.int64],
+    for_report: Mapping[str, bytes],
 ) -> None:
-    """Write the shape prior, the calibration and the sources; the regressors were written one by one."""
+    """Write the shape prior, the calibration and the sources; the regressors were written one by one.
+
+    Parameters
+    ----------
+    for_report
+        Files that belong to the same unit of work, by path.
+    """
     arrays = {"prior.mean": ensemble.prior.mean, "prior.covariance": ensemble.prior.covariance}
     if ensemble.partners is not None:
         arrays["partners"] = np.asarray(ensemble.partners)
@@ -204,7 +211,7 @@ def save_ensemble_files(
     }
     run.save_unit(
         STAGE, "prior and sources",
-        {_PRIOR: arrays_file(arrays), _SOURCES: json.dumps(sources, indent=1).encode()},
+        {_PRIOR: arrays_file(arrays), _SOURCES: json.dumps(sources, indent=1).encode(), **for_report},
     )  # fmt: skip
 
 

@@ -92,20 +92,26 @@ def disputed_labels(
     return found
 
 
-def save_held_out(run: RunDirectory, held_out: HeldOutPoints) -> None:
-    """Keep what was filled in held-out rows."""
-    run.save_unit(STAGE, "held-out points", {_HELD_OUT: arrays_file(vars(held_out))})
+def report_files(held_out: HeldOutPoints | None, disputed: Sequence[DisputedLabels]) -> dict[str, bytes]:
+    """What the report shows of this stage as files: points, and labels of each claimed offset, in order."""
+    files = {}
+    if held_out is not None:
+        files[_HELD_OUT] = arrays_file(vars(held_out))
+    if disputed:
+        arrays = {f"{name}{i}": array for i, one in enumerate(disputed) for name, array in vars(one).items()}
+        files[_DISPUTED] = arrays_file(arrays)
+    return files
 
 
 def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
-    """What `save_held_out` kept; None if no held-out row labels a keypoint that is filled.
+    """The points that were kept; None if no held-out row labels a keypoint that is filled.
 
     Raises
     ------
     ModelError
         If the file is not as it should be.
     """
-    arrays = _kept(run, "held-out points", _HELD_OUT)
+    arrays = _kept(run, _HELD_OUT)
     if not arrays:
         if run.stages[STAGE]["results"]["regressors"]:
             _log.warning(
@@ -118,23 +124,16 @@ def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
     return points if len(points.keypoint) else None
 
 
-def save_disputed(run: RunDirectory, disputed: Sequence[DisputedLabels]) -> None:
-    """Keep what disputed labels mean in the reference convention: for each claimed offset, in order."""
-    if disputed:
-        arrays = {f"{name}{i}": array for i, one in enumerate(disputed) for name, array in vars(one).items()}
-        run.save_unit(STAGE, "disputed labels", {_DISPUTED: arrays_file(arrays)})
-
-
 def load_disputed(run: RunDirectory) -> list[DisputedLabels]:
-    """What `save_disputed` kept, in the order of the sources' offsets; errors as for `load_held_out`."""
-    arrays = _kept(run, "disputed labels", _DISPUTED)
+    """The labels that were kept, in the order of the sources' offsets; errors as for `load_held_out`."""
+    arrays = _kept(run, _DISPUTED)
     with holding_what_it_should(run.path, STAGE):
         return [DisputedLabels(arrays[f"row{i}"], arrays[f"reference{i}"]) for i in range(len(arrays) // 2)]
 
 
-def _kept(run: RunDirectory, unit: str, path: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a unit's file; none if the unit had nothing to keep."""
-    if unit not in run.stages[STAGE]["units"]:
+def _kept(run: RunDirectory, path: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a file; none if there was nothing to keep."""
+    if path not in run.stages[STAGE]["outputs"]:
         return {}
     with holding_what_it_should(run.path, STAGE):
         return load(run.read_artefact(STAGE, path))

@@ -15,7 +15,7 @@ from labelfill.networks.devices import keep_threads
 from labelfill.regressors.cross_fitting import calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.files import STAGE, offsets_to_json, save_distrusted, save_ensemble_files
-from labelfill.regressors.held_out import disputed_labels, save_disputed, save_held_out
+from labelfill.regressors.held_out import disputed_labels, report_files
 from labelfill.regressors.job import TrainingJob, trained_units
 from labelfill.regressors.learnable import find_learnable
 from labelfill.regressors.source_audit import audit_sources
@@ -107,12 +107,13 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
     if units:
         ensemble = _with_regressors(work, ensemble, anchors, kept)
     figures: dict[int, dict[str, float]] = {}
+    held_out = None
     if len(kept):
         ensemble, figures, held_out = calibrate_on_hidden(work, ensemble, anchors, kept)
-        save_held_out(run, held_out)
-    save_disputed(run, disputed_labels(audit.offsets, work.labels, work.preparation.group_of, audit.anchors))
     skipped = np.array(sorted(learnable.skipped), np.int64)
-    save_ensemble_files(run, ensemble, work.preparation, audit.agreements, audit.offsets, skipped)
+    disputed = disputed_labels(audit.offsets, work.labels, work.preparation.group_of, audit.anchors)
+    for_report = report_files(held_out, disputed)
+    save_ensemble_files(run, ensemble, work.preparation, audit.agreements, audit.offsets, skipped, for_report)
     results = _results(work, anchors, audit.offsets, kept, skipped, figures)
     return {**results, "doubtful labels": int(learnable.doubtful.sum())}
 

@@ -63,6 +63,7 @@ def test_no_held_out_image_reaches_any_training_set(
     for name, settings in LEARNT.items():
         other.final(name, settings)
     files = sorted(file.relative_to(tmp_path / "a") for file in (tmp_path / "a").rglob("*.safetensors"))
+    files = [file for file in files if "report" not in file.parts]  # what was answered on held-out rows
     assert len(files) > len(LEARNT)
     assert [f for f in files if (tmp_path / "a" / f).read_bytes() != (tmp_path / "b" / f).read_bytes()] == []
 
