@@ -197,6 +197,14 @@ def test_coverage_and_ranking_are_counted_right() -> None:
     assert "No held-out fill is off by more than 3.0 px" in ranking_section(none)
 
 
+def test_an_interval_holds_its_share() -> None:
+    """However many cases there are, and if all of them or none hold."""
+    share = np.array([0.0, 0.5, 1.0])
+    for count in range(1, 300):
+        low, high = binomial_interval(share, count)
+        assert (low <= share).all() and (share <= high).all()
+
+
 def stages(trained: Trained, folder: Path) -> Iterator[tuple[str, str]]:
     """The report after each stage: its page."""
     run = folder / "run"

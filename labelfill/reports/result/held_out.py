@@ -172,7 +172,8 @@ def binomial_interval(share: Array, count: int) -> tuple[Array, Array]:
     z = 1.96
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return middle - half, middle + half
+    # Rounding may put an end of the interval on the wrong side of a share of 0 or 1.
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
 def found_by_radius(held: HeldOut) -> tuple[Array, Array]:
