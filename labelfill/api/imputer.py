@@ -244,7 +244,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         ).fills  # fmt: skip
         observed = dataset.table.labels
         filled = np.where(np.isnan(observed), fills.xy, observed).reshape(len(observed), -1)
-        self.radius_ = np.where(fills.method > 0, fills.radius, np.nan)
+        self.radius_ = np.where(fills.filled, fills.radius, np.nan)
         kind = np.asarray(X).dtype
         return filled.astype(kind) if kind in (np.float32, np.float64) else filled
 

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.filling.fills import METHODS, Fills, confirm, copied, copy_from_identical, harmonise, withhold
+from labelfill.filling.fills import (
+    FillMethod,
+    Fills,
+    confirm,
+    copied,
+    copy_from_identical,
+    harmonise,
+    withhold,
+)
 from labelfill.regressors.answering import answers_by_shard
-from labelfill.regressors.ensemble import Ensemble, Regressor
+from labelfill.regressors.ensemble import Ensemble, Member, Regressor
 from labelfill.regressors.patches import Pyramid
 from labelfill.regressors.whole_image import needs_coarse
 from labelfill.runs.engines import LOCAL, Engine
@@ -90,7 +98,7 @@ def fill(
             blended = ensemble.best(members)
             found[part] = np.where(asked[..., None], blended[0], np.nan)
             stated[part] = np.where(asked, blended[1], np.nan)
-            prior_sigma[part] = members.sigma[0]
+            prior_sigma[part] = members.sigma[Member.PRIOR]
         _condition_on_half(found, dataset.labels[rows], ensemble.calibration.correlation)
         wide = (
             np.where(groups[rows] == UNKNOWN, _UNKNOWN_SOURCE, 1.0)[:, None]
@@ -101,7 +109,9 @@ def fill(
         wide = wide * ensemble.radii.shift(groups[rows])
         xy[rows], sigma[rows] = found, stated * wide
         radius[rows] = stated * wide * ensemble.radii.factor(settings.coverage, prior_sigma)
-        method[rows] = np.where(fillable[rows], 1 if ensemble.patch else METHODS.index("prior"), 0)
+        method[rows] = np.where(
+            fillable[rows], FillMethod.REGRESSOR if ensemble.patch else FillMethod.PRIOR, FillMethod.NONE
+        )
     fills = Fills(xy, sigma, radius, method, conventions, flags)
     in_reference = copied(fills) if settings.harmonise else fills
     _into_own_convention(fills, sources.offsets, dataset.labels, groups)
@@ -196,7 +206,7 @@ def known_of_rows(
             engine=engine, desc="disputed anchors", progress=progress,
         ):  # fmt: skip
             for k in audit:
-                answers[k][rows[block]] = members.xy[2, :, k]
+                answers[k][rows[block]] = members.xy[Member.PATCH, :, k]
         anchors = refined_anchors(anchors, groups, sources.offsets, answers)
     sure: Mask = np.any(np.isfinite(labels) & ~dataset.table.observed, axis=2)  # a person confirmed them
     anchors, doubtful = weigh_down(ensemble.prior, anchors, sure)
@@ -238,7 +248,7 @@ def _into_own_convention(
     """A blank disputed cell is filled as its own row's source would label it."""
     for offset in offsets:
         k = offset.keypoint
-        rows = np.flatnonzero((groups == offset.group) & (fills.method[:, k] > 0))
+        rows = np.flatnonzero((groups == offset.group) & fills.filled[:, k])
         if len(rows):
             fills.xy[rows, k] = offset.in_group(labels[rows], fills.xy[rows, k])
             # The way into the other convention is as uncertain as the offset varies.
@@ -246,7 +256,7 @@ def _into_own_convention(
             grown = np.sqrt(fills.sigma[rows, k] ** 2 + extra)
             fills.radius[rows, k] *= grown / fills.sigma[rows, k]
             fills.sigma[rows, k] = grown
-            fills.method[rows, k] = METHODS.index("convention")
+            fills.method[rows, k] = FillMethod.CONVENTION
             fills.conventions[rows, k] = offset.group
 
 
@@ -269,14 +279,14 @@ def _flag(
     unknown = (groups == UNKNOWN) & (len(ensemble.radii.labelled) > 1)
     words = (
         ("large-radius", fills.radius > 2 * ensemble.radii.typical_radius(settings.coverage)),
-        ("implausible-shape", (away > _IMPLAUSIBLE) & (fills.method == 1)),
+        ("implausible-shape", (away > _IMPLAUSIBLE) & (fills.method == FillMethod.REGRESSOR)),
         ("off-image", ~dataset.on_image(position)),
         ("doubtful-anchor", np.any(known.doubtful, axis=1, keepdims=True)),
         ("source-shift", ensemble.radii.unverified(groups)),
         ("low-data", ensemble.radii.learnt[None] < LOW_DATA),
         ("unknown-source", unknown[:, None]),
     )
-    doubted = filled & (fills.method != METHODS.index("confirmed"))  # a person has seen the others
+    doubted = filled & (fills.method != FillMethod.CONFIRMED)  # a person has seen the others
     for word, where in words:
         _add_word(fills, word, where & doubted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,24 @@ from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset, Sources
 from labelfill.sources.groups import UNKNOWN
 
-METHODS = ("", "regressor", "copy", "prior", "convention", "confirmed", "harmonised")
+
+class FillMethod(IntEnum):
+    """How a point was filled."""
+
+    NONE = 0
+    REGRESSOR = 1
+    COPY = 2
+    PRIOR = 3
+    CONVENTION = 4
+    CONFIRMED = 5
+    HARMONISED = 6
+
+    @property
+    def word(self) -> str:
+        """As the provenance tells it; empty where nothing is filled."""
+        return "" if self is FillMethod.NONE else self.name.lower()
+
+
 # The uncertainty at which a fill counts half, as a share of the image's longer side: about the error that
 # the final network itself makes.
 HALF_WEIGHT = 0.02
@@ -35,7 +53,7 @@ class Fills:
     sigma, radius
         (n, K), px: per coordinate; of the circle that holds the true position in the asked share of cases.
     method
-        (n, K): 0 not filled, else an index into `METHODS`.
+        (n, K): a `FillMethod` each.
     conventions
         (n, K): number of the group in whose convention it is filled.
     flags
@@ -68,7 +86,7 @@ class Fills:
     @property
     def filled(self) -> Mask:
         """(n, K): keypoints of which a coordinate is filled."""
-        filled: Mask = self.method > 0
+        filled: Mask = self.method != FillMethod.NONE
         return filled
 
 
@@ -101,7 +119,7 @@ def copy_from_identical(
                     spread = float(np.sqrt(np.var(labels[same, k], axis=0).mean())) if len(same) > 1 else 0.0
                     fills.sigma[row, k] = max(_PERSON_SIGMA, spread)
                     fills.radius[row, k] = gaussian_radius(coverage) * fills.sigma[row, k]
-                    fills.method[row, k] = METHODS.index("copy")
+                    fills.method[row, k] = FillMethod.COPY
 
 
 def confirm(
@@ -116,7 +134,7 @@ def confirm(
     fills.xy[points] = np.where(said, labels, np.nan)[points]
     fills.sigma[points] = _PERSON_SIGMA
     fills.radius[points] = gaussian_radius(coverage) * _PERSON_SIGMA
-    fills.method[points] = METHODS.index("confirmed")
+    fills.method[points] = FillMethod.CONFIRMED
     fills.flags[points] = ""
     for offset in sources.offsets:
         own = points[:, offset.keypoint] & (groups == offset.group)
@@ -128,7 +146,7 @@ def withhold(fills: Fills, points: Mask) -> None:
     fills.xy[points] = np.nan
     fills.sigma[points] = np.nan
     fills.radius[points] = np.nan
-    fills.method[points] = 0
+    fills.method[points] = FillMethod.NONE
     fills.flags[points] = ""
 
 
@@ -136,7 +154,7 @@ def too_uncertain(fills: Fills, most: float | None) -> Mask:
     """(n, K): fills whose radius is more than `most` px; what a person confirmed is certain enough."""
     if most is None:
         return np.zeros(fills.method.shape, bool)
-    sure = fills.method == METHODS.index("confirmed")
+    sure = fills.method == FillMethod.CONFIRMED
     uncertain: Mask = fills.filled & ~sure & (fills.radius > most)
     return uncertain
 
@@ -181,7 +199,7 @@ def harmonise(
         one.xy[known, k] = anchors.xy[known, k]
         one.sigma[known, k] = np.sqrt(anchors.noise[known, k].mean(axis=1))
         one.radius[known, k] = gaussian_radius(coverage) * one.sigma[known, k]
-        one.method[known, k] = METHODS.index("harmonised")
+        one.method[known, k] = FillMethod.HARMONISED
         found = away & fills.filled[:, k] & ~known & in_reference.filled[:, k]
         for name in ("xy", "sigma", "radius", "method"):
             getattr(one, name)[found, k] = getattr(in_reference, name)[found, k]

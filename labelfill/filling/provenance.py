@@ -17,7 +17,7 @@ from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset
 from labelfill.data.table import coordinate_text
 from labelfill.errors import UsageError
-from labelfill.filling.fills import METHODS, Fills
+from labelfill.filling.fills import FillMethod, Fills
 from labelfill.sources.conventions import Sources
 
 # Flags that send a person to a single point. The others (`source-shift`, `low-data`, `unknown-source`) hold
@@ -137,7 +137,7 @@ def _provenance(dataset: Dataset, fills: Fills, sources: Sources, model: str) ->
             str(row), str(table.lines[row]), dataset.schema.keypoints[k],
             coordinate_text(x).decode(), coordinate_text(y).decode(),
             "xy" if new.all() else "x" if new[0] else "y",
-            METHODS[fills.method[row, k]],
+            FillMethod(fills.method[row, k]).word,
             sources.groups.names[fills.conventions[row, k]] if several else "",
             f"{fills.sigma[row, k]:.3f}", f"{fills.radius[row, k]:.3f}", model, fills.flags[row, k],
         ]  # fmt: skip

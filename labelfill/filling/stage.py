@@ -14,7 +14,7 @@ from labelfill.data.distrust import distrust_bytes, named_labels
 from labelfill.data.formats import FoundPoints, write_found
 from labelfill.data.table import WrittenTable, compressed_writer, write_filled
 from labelfill.filling.fill import Found, expected_fills, fill, hidden_points
-from labelfill.filling.fills import METHODS, Fills, too_uncertain, withhold
+from labelfill.filling.fills import FillMethod, Fills, too_uncertain, withhold
 from labelfill.filling.job import FillingJob
 from labelfill.filling.provenance import (
     provenance_path,
@@ -221,7 +221,7 @@ def _write(run: RunDirectory, job: FillingJob, found: Found, sources: Sources) -
             files["distrusted labels"].write(distrust_bytes(labels))
         if found.harmonised is not None:
             one = found.harmonised
-            moved = one.method == METHODS.index("harmonised")
+            moved = one.method == FillMethod.HARMONISED
             harmonised = files["every keypoint in one convention"]
             write_provenance(files["provenance of the harmonised table"], dataset, one, sources, model)
             with compressed_writer(harmonised, job.out.name) as plain:
@@ -235,10 +235,10 @@ def _write(run: RunDirectory, job: FillingJob, found: Found, sources: Sources) -
 
 
 def _method_counts(fills: Fills) -> dict[str, int]:
-    counts = {name: int((fills.method == number).sum()) for number, name in enumerate(METHODS) if number}
-    return {name: count for name, count in counts.items() if count}
+    counts = {method.word: int((fills.method == method).sum()) for method in FillMethod}
+    return {word: count for word, count in counts.items() if word and count}
 
 
 def _median_radius(fills: Fills) -> float | None:
-    there = fills.method > 0
+    there = fills.filled
     return float(np.median(fills.radius[there]).round(2)) if there.any() else None

@@ -12,7 +12,7 @@ from labelfill.regressors.answering import answer_in_blocks
 from labelfill.regressors.calibration.blending import Calibration, calibrate, gain_of_averaging
 from labelfill.regressors.calibration.joint_correction import fit_joint_correction
 from labelfill.regressors.calibration.radii import Radii, fit_radii
-from labelfill.regressors.ensemble import Ensemble, Members
+from labelfill.regressors.ensemble import Ensemble, Member, Members
 from labelfill.regressors.held_out import COVERAGES, HeldOutPoints
 from labelfill.regressors.stage_state import Work, pattern_bank
 from labelfill.runs.randomness import random_key
@@ -108,7 +108,7 @@ class _Hidden:
 
 def _points(hidden: _Hidden, answer: Array, sigma: Array, radii: Radii) -> HeldOutPoints:
     """The answered points (n, K) one by one, with what could be seen of their rows."""
-    prior, prior_sigma = hidden.members.xy[0], hidden.members.sigma[0]
+    prior, prior_sigma = hidden.members.xy[Member.PRIOR], hidden.members.sigma[Member.PRIOR]
     radius = np.stack([sigma * radii.factor(coverage, prior_sigma) for coverage in COVERAGES], axis=2)
     there = np.isfinite(hidden.truth).all(axis=2) & np.isfinite(sigma)
     hidden_row: list[Integers] = []
@@ -137,7 +137,7 @@ def _radii(work: Work, anchors: Anchors, hidden: _Hidden, answer: Array, calibra
     of_source = np.arange(len(prep.groups.names))[:, None] == prep.group_of[None]
     labelled: Mask = of_source.astype(np.int64) @ known.astype(np.int64) >= LEAST_LABELS
     _, stated = calibration.blend(hidden.members.xy, hidden.members.sigma)
-    prior_sigma = hidden.members.sigma[0]
+    prior_sigma = hidden.members.sigma[Member.PRIOR]
     groups = prep.group_of[hidden.rows]
     return fit_radii(answer - hidden.truth, stated, prior_sigma, groups, labelled, prep.reference)
 
@@ -149,7 +149,7 @@ def _note(
     for k in kept.tolist():
         labelled = np.isfinite(answer[:, k] - hidden.truth[:, k]).all(axis=1)
         error = (answer[:, k] - hidden.truth[:, k])[labelled]
-        prior_error = (hidden.members.xy[0, :, k] - hidden.truth[:, k])[labelled]
+        prior_error = (hidden.members.xy[Member.PRIOR, :, k] - hidden.truth[:, k])[labelled]
         if len(error):
             figures.setdefault(k, {}).update({
                 f"{part} rows": len(error),
@@ -170,8 +170,8 @@ def _hidden_answers(
     """
     rows = _chosen_rows(work, anchors, kept, part, name)
     count = work.dataset.schema.count
-    xy = np.full((3, len(rows), count, 2), np.nan)
-    sigma = np.full((3, len(rows), count), np.nan)
+    xy = np.full((len(Member), len(rows), count, 2), np.nan)
+    sigma = np.full((len(Member), len(rows), count), np.nan)
     truth = np.full((len(rows), count, 2), np.nan)
     expected, scale, angle = np.zeros((len(rows), count, 2)), np.ones(len(rows)), np.zeros(len(rows))
     passes: list[tuple[Integers, Mask]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 from torch import nn
@@ -19,7 +20,15 @@ from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior
 from labelfill.sources.anchors import Anchors
 
-MEMBERS = ("prior", "face", "patch")
+
+class Member(IntEnum):
+    """Who answers, in the order of the arrays that hold their answers."""
+
+    PRIOR = 0
+    FACE = 1
+    PATCH = 2
+
+
 # The folds' networks cut their patches in different places around the expected position, px of a
 # mean shape per px of the view's half.
 _CUT_SHIFT = 0.03
@@ -56,7 +65,7 @@ class Members:
     @property
     def found(self) -> Found:
         """The same as the joint correction looks at it."""
-        return Found(self.expected, self.xy[1:], self.scale, self.angle)
+        return Found(self.expected, self.xy[Member.FACE :], self.scale, self.angle)
 
 
 @dataclass(frozen=True)
@@ -131,26 +140,25 @@ class Ensemble:
             (n,): answer by the networks that did not see this fold only; None averages over all.
         """
         count, keypoints = wanted.shape
-        xy = np.full((len(MEMBERS), count, keypoints, 2), np.nan)
-        sigma = np.full((len(MEMBERS), count, keypoints), np.nan)
+        xy = np.full((len(Member), count, keypoints, 2), np.nan)
+        sigma = np.full((len(Member), count, keypoints), np.nan)
         expected = self._expected(anchors, folds)
         if not self.image_only:
-            xy[0], sigma[0] = expected.xy, expected.sigma
+            xy[Member.PRIOR], sigma[Member.PRIOR] = expected.xy, expected.sigma
         if self.face is not None:
             some = np.flatnonzero(wanted.any(axis=1))
             part = self._both_ways(
                 None, self.face, rows[some], _take(expected, some), pyramid, folds_at(folds, some)
             )
-            xy[1][some], sigma[1][some] = part
+            xy[Member.FACE][some], sigma[Member.FACE][some] = part
         for k, regressor in self.patch.items():
             some = np.flatnonzero(wanted[:, k])
             if len(some):
                 found, stated = self._both_ways(
                     k, regressor, rows[some], _take(expected, some), pyramid, folds_at(folds, some)
                 )
-                xy[2][some, k], sigma[2][some, k] = found[:, 0], stated[:, 0]
-        for member in range(len(MEMBERS)):
-            xy[member][~wanted], sigma[member][~wanted] = np.nan, np.nan
+                xy[Member.PATCH][some, k], sigma[Member.PATCH][some, k] = found[:, 0], stated[:, 0]
+        xy[:, ~wanted], sigma[:, ~wanted] = np.nan, np.nan
         scale, angle = upright(expected, self.prior.mean)
         return Members(xy, sigma, expected.xy, scale, angle)
 

@@ -39,8 +39,9 @@ from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.ensemble import Ensemble, Regressor
+from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
-from labelfill.runs import RunDirectory, safe_file_name
+from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.agreement import Agreement
@@ -55,17 +56,8 @@ _SOURCES = "shared-models/sources.json"
 _DISTRUST = "shared-models/distrust.csv"
 
 
-def unit_folder(unit: str, schema: KeypointSchema) -> str:
-    """Where a unit's files go, relative to the run directory."""
-    kind, _, number = unit.partition(" ")
-    if kind == "patch":
-        return f"keypoint-models/{safe_file_name(schema.keypoints[int(number)])}"
-    name = kind if not number else f"{kind}-{safe_file_name(schema.keypoints[int(number)])}"
-    return f"shared-models/{name}"
-
-
 def regressor_files(
-    unit: str, view: View, fitted: Sequence[Fitted], schema: KeypointSchema, examples: int
+    unit: UnitName, view: View, fitted: Sequence[Fitted], schema: KeypointSchema, examples: int
 ) -> dict[str, bytes]:
     """A trained regressor as files."""
     tensors = {
@@ -86,14 +78,16 @@ def regressor_files(
         "best_epochs": [one.best_epoch for one in fitted],
         "history": [one.history for one in fitted],
     }
-    folder = unit_folder(unit, schema)
+    folder = unit.folder(schema)
     return {
         f"{folder}/model.safetensors": save(tensors),
         f"{folder}/model.json": json.dumps(about, indent=1).encode(),
     }
 
 
-def load_regressor(run: RunDirectory, unit: str, schema: KeypointSchema, device: torch.device) -> Regressor:
+def load_regressor(
+    run: RunDirectory, unit: UnitName, schema: KeypointSchema, device: torch.device
+) -> Regressor:
     """Read a regressor back.
 
     Raises
@@ -101,7 +95,7 @@ def load_regressor(run: RunDirectory, unit: str, schema: KeypointSchema, device:
     ModelError
         If a file is missing, damaged, of a newer format, or made for other keypoints or images.
     """
-    folder = unit_folder(unit, schema)
+    folder = unit.folder(schema)
     about = _json(run, f"{folder}/model.json")
     place = run.path / folder
     if about.get("format", 0) > FORMAT:
@@ -340,9 +334,9 @@ def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, S
         schema,
         ShapePrior(**_part(arrays, "prior.")),
         tuple(arrays["partners"].tolist()) if "partners" in arrays else None,
-        {k: load_regressor(run, f"patch {k}", schema, device) for k in about["patch"]},
-        load_regressor(run, "face", schema, device) if about["face"] else None,
-        load_regressor(run, "coarse", schema, device) if about["coarse"] else None,
+        {k: load_regressor(run, patch_name(k), schema, device) for k in about["patch"]},
+        load_regressor(run, FACE, schema, device) if about["face"] else None,
+        load_regressor(run, COARSE, schema, device) if about["coarse"] else None,
         arrays.get("coarse_noise"),
         calibration,
         JointCorrection(**_part(arrays, "joint.")) if "joint.weights" in arrays else None,
@@ -350,9 +344,9 @@ def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, S
     )
     finished = run.stages[STAGE]["units"]
     audit = {
-        offset.keypoint: load_regressor(run, f"audit {offset.keypoint}", schema, device)
+        offset.keypoint: load_regressor(run, audit_name(offset.keypoint), schema, device)
         for offset in sources.offsets
-        if f"audit {offset.keypoint}" in finished
+        if str(audit_name(offset.keypoint)) in finished
     }
     return ensemble, sources, audit
 

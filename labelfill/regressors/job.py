@@ -18,6 +18,7 @@ from labelfill.regressors.files import STAGE
 from labelfill.regressors.learnable import Learnable, find_learnable
 from labelfill.regressors.source_audit import anchors_of_sources, audit_units, compare_sources
 from labelfill.regressors.stage_state import Work, begin_work
+from labelfill.regressors.unit_names import COARSE, FACE, UnitKind, UnitName, patch_name
 from labelfill.runs import PART_NAMES, RunDirectory, json_value
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.settings import KeypointModelSettings, TableSettings
@@ -99,14 +100,14 @@ def _check_without_images(dataset: Dataset, settings: KeypointModelSettings) -> 
         )
 
 
-def trained_units(work: Work, learnable: Learnable) -> list[str]:
+def trained_units(work: Work, learnable: Learnable) -> list[UnitName]:
     """Names of the regressors that are trained to fill."""
     if work.settings.method == "prior" or not len(learnable.kept):
         return []
-    names = [f"patch {k}" for k in learnable.kept.tolist()]
+    names = [patch_name(k) for k in learnable.kept.tolist()]
     if learnable.needy.any():
-        names.insert(0, "coarse")
-    return names if work.settings.method == "image-only" else ["face", *names]
+        names.insert(0, COARSE)
+    return names if work.settings.method == "image-only" else [FACE, *names]
 
 
 def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
@@ -125,13 +126,15 @@ def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
     compared = compare_sources(work)
     learnable = find_learnable(work, anchors_of_sources(work, compared, []))
     filling = trained_units(work, learnable)
-    probes, audits = (audit_units(work, kind, compared.suspected) for kind in ("probe", "audit"))
+    probes, audits = (
+        audit_units(work, kind, compared.suspected) for kind in (UnitKind.PROBE, UnitKind.AUDIT)
+    )
     dataset, prep, names = job.dataset, work.preparation, job.dataset.schema.keypoints
     blank = np.isnan(dataset.table.labels).sum(axis=(0, 2))
     return {
         "state": standing.state,
         "starts over": standing.starts_over,
-        "models done": sum(name in standing.units for name in (*filling, *probes, *audits)),
+        "models done": sum(str(name) in standing.units for name in (*filling, *probes, *audits)),
         "table": str(dataset.table.path),
         "rows": dataset.table.rows,
         **({} if dataset.images is not None else {"without images": True}),

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Mask
 from labelfill.regressors.answering import answer_in_blocks
-from labelfill.regressors.ensemble import Ensemble, Regressor
+from labelfill.regressors.ensemble import Ensemble, Member, Regressor
 from labelfill.regressors.patch_regressor import Evidence
 from labelfill.regressors.stage_state import Work, pattern_bank
+from labelfill.regressors.unit_names import UnitKind, UnitName
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import patch_view
 from labelfill.runs.randomness import random_key
@@ -132,11 +133,13 @@ def _measured(work: Work, compared: Comparison, suspected: list[int]) -> list[Co
     anchors = Anchors(face_value.xy, np.where(home[:, None, None], face_value.noise, trusted.noise))
     elsewhere = ~home & np.any(np.isfinite(labels[:, suspected]), axis=(1, 2))
     ensemble = Ensemble(work.dataset.schema, prior, work.partners)
-    member = 0  # the prior answers where no network is trained
+    member = Member.PRIOR  # it answers where no network is trained
     if work.settings.method != "prior":
         bank = PatternBank.of(trusted, elsewhere)
-        ensemble = _trained(work, "probe", suspected, dict.fromkeys(suspected, bank), ensemble, anchors, home)
-        member = 2
+        ensemble = _trained(
+            work, UnitKind.PROBE, suspected, dict.fromkeys(suspected, bank), ensemble, anchors, home
+        )
+        member = Member.PATCH
     offsets = []
     for k in suspected:
         rows = np.flatnonzero(elsewhere & prep.training & np.all(np.isfinite(labels[:, k]), axis=1))
@@ -150,7 +153,7 @@ def _measured(work: Work, compared: Comparison, suspected: list[int]) -> list[Co
                 offsets.append(
                     measure_offset(agreement, k, labels, rows[own], found[own], residual, prior.extent)
                 )
-    if member == 0:
+    if member is Member.PRIOR:
         # The prior is too unsure of single rows to tell how offsets vary: they are taken as constant.
         variance = np.full(2, least_offset(prior.extent) ** 2)
         offsets = [
@@ -170,23 +173,23 @@ def _refined(work: Work, audit: Audit, home: Mask) -> Audit:
         for k in disputed
     }
     ensemble = Ensemble(work.dataset.schema, prior, work.partners)
-    ensemble = _trained(work, "audit", disputed, banks, ensemble, guess, home)
+    ensemble = _trained(work, UnitKind.AUDIT, disputed, banks, ensemble, guess, home)
     answers, refined = look_at_disputed(work, ensemble, guess, audit.offsets), []
     for offset in audit.offsets:
         k = offset.keypoint
-        residual = _held_out_residual(work, ensemble, guess, banks[k], home, k, 2)
+        residual = _held_out_residual(work, ensemble, guess, banks[k], home, k, Member.PATCH)
         refined.append(replace(offset, noise=np.maximum(residual.var(axis=0), 0.01)))
     return Audit(refined_anchors(guess, prep.group_of, refined, answers), audit.agreements, refined)
 
 
-def audit_units(work: Work, kind: str, keypoints: Sequence[int]) -> list[str]:
-    """Names of the regressors of the first look (`probe`) or the second (`audit`) at disputed keypoints."""
-    return [] if work.settings.method == "prior" else [f"{kind} {k}" for k in keypoints]
+def audit_units(work: Work, kind: UnitKind, keypoints: Sequence[int]) -> list[UnitName]:
+    """Names of the regressors of the first look (`PROBE`) or the second (`AUDIT`) at disputed keypoints."""
+    return [] if work.settings.method == "prior" else [UnitName(kind, k) for k in keypoints]
 
 
 def _trained(
     work: Work,
-    kind: str,
+    kind: UnitKind,
     keypoints: list[int],
     banks: dict[int, PatternBank],
     ensemble: Ensemble,
@@ -199,7 +202,7 @@ def _trained(
     for k, name in zip(keypoints, audit_units(work, kind, keypoints), strict=True):
         expected = prior.condition(np.zeros(banks[k].noise.shape), banks[k].noise)
         view = patch_view(k, expected, prior, schema, work.settings.patch_size)
-        units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, banks[k], k))
+        units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, banks[k]))
     regressors: list[Regressor] = work.trainer.train(
         units, _evidence_of(work, prior, anchors, home), "source audit"
     )
@@ -215,12 +218,12 @@ def look_at_disputed(
         groups = [offset.group for offset in offsets if offset.keypoint == k]
         rows = np.flatnonzero(np.isin(work.preparation.group_of, groups) & guess.known[:, k])
         answers[k] = np.full((len(guess), 2), np.nan)
-        answers[k][rows] = _look(work, ensemble, guess, rows, k, 2)
+        answers[k][rows] = _look(work, ensemble, guess, rows, k, Member.PATCH)
     return answers
 
 
 def _look(
-    work: Work, ensemble: Ensemble, anchors: Anchors, rows: NDArray[np.int64], k: int, member: int
+    work: Work, ensemble: Ensemble, anchors: Anchors, rows: NDArray[np.int64], k: int, member: Member
 ) -> Array:
     """(m, 2) px: one member's answers for a keypoint in `rows`."""
     wanted = np.zeros((len(rows), anchors.xy.shape[1]), bool)
@@ -234,7 +237,7 @@ def _look(
 
 
 def _held_out_residual(
-    work: Work, ensemble: Ensemble, anchors: Anchors, bank: PatternBank, home: Mask, k: int, member: int
+    work: Work, ensemble: Ensemble, anchors: Anchors, bank: PatternBank, home: Mask, k: int, member: Member
 ) -> Array:
     """(r, 2) px: cross-fitted label minus answer in the reference group, labels hidden as elsewhere."""
     prep = work.preparation

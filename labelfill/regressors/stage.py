@@ -20,6 +20,7 @@ from labelfill.regressors.job import TrainingJob, trained_units
 from labelfill.regressors.learnable import find_learnable
 from labelfill.regressors.source_audit import audit_sources
 from labelfill.regressors.stage_state import Work, pattern_bank
+from labelfill.regressors.unit_names import COARSE, FACE, patch_name
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import face_view, image_view, patch_view
 from labelfill.regressors.whole_image import with_coarse
@@ -102,7 +103,7 @@ def _train(run: RunDirectory, work: Work) -> dict[str, Any]:
         _log.warning("%s stays blank: %s", work.dataset.schema.keypoints[k], why)
     ensemble = Ensemble(work.dataset.schema, learnable.prior, work.partners)
     units = trained_units(work, learnable)
-    if "coarse" in units:
+    if COARSE in units:
         ensemble, anchors = with_coarse(work, ensemble, anchors, learnable.needy)
     if units:
         ensemble = _with_regressors(work, ensemble, anchors, kept)
@@ -126,23 +127,23 @@ def _with_regressors(work: Work, ensemble: Ensemble, anchors: Anchors, kept: Int
     if work.settings.method == "image-only":
         blind = PatternBank.blind(schema.count)
         units += [
-            Unit(f"patch {k}", schema.keypoints[k], image_view(k, schema, prior), blind, k)
+            Unit(patch_name(k), schema.keypoints[k], image_view(k, schema, prior), blind)
             for k in kept.tolist()
         ]
     else:
         filled: Mask = np.any(blank[:, kept], axis=1)
         bank = pattern_bank(anchors, filled, None)
-        units.append(Unit("face", "all keypoints", face_view(_expected(prior, bank), prior, schema), bank))
+        units.append(Unit(FACE, "all keypoints", face_view(_expected(prior, bank), prior, schema), bank))
         for k in kept.tolist():
             bank = pattern_bank(anchors, blank[:, k], k)
             view = patch_view(k, _expected(prior, bank), prior, schema, work.settings.patch_size)
-            units.append(Unit(f"patch {k}", schema.keypoints[k], view, bank, k))
+            units.append(Unit(patch_name(k), schema.keypoints[k], view, bank))
     regressors = work.trainer.train(units, work.evidence(prior, anchors), "keypoint models")
     by_unit = dict(zip([unit.name for unit in units], regressors, strict=True))
     return replace(
         ensemble,
-        face=by_unit.get("face"),
-        patch={k: by_unit[f"patch {k}"] for k in kept.tolist()},
+        face=by_unit.get(FACE),
+        patch={k: by_unit[patch_name(k)] for k in kept.tolist()},
     )
 
 

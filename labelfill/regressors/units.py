@@ -18,6 +18,7 @@ from labelfill.networks.memory import alone
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.files import STAGE, load_regressor, regressor_files
 from labelfill.regressors.patch_regressor import MOST_EXAMPLES, Evidence, sought_keypoints, train_folds
+from labelfill.regressors.unit_names import UnitKind, UnitName
 from labelfill.regressors.views import View
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.runs.engines import LOCAL, Engine, WorkersLost
@@ -34,7 +35,6 @@ _log = logging.getLogger("labelfill")
 _LEAST_STEPS = 100
 _MOST_PASSES = 12
 _FACE_EPOCHS = 1.5
-_COARSE_EPOCHS = 1.0
 # In fewer steps than this in all, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 600
 _MOST_WORKERS = 8
@@ -44,11 +44,10 @@ _MOST_WORKERS = 8
 class Unit:
     """One regressor to train: what it sees, and the patterns of the rows that it will fill."""
 
-    name: str
+    name: UnitName
     label: str
     view: View
     bank: PatternBank
-    keypoint: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,13 @@ class UnitTrainer:
 
     def train(self, units: Sequence[Unit], evidence: Evidence, desc: str) -> list[Regressor]:
         """The trained regressors, in the order of `units`."""
-        todo = [unit for unit in units if self._run.finished_unit(STAGE, unit.name) is None]
+        todo = [unit for unit in units if self._run.finished_unit(STAGE, str(unit.name)) is None]
         folder = self._run.checkpoint_folder(STAGE)
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self._run.stages[STAGE]["attempt"]
         jobs = [
             _Job(unit, *self._plan(unit, evidence), self._seed, str(self._device),
-                 None if self._engine.cluster else folder / f"{attempt}-{safe_file_name(unit.name)}")
+                 None if self._engine.cluster else folder / f"{attempt}-{safe_file_name(str(unit.name))}")
             for unit in todo
         ]  # fmt: skip
         with bar(total=len(units), desc=desc, unit="model", show=self._progress) as shown:
@@ -105,9 +104,7 @@ class UnitTrainer:
     def _plan(self, unit: Unit, evidence: Evidence) -> tuple[Plan, int]:
         """How a unit is trained, and how often an epoch goes through its rows."""
         settings = self._settings
-        factor = 1.0
-        if unit.keypoint is None and not unit.name.startswith("audit"):
-            factor = _COARSE_EPOCHS if unit.view.whole_image else _FACE_EPOCHS
+        factor = _FACE_EPOCHS if unit.name.kind is UnitKind.FACE else 1.0
         epochs = max(round(settings.epochs * factor), 1)
         passes = 1
         if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
@@ -121,8 +118,8 @@ class UnitTrainer:
         unit = job.unit
         files = regressor_files(unit.name, unit.view, fitted, evidence.schema, _example_count(unit, evidence))
         best = [one.history[one.best_epoch] for one in fitted]
-        self._run.save_unit(STAGE, unit.name, files, {"best": best})
-        self._run.record({"stage": STAGE, "unit": unit.name, "label": unit.label, "best": best})
+        self._run.save_unit(STAGE, str(unit.name), files, {"best": best})
+        self._run.record({"stage": STAGE, "unit": str(unit.name), "label": unit.label, "best": best})
 
 
 def _example_count(unit: Unit, evidence: Evidence) -> int:
@@ -185,6 +182,6 @@ def _train(evidence: Evidence, job: _Job) -> list[Fitted]:
     with alone(1):
         return train_folds(
             job.unit.view, job.unit.bank, evidence, job.plan,
-            seed=job.seed, name=job.unit.name, device=torch.device(job.device), passes=job.passes,
+            seed=job.seed, name=str(job.unit.name), device=torch.device(job.device), passes=job.passes,
             checkpoint=checkpoint,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from labelfill.regressors.cross_fitting import MOST_RESIDUAL_ROWS
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.patches import Pyramid
 from labelfill.regressors.stage_state import Work
+from labelfill.regressors.unit_names import COARSE
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import image_view
 from labelfill.schema import KeypointSchema
@@ -38,7 +39,7 @@ def with_coarse(work: Work, ensemble: Ensemble, anchors: Anchors, needy: Mask) -
     """Train the regressor on whole images, and give rows of which nothing is known its answers as anchors."""
     prior, schema, prep = ensemble.prior, work.dataset.schema, work.preparation
     view = image_view(None, schema, prior)
-    units = [Unit("coarse", "whole image", view, PatternBank.blind(schema.count))]
+    units = [Unit(COARSE, "whole image", view, PatternBank.blind(schema.count))]
     (coarse,) = work.trainer.train(units, work.evidence(prior, anchors), "whole-image regressor")
     ensemble = replace(ensemble, coarse=coarse, coarse_noise=np.full(schema.count, 1.0))
     rows = np.flatnonzero(prep.training & anchors.exact.any(axis=1))[:MOST_RESIDUAL_ROWS]

@@ -12,7 +12,7 @@ import torch
 
 from labelfill.data.dataset import Dataset, dataset_of_arrays
 from labelfill.filling.fill import _condition_on_half, fill
-from labelfill.filling.fills import METHODS, Fills, copy_from_identical
+from labelfill.filling.fills import FillMethod, Fills, copy_from_identical
 from labelfill.filling.provenance import write_provenance
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.radii import Radii
@@ -47,7 +47,7 @@ def filled(dataset: Dataset, seed: int) -> Fills:
         np.where(blank & there[..., None], rng.uniform(1, 28, blank.shape), np.nan),
         np.where(there, rng.uniform(0.5, 2, there.shape), np.nan),
         np.where(there, rng.uniform(1, 4, there.shape), np.nan),
-        np.where(there, METHODS.index("prior"), 0).astype(np.int8),
+        np.where(there, FillMethod.PRIOR, 0).astype(np.int8),
         np.zeros(there.shape, np.int64),
         np.full(there.shape, "", dtype=object),
     )
@@ -95,7 +95,7 @@ def test_copies_are_as_unsure_as_their_labels_differ() -> None:
     dataset = dataset_of_arrays(labels, NAMES, images, "X")
     fills = filled(dataset, 0)
     copy_from_identical(fills, dataset, np.zeros(5, np.int64), SOURCES, 0.9)
-    assert (fills.method == METHODS.index("copy")).nonzero()[0].tolist() == [3, 3, 3]
+    assert (fills.method == FillMethod.COPY).nonzero()[0].tolist() == [3, 3, 3]
     np.testing.assert_allclose(fills.xy[3], [[5.0, 6.0], [8.0, 10.0], [20.0, 9.0]])
     assert fills.sigma[3, 0] == fills.sigma[3, 1] < 1
     assert fills.sigma[3, 2] == pytest.approx(np.sqrt(np.var([-3.0, 0.0, 9.0]) / 2))
@@ -177,5 +177,5 @@ def test_a_disputed_point_is_filled_as_its_own_source_would_label_it() -> None:
     np.testing.assert_allclose(away.sigma[:, NOSE], np.sqrt(home.sigma[:, NOSE] ** 2 + 0.4))
     np.testing.assert_allclose(away.radius[:, NOSE], 2 * away.sigma[:, NOSE])
     assert (away.conventions[:, NOSE] == 1).all()
-    assert (away.method[:, NOSE] == METHODS.index("convention")).all()
+    assert (away.method[:, NOSE] == FillMethod.CONVENTION).all()
     np.testing.assert_allclose(away.xy[:, NOSE + 1], home.xy[:, NOSE + 1])

@@ -12,7 +12,7 @@ from labelfill.data.dataset import Dataset
 from labelfill.errors import DataError
 from labelfill.filling.fill import known_of_rows
 from labelfill.regressors.answering import answer_in_blocks
-from labelfill.regressors.ensemble import Ensemble
+from labelfill.regressors.ensemble import Ensemble, Member
 from labelfill.regressors.files import STAGE, load_distrusted, load_ensemble
 from labelfill.runs import RunDirectory
 from labelfill.settings import TableSettings
@@ -111,7 +111,7 @@ def _answers(
         folds=None if folds is None else folds[rows], desc="labels judged",
     )  # fmt: skip
     xy, sigma = ensemble.best(members)
-    return xy, sigma * ensemble.radii.factor(_COVERAGE, members.sigma[0])
+    return xy, sigma * ensemble.radii.factor(_COVERAGE, members.sigma[Member.PRIOR])
 
 
 def _folds(run: RunDirectory, dataset: Dataset) -> Integers:
