@@ -123,7 +123,10 @@ def _describe(
     elif filling["state"] == "done":
         last = train_final.perform(final, settings, run)
     else:
-        last = {"state": "after filling", "writes": [str(run.path / "final")]}
+        last = {
+            "state": "after filling",
+            "writes": [str(run.path / folder) for folder in ("final", "report")],
+        }
     plans = {"train-keypoint-models": training, "impute": filling, "train-final": last}
     return {**plans, "report": {"writes": written}}
 

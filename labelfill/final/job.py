@@ -149,5 +149,5 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
         "outputs": lesson.heads.count,
         "parameters": parameter_count(network),
         "device": str(job.device),
-        "writes": [str(run.path / "final")],
+        "writes": [str(run.path / folder) for folder in ("final", "report")],
     }

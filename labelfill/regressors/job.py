@@ -155,5 +155,5 @@ def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
         # A second look at disputed keypoints is taken where a first one says so.
         "models": [len(filling) + len(probes), len(filling) + len(probes) + len(audits)],
         "device": str(job.device),
-        "writes": [str(run.path / folder) for folder in ("keypoint-models", "shared-models")],
+        "writes": [str(run.path / folder) for folder in ("keypoint-models", "shared-models", "report")],
     }  # fmt: skip
