@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from labelfill.arrays import Array, Integers, Parts
 from labelfill.final.model import STAGE, FinalModel
 from labelfill.final.targets import Targets
-from labelfill.regressors.files import holding_what_it_should
+from labelfill.regressors.files import arrays_file, holding_what_it_should
 from labelfill.runs import EVALUATION, VALIDATION, RunDirectory
 
 ANSWERS = "report/final.safetensors"
@@ -70,8 +70,8 @@ def answers_file(model: FinalModel, answers: Mapping[str, PartAnswers], groups: 
     if not answers:
         return {}
     first = next(iter(answers.values()))
-    xy = np.ascontiguousarray(model.heads.in_convention(first.xy, groups[first.rows]))
-    return {ANSWERS: save({"rows": first.rows, "xy": xy})}
+    own = FinalAnswers(first.rows, model.heads.in_convention(first.xy, groups[first.rows]))
+    return {ANSWERS: arrays_file(vars(own))}
 
 
 def load_final_answers(run: RunDirectory) -> FinalAnswers | None:

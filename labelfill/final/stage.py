@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
 from labelfill.arrays import Array, Integers, Mask
@@ -24,7 +23,7 @@ from labelfill.networks.architectures import parameter_count
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
-from labelfill.regressors.files import load_ensemble
+from labelfill.regressors.files import arrays_file, load_ensemble
 from labelfill.runs import RunDirectory, json_value, load_split
 from labelfill.settings import FinalModelSettings
 
@@ -99,9 +98,7 @@ def _files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
     about = json.dumps(_about(model, fitted, model.settings), indent=1)
     files = {WEIGHTS: _weights(fitted.state), ABOUT: about.encode()}
     if model.calibration is not None:
-        files[RADII] = save_arrays(
-            {name: np.ascontiguousarray(array) for name, array in vars(model.calibration).items()}
-        )
+        files[RADII] = arrays_file(vars(model.calibration))
     return files
 
 

@@ -125,8 +125,7 @@ def _points(hidden: _Hidden, answer: Array, sigma: Array, radii: Radii) -> HeldO
     row, keypoint = np.concatenate(points).T
     return HeldOutPoints(
         hidden.rows[np.concatenate(hidden_row)], np.concatenate(shown), np.concatenate(hiding), keypoint,
-        hidden.truth[row, keypoint], answer[row, keypoint], prior[row, keypoint],
-        sigma[row, keypoint], radius[row, keypoint],
+        hidden.truth[row, keypoint], answer[row, keypoint], prior[row, keypoint], radius[row, keypoint],
     )  # fmt: skip
 
 

@@ -41,8 +41,6 @@ class HeldOutPoints:
         (p,): of each point.
     truth, found, prior
         (p, 2) px in the reference convention: its label, the fill, and what the shape prior alone expects.
-    sigma
-        (p,) px: as stated.
     radius
         (p, len(COVERAGES)) px: error radii for each of the coverages.
     """
@@ -54,7 +52,6 @@ class HeldOutPoints:
     truth: Array
     found: Array
     prior: Array
-    sigma: Array
     radius: Array
 
     @property
