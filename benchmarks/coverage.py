@@ -21,7 +21,8 @@ from scipy.stats import binomtest
 
 from benchmarks.measuring import labelfill, parser, say
 from labelfill.arrays import Array, Integers
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset
+from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.images import content_ids
 from labelfill.data.table import open_decompressed, read_table
 from labelfill.errors import EXIT_DONE

@@ -109,7 +109,7 @@ def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Na
         keypoints = LANDMARKS[:17]
         drawn = draw_table(200, (draw, 17), keypoints=keypoints, image_size=ImageSize(80, 64), gaps=GAPS)
         write_table(table, drawn)
-        write_table(truth, drawn, labels=drawn.truth, images="none")
+        write_table(truth, drawn.labelled(drawn.truth), images="none")
         return
     known = read_table(arguments.data / "training_truth.csv", require_images=False)
     original = read_table(arguments.data / "training.zip", require_images=False)

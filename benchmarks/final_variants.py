@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import Figures, as_markdown, numbers, parser, say, some_of, write_results
-from labelfill.data.dataset import read_dataset
+from labelfill.data.dataset import ImageDataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.joining import join_rows
 from labelfill.data.table import read_table, write_filled
 from labelfill.final.predict import predict
@@ -109,12 +110,11 @@ def train_and_predict(arguments: argparse.Namespace, variant: str, seed: int) ->
     )  # fmt: skip
     out = folder / name / "predicted.csv"
     with RunDirectory.open(folder / name) as run:
-        test = read_dataset(
-            arguments.data / "test.zip", require_keypoints=False, cache_dir=folder / "cache",
-            image_size=None, show_progress=True,
-        )  # fmt: skip
+        request, cache = TableRequest(require_keypoints=False), folder / "cache"
+        test = read_dataset(arguments.data / "test.zip", request, cache_dir=cache, show_progress=True)
         sources = None if settings.original else f"{arguments.data / 'test_truth.csv'}:source"
-        predict(run, test, PredictSettings(source_from=sources), out=out, device=arguments.device, force=True)
+        chosen = PredictSettings(source_from=sources)
+        predict(run, ImageDataset.of(test), chosen, out=out, device=arguments.device, force=True)
     return out
 
 

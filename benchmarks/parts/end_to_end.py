@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measuring import Figures, labelfill, tell
-from labelfill.data.dataset import read_dataset
+from labelfill.data.dataset_reading import read_dataset
 
 
 def measure(data: str, run: str, scratch: str, device: str) -> Figures:

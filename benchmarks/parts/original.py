@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.measuring import Figures, say, tell
 from benchmarks.parts.networks import epoch_seconds
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset
+from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.table import write_filled
 from labelfill.final.fitting import new_model, plain_examples
 from labelfill.final.model import FinalModel

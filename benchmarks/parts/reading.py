@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.measuring import Figures, tell
-from labelfill.data.dataset import read_dataset
+from labelfill.data.dataset_reading import read_dataset
 
 REPETITIONS = 3
 

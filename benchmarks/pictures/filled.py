@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset
+from labelfill.data.dataset_reading import read_dataset
 
 OBSERVED = {"marker": "o", "color": "#56B4E9", "markeredgecolor": "black", "markersize": 5.5}
 FILLED = {"marker": "D", "color": "#E69F00", "markeredgecolor": "black", "markersize": 4.5}
@@ -20,8 +21,8 @@ FACES = 4
 
 
 def main(folder: Path, pictures: Path) -> None:
-    before = read_dataset(folder / "data" / "training.csv", image_size=None, cache_dir=None)
-    after = read_dataset(folder / "filled.csv", image_size=None, cache_dir=None)
+    before = read_dataset(folder / "data" / "training.csv")
+    after = read_dataset(folder / "filled.csv")
     radius = np.full(before.table.labels.shape[:2], np.nan)  # (n, K) px
     with open(folder / "filled.provenance.csv", newline="", encoding="utf-8") as file:
         for fill in csv.DictReader(file):

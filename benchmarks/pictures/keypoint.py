@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from benchmarks.pictures.filled import FILLED, OBSERVED, save, show_image
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.runs import RunDirectory
 
 FACES = 6
@@ -25,8 +26,8 @@ PATCH = "#56B4E9"
 
 
 def main(folder: Path, run: Path, pictures: Path, keypoint: str) -> None:
-    before = read_dataset(folder / "data" / "training.csv", image_size=None, cache_dir=None)
-    truth = read_dataset(folder / "data" / "truth.csv", require_images=False, with_images=False)
+    before = read_dataset(folder / "data" / "training.csv")
+    truth = read_dataset(folder / "data" / "truth.csv", TableRequest(require_images=False, with_images=False))
     with open(folder / "filled.provenance.csv", newline="", encoding="utf-8") as file:
         fills = [fill for fill in csv.DictReader(file) if fill["keypoint"] == keypoint]
     model = json.loads(model_file(run, keypoint).read_text())

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from benchmarks.pictures.filled import FILLED, OBSERVED, save, show_image
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset
+from labelfill.data.dataset_reading import read_dataset
 from labelfill.shape.prior import fit_shape_prior
 from labelfill.sources.anchors import labels_as_anchors
 
@@ -73,7 +74,7 @@ def draw_sources(dataset: Dataset, rows: tuple[int, int]) -> Figure:
 
 
 def main(folder: Path, pictures: Path) -> None:
-    dataset = read_dataset(folder / "data" / "training.csv", image_size=None, cache_dir=None)
+    dataset = read_dataset(folder / "data" / "training.csv")
     labelled = dataset.table.labelled.sum(axis=1)
     sparse, complete = np.flatnonzero(labelled == 4), np.flatnonzero(labelled == dataset.schema.count)
     save(draw_prior(dataset, int(sparse[2])), pictures / "prior.png")

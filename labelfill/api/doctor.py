@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from labelfill.arrays import Array
-from labelfill.data.dataset import read_dataset
+from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
 from labelfill.data.table import read_table
 from labelfill.errors import DeviceError, LabelfillError, StorageError

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.dataset import Dataset, dataset_of_arrays
+from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
 from labelfill.errors import DataError
 from labelfill.filling.fill import fill
 from labelfill.networks.devices import choose_device
@@ -309,7 +309,7 @@ def _dataset(X: Any, keypoints: tuple[str, ...], images: Any, frame: ImageSize |
         raise ValueError("X holds infinite values; expected numbers, or NaN where blank")
     try:
         if images is None:
-            return dataset_of_arrays(labels, keypoints, None, "X", frame)
+            return dataset_of_labels(labels, keypoints, "X", frame)
         return dataset_of_arrays(labels, keypoints, np.asarray(images), "images")
     except DataError as error:
         raise ValueError(str(error)) from error

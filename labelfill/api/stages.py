@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.dataset import Dataset, dataset_of_arrays, read_dataset
+from labelfill.data.dataset import Dataset, dataset_of_arrays
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.run_tables import read_run_table
 from labelfill.filling import stage as imputation
 from labelfill.filling.job import filling_job
@@ -75,7 +76,7 @@ def read_table(path: Place, *, image_size: ImageSize | str | None = None, images
     ('left_eye_center', 'right_eye_center')
     """
     size = ImageSize.parse(image_size) if isinstance(image_size, str) else image_size
-    return read_dataset(Path(path), image_size=size, with_images=images, require_images=images)
+    return read_dataset(Path(path), TableRequest(size, with_images=images, require_images=images))
 
 
 def train_keypoint_models(

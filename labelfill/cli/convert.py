@@ -42,8 +42,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    table = Resolver(arguments)(TableSettings)
-
     from labelfill.data.formats import FORMATS
     from labelfill.data.formats.conversion import convert
 
@@ -51,9 +49,7 @@ def handle(arguments: argparse.Namespace) -> int:
         arguments.source,
         arguments.out,
         arguments.to,
-        images_beside=table.images_beside,
-        image_size=table.image_size,
-        allow_outside=table.allow_outside,
+        settings=Resolver(arguments)(TableSettings),
         force=arguments.force,
         show_progress=show_progress(arguments),
     )

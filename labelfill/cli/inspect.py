@@ -73,20 +73,19 @@ def handle(arguments: argparse.Namespace) -> int:
     path = find_table(arguments.table or table_settings.data)
     _check_outputs(arguments)
 
-    from labelfill.data.dataset import read_dataset
+    from labelfill.data.dataset_reading import TableRequest, read_dataset
     from labelfill.reports.inspection.inspection import inspect
     from labelfill.reports.inspection.summary import as_json, as_text
     from labelfill.schema import mirror_partners
 
-    dataset = read_dataset(
-        path,
-        image_size=table_settings.image_size,
+    request = TableRequest(
+        table_settings.image_size,
         require_keypoints=False,
         require_images=False,
         images_beside=table_settings.images_beside,
         allow_outside=table_settings.allow_outside,
-        show_progress=show_progress(arguments),
     )
+    dataset = read_dataset(path, request, show_progress=show_progress(arguments))
     sources, group_of = _group(dataset, table_settings.source_column)
     found = inspect(
         dataset.all_labels,

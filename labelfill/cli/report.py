@@ -76,6 +76,7 @@ def write_report(
     """Write the report of a run with a filled table, or with the one filled last, if there is one."""
     table = settings(TableSettings)
 
+    from labelfill.data.dataset import ImageDataset
     from labelfill.regressors.files import STAGE
     from labelfill.reports.result.filled_rows import filled_table, read_filled_rows
     from labelfill.reports.result.report_page import run_report
@@ -90,6 +91,6 @@ def write_report(
         rows = read_filled_rows(
             run, filled_table(run, filled), allow_outside=table.allow_outside, progress=progress
         )
-    html = run_report(run, dataset, rows)
+    html = run_report(run, ImageDataset.of(dataset), rows)
     with atomic_write(out, "w") as file:
         file.write(html)

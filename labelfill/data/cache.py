@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.arrays import Images
+from labelfill.data.dataset import Dataset
 from labelfill.data.table import KeypointTable
 from labelfill.errors import StorageError, refusal
-from labelfill.schema import ImageSize, Placements
+from labelfill.runs import is_alive
+from labelfill.schema import ImageSize, KeypointSchema, Placements
 
 FORMAT_VERSION = 2
 IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
@@ -33,19 +33,14 @@ IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
 _ARRAYS = ("labels", "field_spans", "lines")
 _BOXES, _CORNERS = "boxes", "corners"
 _TEXTS = ("content_sha256", "content_length", "delimiter", "image_column", "extra", "format")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class CachedTable:
-    """What an entry holds; `images` is memory-mapped, or None if the table has none."""
+class Kept:
+    """What an entry holds: a dataset, its images memory-mapped, and which files these came from."""
 
-    table: KeypointTable
-    images: Images | None
-    image_size: ImageSize
-    image_size_assumed: bool
+    dataset: Dataset
     image_files: str
-    placements: Placements | None = None
 
 
 def entry_key(path: Path, options: dict[str, Any]) -> str:
@@ -54,7 +49,7 @@ def entry_key(path: Path, options: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def load(entry: Path, path: Path) -> CachedTable | None:
+def load(entry: Path, path: Path) -> Kept | None:
     """The entry, as read from `path`; None if it is absent or not exactly as it was saved."""
     try:
         text = (entry / TABLE).read_text("ascii")
@@ -77,7 +72,11 @@ def load(entry: Path, path: Path) -> CachedTable | None:
         images = (
             np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False) if IMAGES in saved["files"] else None
         )
-        return CachedTable(table, images, size, saved["image_size_assumed"], saved["image_files"], placements)
+        dataset = Dataset(
+            table, KeypointSchema(table.keypoints, size), images, saved["image_size_assumed"],
+            placements=placements,
+        )  # fmt: skip
+        return Kept(dataset, saved["image_files"])
     # Whatever a damaged file can make the readers say: the table itself is still there to be read.
     except (
         OSError,
@@ -108,19 +107,25 @@ def new_entry(entry: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save(folder: Path, cached: CachedTable) -> None:
+def save(folder: Path, kept: Kept) -> None:
     """Write all of an entry but its images, which lie in `folder` already if there are any."""
-    table = cached.table
+    dataset, table = kept.dataset, kept.dataset.table
+    arrays = {name: getattr(table, name) for name in _ARRAYS}
+    if table.boxes is not None:
+        arrays[_BOXES] = table.boxes
+    if dataset.placements is not None:
+        arrays[_CORNERS] = dataset.placements.corners
     with open(folder / LABELS, "wb") as out:
-        np.savez(out, allow_pickle=False, **_arrays(cached))
-    names = [LABELS] if cached.images is None else [LABELS, IMAGES]
+        np.savez(out, allow_pickle=False, **arrays)
+    names = [LABELS] if dataset.images is None else [LABELS, IMAGES]
+    size = dataset.schema.image_size
     saved = {
         "files": {name: _sha256(folder / name) for name in names},
         "columns": list(table.columns),
         "keypoints": list(table.keypoints),
-        "image_size": [cached.image_size.height, cached.image_size.width],
-        "image_size_assumed": cached.image_size_assumed,
-        "image_files": cached.image_files,
+        "image_size": [size.height, size.width],
+        "image_size_assumed": dataset.image_size_assumed,
+        "image_files": kept.image_files,
         **{name: getattr(table, name) for name in _TEXTS},
     }
     saved["sha256"] = _json_sha256(saved)
@@ -128,43 +133,21 @@ def save(folder: Path, cached: CachedTable) -> None:
     (folder / TABLE).write_text(json.dumps(saved), "ascii")
 
 
-def _arrays(cached: CachedTable) -> dict[str, NDArray[Any]]:
-    boxes, placements = cached.table.boxes, cached.placements
-    return {
-        **{name: getattr(cached.table, name) for name in _ARRAYS},
-        **({} if boxes is None else {_BOXES: boxes}),
-        **({} if placements is None else {_CORNERS: placements.corners}),
-    }
-
-
 def _json_sha256(saved: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(saved, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
-    sha256 = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                sha256.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    return sha256.hexdigest()
 
 
 def _remove_orphans(folder: Path) -> None:
     """Remove the temporary folders of processes that were killed."""
     for orphan in folder.glob("*.tmp-*-*"):
         pid = orphan.name.rsplit("-", 2)[1]
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             shutil.rmtree(orphan, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Images
-from labelfill.data import cache
-from labelfill.data.formats import declared_occluded, read_keypoints
-from labelfill.data.frame import assumed_frame, check_frame
-from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText, image_file
-from labelfill.data.images.placing import read_image_files
-from labelfill.data.other_tables import array_table, checked_images, folder_table
-from labelfill.data.table import (
-    IMAGE_COLUMN,
-    IMAGE_PATH_COLUMN,
-    KeypointTable,
-    NoImagesError,
-    open_decompressed,
-    without_images,
-)
-from labelfill.errors import DataError, StorageError
+from labelfill.data.formats import declared_occluded
+from labelfill.data.frame import assumed_frame
+from labelfill.data.table import KeypointTable, NoImagesError, without_images
+from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements
-
-__all__ = ["Dataset", "dataset_of_arrays", "read_dataset"]
-
-
-_log = logging.getLogger("labelfill")
 
 
 @dataclass(frozen=True)
@@ -153,240 +136,94 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class _Options:
-    """Everything but the file itself on which the outcome of reading depends."""
+class ImageDataset(Dataset):
+    """A dataset that has images."""
 
-    image_size: ImageSize | None
-    require_keypoints: bool
-    require_images: bool
-    with_images: bool
-    images_beside: str | None
-    allow_outside: bool
-    framed: bool | None
-    filled: bool
+    images: Images
 
-    def key(self, path: Path) -> str:
-        """The name of the table's entry in a cache: the same whether images are needed or not."""
-        return cache.entry_key(path, {**asdict(self), "require_images": True})
+    @classmethod
+    def of(cls, dataset: Dataset) -> ImageDataset:
+        """The same where images are looked at.
+
+        Raises
+        ------
+        NoImagesError
+            If it has none.
+        """
+        if dataset.images is None:
+            raise NoImagesError(without_images(dataset.table.path, dataset.table.columns))
+        return cls(**vars(dataset))
 
 
-def read_dataset(
-    path: Path,
-    *,
-    image_size: ImageSize | None = None,
-    framed: bool | None = None,
-    cache_dir: Path | None = None,
-    require_keypoints: bool = True,
-    require_images: bool = True,
-    with_images: bool = True,
-    images_beside: Path | None = None,
-    models: Path | None = None,
-    allow_outside: bool = False,
-    images_file: Path | None = None,
-    filled: bool = False,
-    show_progress: bool = False,
+def dataset_of_labels(
+    labels: Array, keypoints: Sequence[str], name: str, frame: ImageSize | None = None
 ) -> Dataset:
-    """Read a table and its images, or take both from the cache.
+    """Labels (n, K, 2) in px, NaN where blank, without images.
 
     Parameters
     ----------
-    path
-        The table; where no keypoints are required a folder of images serves as well.
-    image_size
-        Of every image. None: that of the image files; for grey values as text a square is assumed
-        and announced; without images the square that holds the labels.
-    framed
-        Whether `image_size` is a frame in which images of any size are placed, each in its own scale; None:
-        only if image files differ in size.
-    cache_dir
-        Keeps what was read, by content hash. None: nothing is kept, and the images lie in memory.
-    require_keypoints, require_images
-        Whether a table without them is an error.
-    with_images
-        False leaves the images unread, which is faster.
-    images_beside
-        Another table whose folder ``image_path`` is relative to: the one of which this is a filled copy.
-    models
-        The run directory whose models ask for `image_size`, if it is not a person who states it.
-    allow_outside
-        Whether ``image_path`` may lead out of the table's folder.
-    filled
-        Whether the file is one that was filled, so that what stands beside its labels counts, too.
-    images_file
-        Where the images lie, memory-mapped, if nothing is kept; None: in memory.
+    name
+        What messages call them.
+    frame
+        Stands in for the images' size; None: one that is assumed from the labels.
 
     Raises
     ------
     DataError
-        If the table or an image is not as it should be, or more than 1% of the labels lie beyond an
-        image of an assumed size.
-    StorageError
-        If a file cannot be read, or the cache cannot be written.
+        If it is to be assumed, and there is no label.
     """
-    path = Path(path)
-    beside = None if images_beside is None else str(images_beside.resolve())
-    options = _Options(
-        image_size, require_keypoints, require_images, with_images, beside, allow_outside, framed, filled
-    )
-    if not (path.is_dir() and not require_keypoints):
-        open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
-    if cache_dir is None:
-        cached = _read(path, options, images_file, models, show_progress=show_progress)
-    else:
-        entry = Path(cache_dir) / options.key(path)
-        cached = (
-            _load_fresh(entry, path, options)
-            or _load_assumed(Path(cache_dir), path, options)
-            or _read_into(entry, path, options, models, show_progress=show_progress)
-        )
-    if require_images and cached.table.image_column is None:  # kept by whoever did without
-        raise NoImagesError(without_images(path, cached.table.columns))
-    if cached.image_size_assumed and cached.images is not None:
-        _log.info("%s: images of %s assumed; --image-size HxW states another size", path, cached.image_size)
-    schema = KeypointSchema(cached.table.keypoints, cached.image_size)
-    return Dataset(
-        cached.table,
-        schema,
-        cached.images,
-        cached.image_size_assumed,
-        placements=cached.placements,
-        images_beside=images_beside,
-    )
+    schema = KeypointSchema(tuple(keypoints), frame or assumed_frame(labels, name))
+    return Dataset(_array_table(labels, schema, None, name), schema, None, frame is None)
 
 
 def dataset_of_arrays(
-    labels: NDArray[np.float64],
-    keypoints: Sequence[str],
-    images: NDArray[np.generic] | None,
-    name: str,
-    frame: ImageSize | None = None,
-) -> Dataset:
-    """Labels (n, K, 2) in px, NaN where blank, with their images (n, H, W) of grey values 0..255 or without.
-
-    Without images `frame` stands in for their size; None: one that is assumed from the labels.
+    labels: Array, keypoints: Sequence[str], images: NDArray[np.generic], name: str
+) -> ImageDataset:
+    """Labels (n, K, 2) in px, NaN where blank, with their images (n, H, W) of grey values 0..255.
 
     Raises
     ------
     DataError
         If the images are not grey images of one size, one for each row; `name` is what messages call them.
     """
-    if images is None:
-        table, schema = array_table(labels, keypoints, frame or assumed_frame(labels, name), None, name)
-        return Dataset(table, schema, None, frame is None)
-    checked = checked_images(images, name)
+    checked = _checked_images(images, name)
     if len(checked) != len(labels):
         raise DataError(f"{name} holds {len(checked)} images for {len(labels)} rows; expected one per row")
-    table, schema = array_table(labels, keypoints, ImageSize(*checked.shape[1:]), checked, name)
-    return Dataset(table, schema, checked, False)
+    schema = KeypointSchema(tuple(keypoints), ImageSize(*checked.shape[1:]))
+    return ImageDataset(_array_table(labels, schema, checked, name), schema, checked, False)
 
 
-def _load_fresh(entry: Path, path: Path, options: _Options) -> cache.CachedTable | None:
-    cached = cache.load(entry, path)
-    if cached is None or cached.image_files != _fingerprint(cached.table, options):
-        return None
-    return cached
-
-
-def _load_assumed(cache_dir: Path, path: Path, options: _Options) -> cache.CachedTable | None:
-    """The entry of the same table read without a stated size, if it found the size that now is stated."""
-    if options.image_size is None:
-        return None
-    unstated = replace(options, image_size=None, framed=None)
-    cached = _load_fresh(cache_dir / unstated.key(path), path, unstated)
-    if cached is None or cached.image_size != options.image_size:
-        return None
-    if options.framed is not None and options.framed != (cached.placements is not None):
-        return None
-    return replace(cached, image_size_assumed=False)
-
-
-def _read_into(
-    entry: Path, path: Path, options: _Options, models: Path | None, *, show_progress: bool
-) -> cache.CachedTable:
-    before = _signature(path)
-    with cache.new_entry(entry) as folder:
-        cached = _read(path, options, folder / cache.IMAGES, models, show_progress=show_progress)
-        cache.save(folder, cached)
-        if _signature(path) != before:
-            raise DataError(f"{path} changed while it was read; run the command again once it is complete")
-    loaded = cache.load(entry, path)
-    if loaded is None:
-        raise StorageError(f"{entry} cannot be read back after it was written; check the disk")
-    return loaded
-
-
-def _read(
-    path: Path, options: _Options, images_path: Path | None, models: Path | None, *, show_progress: bool
-) -> cache.CachedTable:
-    """Parse the table; the images go to `images_path`, or into memory."""
-    with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
-        pixels = PixelText(path, options.image_size, store, models)
-        if path.is_dir():
-            table = folder_table(path)
-        else:
-            table = read_keypoints(
-                path,
-                beside=None if options.images_beside is None else Path(options.images_beside),
-                filled=options.filled,
-                image_sink=pixels if options.with_images else None,
-                require_keypoints=options.require_keypoints,
-                require_images=options.require_images,
-                show_progress=show_progress,
-            )
-        images, placements = None, None
-        if options.with_images and table.image_column == IMAGE_COLUMN:
-            images = pixels.finish()
-        elif options.with_images and table.image_column == IMAGE_PATH_COLUMN:
-            files = ImageFiles(
-                path,
-                table.extra[IMAGE_PATH_COLUMN],
-                table.lines,
-                _beside(table, options),
-                options.allow_outside,
-            )
-            images, placements = read_image_files(
-                files,
-                table.boxes,
-                store,
-                image_size=options.image_size,
-                framed=options.framed,
-                models=models,
-                show_progress=show_progress,
-            )
-    size = (
-        ImageSize(*images.shape[1:])
-        if images is not None
-        else options.image_size or assumed_frame(table.labels, str(table.path))
+def _array_table(labels: Array, schema: KeypointSchema, images: Images | None, name: str) -> KeypointTable:
+    """A table of labels (n, K, 2) and images as if they had been read; no file is read or written."""
+    shape = None if images is None else images.shape
+    content = hashlib.sha256(repr((schema.columns, labels.shape, shape)).encode())
+    content.update(np.ascontiguousarray(labels).tobytes())
+    if images is not None:
+        content.update(np.ascontiguousarray(images).data)
+    return KeypointTable(
+        path=Path(name),
+        content_sha256=content.hexdigest(),
+        columns=schema.columns,
+        keypoints=schema.keypoints,
+        labels=labels,
+        field_spans=np.zeros((*labels.shape, 2), np.int64),
+        lines=np.arange(1, len(labels) + 1),
     )
-    assumed = options.image_size is None and table.image_column != IMAGE_PATH_COLUMN
-    if images is not None or options.image_size is not None:
-        check_frame(table, size, placements, assumed=assumed)
-    return cache.CachedTable(table, images, size, assumed, _fingerprint(table, options), placements)
 
 
-def _beside(table: KeypointTable, options: _Options) -> Path:
-    if table.path.is_dir():
-        return table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
-    return table.path if options.images_beside is None else Path(options.images_beside)
-
-
-def _fingerprint(table: KeypointTable, options: _Options) -> str:
-    """Which image files the images came from: a hash of names, sizes and times; empty if from none."""
-    if not options.with_images or table.image_column != IMAGE_PATH_COLUMN:
-        return ""
-    sha256 = hashlib.sha256()
-    for name in table.extra[IMAGE_PATH_COLUMN]:
-        try:
-            file = image_file("", _beside(table, options), name, allow_outside=options.allow_outside)
-            sha256.update(f"{str(file)!a} {_signature(file)}\n".encode())
-        except (DataError, StorageError):
-            return "unreadable"  # reading the images again says what is wrong
-    return sha256.hexdigest()
-
-
-def _signature(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    return status.st_size, status.st_mtime_ns
+def _checked_images(images: Any, name: str) -> NDArray[np.uint8]:
+    """An array of grey images (n, H, W) of whole numbers in 0..255; anything else is refused."""
+    array = np.asarray(images)
+    if array.ndim != 3 or not array.size:
+        shape = "x".join(map(str, array.shape)) or "a single value"
+        raise DataError(f"{name} is {shape}; expected grey images as an array (n, height, width)")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{name} holds {array.dtype}; expected grey values 0..255")
+    if not ((array >= 0) & (array <= 255) & (array == np.floor(array))).all():
+        raise DataError(
+            f"{name} holds values from {array.min():g} to {array.max():g}; expected whole grey values 0..255 "
+            "(for 0..1 multiply by 255 and round)"
+        )
+    return array.astype(np.uint8)

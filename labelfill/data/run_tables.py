@@ -50,7 +50,7 @@ def read_run_table(
     DataError
         If it is not as it should be, or lacks images that are needed.
     """
-    from labelfill.data.dataset import read_dataset
+    from labelfill.data.dataset_reading import TableRequest, read_dataset
     from labelfill.data.distrust import read_distrust
 
     begun_with = run.manifest.get("input", {})
@@ -63,19 +63,17 @@ def read_run_table(
         framed = run.framed
     own = begun_with.get("path") == str(path.resolve())
     beside = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
+    request = TableRequest(
+        size,
+        framed,
+        require_images=require_images and method != "prior",
+        with_images=not (to_fill and run.without_images),
+        images_beside=table.images_beside or beside,
+        allow_outside=table.allow_outside,
+    )
+    models = run.path if to_fill and table.image_size is None else None
     try:
-        dataset = read_dataset(
-            path,
-            image_size=size,
-            framed=framed,
-            require_images=require_images and method != "prior",
-            with_images=not (to_fill and run.without_images),
-            images_beside=table.images_beside or beside,
-            models=run.path if to_fill and table.image_size is None else None,
-            cache_dir=run.cache,
-            allow_outside=table.allow_outside,
-            show_progress=show_progress,
-        )
+        dataset = read_dataset(path, request, cache_dir=run.cache, models=models, show_progress=show_progress)
     except NoImagesError as error:
         if method is None:
             raise

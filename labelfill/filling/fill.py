@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.dataset import Dataset
+from labelfill.data.dataset import Dataset, ImageDataset
 from labelfill.filling.fills import (
     FillMethod,
     Fills,
@@ -212,12 +212,12 @@ def known_of_rows(
     anchors, doubtful = weigh_down(ensemble.prior, anchors, sure)
     if ensemble.coarse is None:
         return RowKnowledge(anchors, doubtful)
-    assert dataset.images is not None, "networks look at images"
+    images = ImageDataset.of(dataset).images
     needy = np.flatnonzero(needs_coarse(ensemble.prior, anchors, ~dataset.table.labelled, dataset.schema))
     for begin in range(0, len(needy), _NEEDY_AT_ONCE):
         part = needy[begin : begin + _NEEDY_AT_ONCE]
         completed = ensemble.coarse_anchors(
-            np.arange(len(part)), anchors.take(part), Pyramid(dataset.images[part], device)
+            np.arange(len(part)), anchors.take(part), Pyramid(images[part], device)
         )
         anchors.xy[part], anchors.noise[part] = completed.xy, completed.noise
     return RowKnowledge(anchors, doubtful)

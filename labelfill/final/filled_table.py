@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import ImageDataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
@@ -99,7 +100,7 @@ def with_labels(filled: Filled, settings: FinalModelSettings, training: Mask) ->
     return replace(filled, dataset=relabelled(filled.dataset, labels), sigma=np.zeros(filled.sigma.shape))
 
 
-def relabelled(dataset: Dataset, labels: Array) -> Dataset:
+def relabelled(dataset: ImageDataset, labels: Array) -> ImageDataset:
     """The table with other labels (n, K, 2), in px of the frame."""
     return replace(dataset, table=replace(dataset.table, labels=dataset.in_own_px(labels)))
 
@@ -182,7 +183,7 @@ class Filled:
         Whether disputed keypoints stand in one convention in all rows.
     """
 
-    dataset: Dataset
+    dataset: ImageDataset
     observed: Mask
     sigma: Array
     confirmed: Mask | None = None
@@ -199,7 +200,7 @@ class Filled:
         order = [self.dataset.schema.index(keypoint) for keypoint in keypoints]
         return replace(
             self,
-            dataset=self.dataset.in_order_of(keypoints),
+            dataset=ImageDataset.of(self.dataset.in_order_of(keypoints)),
             observed=self.observed[:, order],
             sigma=self.sigma[:, order],
             confirmed=None if self.confirmed is None else self.confirmed[:, order],
@@ -233,16 +234,9 @@ def read_filled(
     DataError
         If the sidecar is missing or belongs to another file, or `original` is another table.
     """
-    dataset = read_dataset(
-        path,
-        image_size=size,
-        framed=framed,
-        filled=True,
-        cache_dir=cache,
-        images_beside=images_beside or original,
-        allow_outside=allow_outside,
-        show_progress=progress,
-    )
+    beside = images_beside or original
+    request = TableRequest(size, framed, images_beside=beside, allow_outside=allow_outside, filled=True)
+    dataset = ImageDataset.of(read_dataset(path, request, cache_dir=cache, show_progress=progress))
     if original is not None:
         return _by_original(dataset, original)
     sidecar = provenance_path(path)
@@ -254,7 +248,7 @@ def read_filled(
     return _by_sidecar(dataset, sidecar)
 
 
-def _by_original(dataset: Dataset, original: Path) -> Filled:
+def _by_original(dataset: ImageDataset, original: Path) -> Filled:
     table, before = dataset.table, read_keypoints(original, require_images=False)
     if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
         raise DataError(
@@ -273,7 +267,7 @@ def _by_original(dataset: Dataset, original: Path) -> Filled:
     return Filled(dataset, observed, np.zeros(observed.shape[:2]))
 
 
-def _by_sidecar(dataset: Dataset, sidecar: Path) -> Filled:
+def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
     table, index = dataset.table, {name: k for k, name in enumerate(dataset.schema.keypoints)}
     observed = table.observed.copy()
     sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from labelfill.arrays import Array, Integers, Mask
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset, ImageDataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
@@ -61,7 +62,7 @@ class Predictions:
 @contextmanager
 def images_to_predict(
     run: RunDirectory, path: Path, table: TableSettings, *, show_progress: bool = False
-) -> Iterator[Dataset]:
+) -> Iterator[ImageDataset]:
     """A table of images, or a folder of image files; they lie in a temporary file, not in memory.
 
     Raises
@@ -70,24 +71,27 @@ def images_to_predict(
         If an image is not as it should be, or not of the size that the final network is for.
     """
     run.require_stage(STAGE)
+    request = TableRequest(
+        table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
+        run.framed,
+        require_keypoints=False,
+        images_beside=table.images_beside,
+        allow_outside=table.allow_outside,
+    )
     with TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder:
-        yield read_dataset(
+        dataset = read_dataset(
             path,
-            image_size=table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
-            framed=run.framed,
+            request,
             models=run.path if table.image_size is None else None,
-            cache_dir=None,
-            require_keypoints=False,
-            images_beside=table.images_beside,
-            allow_outside=table.allow_outside,
             images_file=Path(folder) / "images.npy",
             show_progress=show_progress,
         )
+        yield ImageDataset.of(dataset)
 
 
 def predict(
     run: RunDirectory,
-    dataset: Dataset,
+    dataset: ImageDataset,
     settings: PredictSettings,
     *,
     out: Path | None = None,
@@ -151,7 +155,12 @@ def predict(
 
 
 def predicted(
-    run: RunDirectory, dataset: Dataset, settings: PredictSettings, *, device: str, progress: bool = False
+    run: RunDirectory,
+    dataset: ImageDataset,
+    settings: PredictSettings,
+    *,
+    device: str,
+    progress: bool = False,
 ) -> Predictions:
     """Apply the final network to images; errors as for `predict`."""
     chosen = choose_device(device)
@@ -198,12 +207,11 @@ def _refuse_outputs(dataset: Dataset, outputs: list[Path], *, force: bool) -> No
 
 
 def _answer(
-    model: FinalModel, dataset: Dataset, groups: Integers, settings: PredictSettings,
+    model: FinalModel, dataset: ImageDataset, groups: Integers, settings: PredictSettings,
     device: torch.device,
     writers: list[AnswerWriter], *, progress: bool,
 ) -> float | None:  # fmt: skip
     """Hand every batch's answers to the writers; the median radius in px."""
-    assert dataset.images is not None
     radii = []
     with bar(total=dataset.table.rows, desc="predict", unit="row", show=progress) as shown:
         for begin in range(0, dataset.table.rows, settings.batch_size):

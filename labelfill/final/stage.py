@@ -51,7 +51,6 @@ def train_final(run: RunDirectory, job: FinalJob, *, progress: bool = False) -> 
 def _train(run: RunDirectory, job: FinalJob, *, progress: bool) -> dict[str, Any]:
     models, filled, settings = job.models, job.filled, job.settings
     device, seed, images = job.device, job.seed, job.filled.dataset.images
-    assert images is not None
     ensemble, sources, audit = load_ensemble(models, device)
     schema = ensemble.schema
     parts = load_split(models.path / "split.csv", len(images))

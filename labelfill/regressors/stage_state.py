@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.dataset import Dataset
+from labelfill.data.dataset import Dataset, ImageDataset
 from labelfill.regressors.patch_regressor import Evidence
 from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import RunDirectory
@@ -44,8 +44,7 @@ class Work:
     @property
     def images(self) -> NDArray[np.uint8]:
         """What networks look at; none is trained on a table without images."""
-        assert self.dataset.images is not None
-        return self.dataset.images
+        return ImageDataset.of(self.dataset).images
 
     def fit_prior(self, anchors: Anchors, rows: Mask) -> ShapePrior:
         part = anchors.take(np.flatnonzero(rows))

@@ -7,6 +7,7 @@ leaves a directory that the next command understands.
 from labelfill.runs._directory import RunDirectory
 from labelfill.runs._files import (
     atomic_write,
+    is_alive,
     make_folder,
     remove_orphans_of,
     safe_file_name,
@@ -36,6 +37,7 @@ __all__ = [
     "StageState",
     "Standing",
     "atomic_write",
+    "is_alive",
     "json_value",
     "load_split",
     "make_folder",

@@ -13,8 +13,9 @@ import pytest
 from skimage import io
 
 from labelfill.data import cache
-from labelfill.data import dataset as room
-from labelfill.data.dataset import Dataset, dataset_of_arrays, read_dataset
+from labelfill.data import dataset_reading as room
+from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.frame import assumed_frame
 from labelfill.data.row_identity import row_ids
 from labelfill.errors import DataError, StorageError
@@ -75,9 +76,9 @@ def test_a_cached_table_serves_its_own_size(tmp_path: Path) -> None:
     path, cache_dir = write_table(tmp_path / "t.csv"), tmp_path / "cache"
     assumed = read_dataset(path, cache_dir=cache_dir)
     with mock.patch.object(room, "read_keypoints", side_effect=AssertionError("parsed again")):
-        stated = read_dataset(path, cache_dir=cache_dir, image_size=ImageSize(6, 6))
+        stated = read_dataset(path, TableRequest(ImageSize(6, 6)), cache_dir=cache_dir)
         with pytest.raises(AssertionError, match="parsed again"):
-            read_dataset(path, cache_dir=cache_dir, image_size=ImageSize(4, 9))
+            read_dataset(path, TableRequest(ImageSize(4, 9)), cache_dir=cache_dir)
     assert assumed.image_size_assumed
     assert not stated.image_size_assumed
     np.testing.assert_array_equal(assumed.images, stated.images)
@@ -92,7 +93,7 @@ def test_images_may_lie_beside_another_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file '0\.png'"):
         read_dataset(copy)
     for cache_dir in (None, tmp_path / "cache"):
-        again = read_dataset(copy, images_beside=table, cache_dir=cache_dir)
+        again = read_dataset(copy, TableRequest(images_beside=table), cache_dir=cache_dir)
         np.testing.assert_array_equal(again.images, IMAGES)
 
 
@@ -100,10 +101,10 @@ def test_a_size_that_models_ask_for_is_said_to_be_theirs(tmp_path: Path) -> None
     """Nobody is told to leave out an option that was not given."""
     run = tmp_path / "run"
     with pytest.raises(DataError, match=r"expected 25 \(5x5, which the models in .*run are for\)") as caught:
-        read_dataset(write_table(tmp_path / "t.csv"), image_size=ImageSize(5, 5), models=run)
+        read_dataset(write_table(tmp_path / "t.csv"), TableRequest(ImageSize(5, 5)), models=run)
     assert "--image-size" not in str(caught.value)
     with pytest.raises(DataError, match=r"its image files are 4x9, the models in .*run are for 9x4"):
-        read_dataset(write_files(tmp_path), image_size=ImageSize(9, 4), models=run)
+        read_dataset(write_files(tmp_path), TableRequest(ImageSize(9, 4)), models=run)
 
 
 def test_the_cache_gives_back_what_was_read(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_another_content_or_option_is_read_anew(tmp_path: Path) -> None:
     cached = tmp_path / "cache"
     read_dataset(write_table(tmp_path / "t.csv"), cache_dir=cached)
     assert read_dataset(write_table(tmp_path / "t.csv", x="3"), cache_dir=cached).table.labels[0, 0, 0] == 3
-    wide = read_dataset(tmp_path / "t.csv", image_size=ImageSize(4, 9), cache_dir=cached)
+    wide = read_dataset(tmp_path / "t.csv", TableRequest(ImageSize(4, 9)), cache_dir=cached)
     assert wide.images.shape == (6, 4, 9)
     assert len(os.listdir(cached)) == 3
 
@@ -222,7 +223,7 @@ def test_image_files_give_the_size_and_are_watched(tmp_path: Path) -> None:
 def test_an_image_size_that_the_files_do_not_have_is_refused(tmp_path: Path) -> None:
     """An option that contradicts the files is not ignored."""
     with pytest.raises(DataError, match="its image files are 4x9, not 9x4 as --image-size says"):
-        read_dataset(write_files(tmp_path), image_size=ImageSize(9, 4))
+        read_dataset(write_files(tmp_path), TableRequest(ImageSize(9, 4)))
 
 
 def test_an_assumed_square_is_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,7 +234,7 @@ def test_an_assumed_square_is_announced(tmp_path: Path, caplog: pytest.LogCaptur
         assert read_dataset(path, cache_dir=tmp_path / "cache").image_size_assumed
         assert caplog.messages == [f"{path}: images of 6x6 assumed; --image-size HxW states another size"]
         caplog.clear()
-    assert not read_dataset(path, image_size=ImageSize(4, 9)).image_size_assumed
+    assert not read_dataset(path, TableRequest(ImageSize(4, 9))).image_size_assumed
     assert caplog.messages == []
 
 
@@ -246,7 +247,7 @@ def test_labels_beyond_an_assumed_square_name_the_likely_size(tmp_path: Path) ->
         f"{path}: 6 of 12 coordinates (50%) lie beyond the 6x6 image (a square was assumed), "
         "first in row 0 (line 2); the images are probably 4x9: pass --image-size 4x9"
     )
-    assert read_dataset(path, image_size=ImageSize(4, 9)).schema.image_size == ImageSize(4, 9)
+    assert read_dataset(path, TableRequest(ImageSize(4, 9))).schema.image_size == ImageSize(4, 9)
 
 
 def test_labels_beyond_every_shape_are_a_matter_of_the_labels(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_labels_beyond_every_shape_are_a_matter_of_the_labels(tmp_path: Path) ->
 
 def test_a_stated_size_wins_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What the user says of the size is not overruled by labels."""
-    read_dataset(write_table(tmp_path / "t.csv", x="8"), image_size=ImageSize(6, 6))
+    read_dataset(write_table(tmp_path / "t.csv", x="8"), TableRequest(ImageSize(6, 6)))
     assert "lie beyond the 6x6 image, first in row 0 (line 2); check the image size" in caplog.text
 
 
@@ -274,16 +275,17 @@ def test_a_few_labels_beyond_the_image_are_normal(tmp_path: Path) -> None:
 def test_labels_can_be_read_without_images(tmp_path: Path) -> None:
     """Tables without images, or images left unread: the frame is the square that holds all labels."""
     (tmp_path / "labels.csv").write_text("a_x,a_y\n95.2,12\n")
-    labels = read_dataset(tmp_path / "labels.csv", require_images=False, cache_dir=tmp_path / "cache")
+    bare, cache_dir = TableRequest(require_images=False), tmp_path / "cache"
+    labels = read_dataset(tmp_path / "labels.csv", bare, cache_dir=cache_dir)
     assert (labels.images, labels.schema.image_size) == (None, ImageSize(96, 96))
-    unread = read_dataset(write_table(tmp_path / "t.csv"), with_images=False)
+    unread = read_dataset(write_table(tmp_path / "t.csv"), TableRequest(with_images=False))
     assert (unread.images, unread.schema.image_size) == (None, ImageSize(2, 2))
     with pytest.raises(DataError, match="no column 'Image'"):
         read_dataset(tmp_path / "labels.csv")
     (tmp_path / "blank.csv").write_text("a_x,a_y\n,\n")
     with pytest.raises(DataError, match="neither images nor labels to tell the image size from"):
-        read_dataset(tmp_path / "blank.csv", require_images=False)
-    blank = read_dataset(tmp_path / "blank.csv", require_images=False, image_size=ImageSize(4, 5))
+        read_dataset(tmp_path / "blank.csv", bare)
+    blank = read_dataset(tmp_path / "blank.csv", TableRequest(ImageSize(4, 5), require_images=False))
     assert blank.schema.image_size == ImageSize(4, 5)
 
 
@@ -310,7 +312,7 @@ def test_rows_without_images_show_the_same_if_their_labels_are_the_same() -> Non
     labels[4] = labels[1]
     labels[[2, 5], 2] = np.nan
     labels[5] = labels[2]
-    alone = dataset_of_arrays(labels, "abcd", None, "X")
+    alone = dataset_of_labels(labels, "abcd", "X")
     ids = row_ids(alone).tolist()
     assert (ids[4], len(set(ids))) == (ids[1], 5)
     assert row_ids(alone, np.array([4, 1])).tolist() == [ids[4], ids[1]]
@@ -324,10 +326,11 @@ def test_one_entry_serves_whoever_needs_images_and_whoever_does_not(tmp_path: Pa
     """A table is not kept twice; one without images that is kept is refused where images are needed."""
     kept = tmp_path / "cache"
     for require_images in (False, True):
-        read_dataset(write_table(tmp_path / "t.csv"), require_images=require_images, cache_dir=kept)
+        request = TableRequest(require_images=require_images)
+        read_dataset(write_table(tmp_path / "t.csv"), request, cache_dir=kept)
     assert len(list(kept.iterdir())) == 1
     (tmp_path / "bare.csv").write_text("a_x,a_y\n95.2,12\n")
-    read_dataset(tmp_path / "bare.csv", require_images=False, cache_dir=kept)
+    read_dataset(tmp_path / "bare.csv", TableRequest(require_images=False), cache_dir=kept)
     with pytest.raises(DataError, match="no column 'Image'"):
         read_dataset(tmp_path / "bare.csv", cache_dir=kept)
 
@@ -335,7 +338,7 @@ def test_one_entry_serves_whoever_needs_images_and_whoever_does_not(tmp_path: Pa
 def test_images_can_be_read_without_keypoints(tmp_path: Path) -> None:
     """A table of images alone has a schema of no keypoints."""
     (tmp_path / "t.csv").write_text("id,Image\n7,0 1 2 3\n")
-    images = read_dataset(tmp_path / "t.csv", require_keypoints=False)
+    images = read_dataset(tmp_path / "t.csv", TableRequest(require_keypoints=False))
     assert (images.schema.count, images.table.extra, images.images.tolist()) == (
         0,
         {"id": ["7"]},

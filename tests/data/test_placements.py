@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import io
 
-from labelfill.data.dataset import read_dataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.images import content_ids, placed, sampling
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements, common_frame
@@ -141,7 +141,7 @@ def test_a_table_of_several_sizes_is_read_into_a_frame(tmp_path: Path) -> None:
         again = read_dataset(path, cache_dir=tmp_path / "cache")
         np.testing.assert_array_equal(again.images, plain.images)
         np.testing.assert_array_equal(again.labels, plain.labels)
-    stated = read_dataset(path, image_size=ImageSize(10, 20))
+    stated = read_dataset(path, TableRequest(ImageSize(10, 20)))
     assert stated.images is not None
     assert stated.images.shape == (4, 10, 20)
 
@@ -152,6 +152,6 @@ def test_models_for_one_size_refuse_files_of_another(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"row 1 \(line 3\).*'1.png' is 40x60.*the models in run are for 20x30"
     ):
-        read_dataset(path, image_size=ImageSize(20, 30), framed=False, models=Path("run"))
-    framed = read_dataset(path, image_size=ImageSize(20, 30), framed=True, models=Path("run"))
+        read_dataset(path, TableRequest(ImageSize(20, 30), framed=False), models=Path("run"))
+    framed = read_dataset(path, TableRequest(ImageSize(20, 30), framed=True), models=Path("run"))
     assert framed.placements is not None

@@ -173,7 +173,7 @@ def test_points_lie_on_the_image(sample) -> None:
 def test_tables_of_other_kinds(keypoints, image_size: str) -> None:
     """Any number of keypoints, by any names, on images of any shape, labelled where the landmarks are."""
     size = ImageSize.parse(image_size)
-    table = draw_table(6, keypoints=keypoints, image_size=size, label_noise=0)
+    table = draw_table(6, keypoints=keypoints, image_size=size, sources=(Source(noise=0),))
     assert table.schema.keypoints == tuple(keypoints)
     assert table.images.shape == (6, size.height, size.width)
     np.testing.assert_array_equal(table.labels, table.truth)

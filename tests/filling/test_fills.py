@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelfill.data.dataset import Dataset, dataset_of_arrays
+from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
 from labelfill.filling.fill import _condition_on_half, fill
 from labelfill.filling.fills import FillMethod, Fills, copy_from_identical
 from labelfill.filling.provenance import write_provenance
@@ -145,7 +145,7 @@ def filled_as(group: int, offsets: list[ConventionOffset]) -> tuple[Dataset, Fil
     rows = faces(5, np.random.default_rng(1))
     rows[:, NOSE : NOSE + 2] = np.nan
     rows[0, 0, 1] = np.nan  # half a point
-    dataset = dataset_of_arrays(rows, FACE.keypoints, None, "X", FACE.image_size)
+    dataset = dataset_of_labels(rows, FACE.keypoints, "X", FACE.image_size)
     groups = np.full(5, group)
     found = fill(
         dataset, ensemble, of_two_groups(offsets), {}, ImputeSettings(), torch.device("cpu"), groups=groups

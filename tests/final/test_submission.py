@@ -32,7 +32,7 @@ def new() -> DrawnTable:
 def images(new: DrawnTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine new images with ids from 11."""
     path = tmp_path_factory.mktemp("images") / "test.csv"
-    write_table(path, new, labels=None, before={"ImageId": [str(11 + row) for row in range(9)]})
+    write_table(path, new.labelled(None), before={"ImageId": [str(11 + row) for row in range(9)]})
     return path
 
 

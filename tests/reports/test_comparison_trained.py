@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from labelfill.cli.main import main
-from labelfill.data.dataset import read_dataset
+from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.images import content_ids
 from labelfill.data.synthetic import write_table
 from labelfill.errors import DataError

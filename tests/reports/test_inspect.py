@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array
 from labelfill.cli.main import main
-from labelfill.data.synthetic import KAGGLE_SOURCES, LABEL_NOISE, DrawnTable, draw_table, write_table
+from labelfill.data.synthetic import KAGGLE_SOURCES, LABEL_NOISE, DrawnTable, Source, draw_table, write_table
 from labelfill.reports.inspection.image_sections import Shown
 from labelfill.reports.inspection.inspection import Inspection, count_labels, inspect
 from labelfill.reports.inspection.inspection_page import inspection_page
@@ -243,7 +243,7 @@ def test_conventions_are_no_faults() -> None:
 
 def test_annotators_noise_is_measured_on_copies() -> None:
     """Labels of the same image, mirrored or not, tell the noise of the annotators."""
-    table = draw_table(240, 2, copies=0.3, label_noise=2 * LABEL_NOISE)
+    table = draw_table(240, 2, sources=(Source(noise=2 * LABEL_NOISE),), copies=0.3)
     groups, _ = find_lookalikes(table.images, np.zeros(240, bool))
     assert {row for group in groups for row in group.rows[1:]} | {group.rows[0] for group in groups} >= set(
         np.flatnonzero(table.copy_of >= 0).tolist()

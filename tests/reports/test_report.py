@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from labelfill.data.dataset import ImageDataset
 from labelfill.data.run_tables import read_run_table
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.filling.simple_ways import SIMPLE_METHODS
@@ -62,7 +63,7 @@ def headings(page: str) -> list[str]:
 
 def table_of(run: RunDirectory, trained: Trained) -> RunTable:
     dataset = read_run_table(run, trained.table, TableSettings(), to_fill=True, show_progress=False)
-    return see_run_table(run, dataset)
+    return see_run_table(run, ImageDataset.of(dataset))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("images") / "new.csv"
     drawn = draw_table(9, 8, keypoints=("nose_tip",), image_size=draw_two_sources().schema.image_size)
     ids, notes = [f"face {row}" for row in range(9)], ['"a, b"', *map(str, range(8))]
-    write_table(path, drawn, labels=None, before={"ImageId": ids, "note": notes})
+    write_table(path, drawn.labelled(None), before={"ImageId": ids, "note": notes})
     return path
 
 
@@ -231,7 +231,7 @@ def test_predictions_are_packed_as_their_name_says(trained: Trained, images: Pat
 
 def test_images_of_another_size_are_refused(trained: Trained, tmp_path: Path) -> None:
     """Exit code 3, both sizes named."""
-    write_table(tmp_path / "t.csv", draw_table(3), labels=None)
+    write_table(tmp_path / "t.csv", draw_table(3).labelled(None))
     refused = labelfill(
         "predict", "--run-dir", trained.run, "--images", tmp_path / "t.csv", "--out", tmp_path / "p.csv"
     )

@@ -84,7 +84,7 @@ def test_the_poison_would_be_noticed(
 
 def test_folds_hold_copies_together(two_sources: Trained) -> None:
     """No fold's model learns from an image, as it is or mirrored, that its residuals are taken on."""
-    from labelfill.data.dataset import read_dataset
+    from labelfill.data.dataset_reading import read_dataset
     from labelfill.runs import RunDirectory
     from labelfill.settings import TableSettings
 

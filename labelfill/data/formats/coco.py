@@ -161,8 +161,6 @@ def read_coco(path: Path) -> KeypointTable:
         path=path,
         content_sha256=document.json.sha256,
         content_length=document.json.length,
-        columns=(),
-        delimiter=",",
         keypoints=document.keypoints,
         labels=labels,
         field_spans=np.zeros((rows, k, 2, 2), np.int64),

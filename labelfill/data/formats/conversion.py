@@ -28,7 +28,7 @@ from labelfill.data.table import (
 )
 from labelfill.errors import DataError, UsageError
 from labelfill.runs import atomic_write, make_folder
-from labelfill.schema import ImageSize
+from labelfill.settings import TableSettings
 
 _log = logging.getLogger("labelfill")
 
@@ -94,9 +94,7 @@ def convert(
     out: Path,
     to: str | None = None,
     *,
-    images_beside: Path | None = None,
-    image_size: ImageSize | None = None,
-    allow_outside: bool = False,
+    settings: TableSettings | None = None,
     force: bool = False,
     show_progress: bool = False,
 ) -> Converted:
@@ -106,10 +104,9 @@ def convert(
     ----------
     to
         One of `FORMATS`; None: by the name of `out`.
-    images_beside
-        Another file whose folder the images are named from.
-    image_size
-        Of images that are grey values in the table; they become PNG files in a folder beside `out`.
+    settings
+        The folder that images are named from, and the size of those that are grey values in the table; these
+        become PNG files in a folder beside `out`.
 
     Raises
     ------
@@ -123,7 +120,9 @@ def convert(
         raise UsageError(f"{out} is the file that is read; give another one, it is never changed")
     if out.exists() and not force:
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
-    pixels, texts = PixelText(source, image_size, MemoryStore()), _Texts()
+    settings = settings or TableSettings()
+    images_beside = settings.images_beside
+    pixels, texts = PixelText(source, settings.image_size, MemoryStore()), _Texts()
     table = read_keypoints(
         source, beside=images_beside, image_sink=pixels if to in _WITH_IMAGES else texts,
         require_images=to in _WITH_IMAGES, show_progress=show_progress,
@@ -147,7 +146,7 @@ def convert(
             written, names, sizes = len(images), table.extra[IMAGE_PATH_COLUMN], _same_size(images)
         else:
             files = ImageFiles(
-                source, table.extra[IMAGE_PATH_COLUMN], table.lines, images_beside, allow_outside
+                source, table.extra[IMAGE_PATH_COLUMN], table.lines, images_beside, settings.allow_outside
             )
             names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
         with atomic_write(out) as file:

@@ -165,8 +165,6 @@ def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = 
         path=path,
         content_sha256=document.json.sha256,
         content_length=document.json.length,
-        columns=(),
-        delimiter=",",
         keypoints=document.keypoints,
         labels=labels,
         field_spans=np.zeros((rows, count, 2, 2), np.int64),

@@ -90,7 +90,6 @@ def read_parquet(
         content_sha256=sha256,
         content_length=length,
         columns=columns,
-        delimiter=",",
         keypoints=keypoints,
         labels=np.array(labels).T.reshape(shape) if labels else np.empty(shape),
         field_spans=np.zeros((*shape, 2), np.int64),

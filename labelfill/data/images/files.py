@@ -58,7 +58,7 @@ class ImageFiles:
     def read(self, row: int) -> NDArray[np.uint8]:
         """(h, w) grey; colour becomes luminance, 16-bit and float values are scaled to 0..255."""
         where, name = self.where(row), self.names[row]
-        return _grey(where, name, _read(where, name, self._file(row)))
+        return _grey(where, name, _read(where, name, self.file(row)))
 
     def size(self, row: int) -> ImageSize:
         """The image's size, from its header if that tells it."""
@@ -66,7 +66,7 @@ class ImageFiles:
 
         with suppress(Exception), warnings.catch_warnings():  # whatever it is, reading the image says it
             warnings.simplefilter("ignore")
-            with Image.open(self._file(row)) as header:
+            with Image.open(self.file(row)) as header:
                 return ImageSize(header.height, header.width)
         return ImageSize(*self.read(row).shape)
 
@@ -79,7 +79,8 @@ class ImageFiles:
                 known[self.names[row]] = self.size(row)
         return np.array([[known[n].height, known[n].width] for n in self.names], np.float64).reshape(-1, 2)
 
-    def _file(self, row: int) -> Path:
+    def file(self, row: int) -> Path:
+        """Where the image lies; refused if it is not there, or lies outside where that is not allowed."""
         return image_file(
             self.where(row), self.beside or self.table_path, self.names[row], allow_outside=self.allow_outside
         )

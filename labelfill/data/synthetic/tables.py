@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,8 @@ class Source:
         For a keypoint that they mark elsewhere, the landmark where they mark it.
     rows_with_gaps
         Share of their rows that lack a few of those labels: one or two mostly, rarely nearly all.
+    noise
+        Standard deviation of their labels in px of an image of `SQUARE`; it grows with the image.
     """
 
     name: str = "1"
@@ -60,6 +62,7 @@ class Source:
     labels: tuple[str, ...] | None = None
     means: Mapping[str, str] = field(default_factory=dict)
     rows_with_gaps: float = 0.0
+    noise: float = LABEL_NOISE
 
 
 KAGGLE_SOURCES = (
@@ -133,6 +136,13 @@ class DrawnTable:
     def rows(self) -> int:
         return len(self.images)
 
+    def labelled(self, labels: Array | None) -> DrawnTable:
+        """The same with other labels; None: of no keypoints."""
+        if labels is None:
+            none = replace(self.schema, keypoints=())
+            return replace(self, schema=none, labels=self.labels[:, :0])
+        return replace(self, labels=labels)
+
 
 def _generator(seed: Seed, stage: int) -> np.random.Generator:
     return np.random.default_rng([*((seed,) if isinstance(seed, int) else seed), stage])
@@ -163,7 +173,6 @@ def draw_table(
     sources: Sequence[Source] = (Source(),),
     gaps: float = 0.0,
     copies: float = 0.0,
-    label_noise: float = LABEL_NOISE,
 ) -> DrawnTable:
     """Draw faces and have them labelled.
 
@@ -180,8 +189,6 @@ def draw_table(
     copies
         Share of the rows that repeat the image of another row, of another source if there are several; every
         second one is mirrored. Their labels are the copying source's own, with noise of their own.
-    label_noise
-        Standard deviation of the labels in px of an image of `SQUARE`; it grows with the image.
 
     Raises
     ------
@@ -204,7 +211,8 @@ def draw_table(
     own = np.stack(places)[of_row, np.arange(rows)]  # (n, K, 2)
     scale = min(image_size.height, image_size.width) / REFERENCE_SIDE
     spread = np.stack([[_ease(meaning[k]) for k in schema.keypoints] for meaning in meanings])[of_row]
-    labels = own + label_noise * scale * spread[..., None] * rng.standard_normal(own.shape)
+    noise = np.array([source.noise for source in sources])[of_row] * scale
+    labels = own + noise[:, None, None] * spread[..., None] * rng.standard_normal(own.shape)
     given = np.stack([_given(source, schema.keypoints) for source in sources])[of_row]  # (n, K)
     given &= rng.random(given.shape) >= gaps
     for i, source in enumerate(sources):

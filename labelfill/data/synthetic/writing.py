@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from labelfill.arrays import Array, Images
+from labelfill.arrays import Images
 from labelfill.data.synthetic.tables import KAGGLE_SOURCES, DrawnTable, Seed, Source, draw_table
 from labelfill.errors import UsageError
 from labelfill.runs import atomic_write, make_folder
@@ -67,10 +67,10 @@ def write_sample(
     row, image_id = map(str, range(rows)), list(map(str, range(1, test_rows + 1)))
     write_table(paths[0], training, show_progress=show_progress)
     about = {"row": list(row), "source": training.sources}
-    write_table(paths[1], training, labels=training.truth, before=about, images="none")
-    write_table(paths[2], test, labels=None, before={"ImageId": image_id}, show_progress=show_progress)
+    write_table(paths[1], training.labelled(training.truth), before=about, images="none")
+    write_table(paths[2], test.labelled(None), before={"ImageId": image_id}, show_progress=show_progress)
     about = {"ImageId": image_id, "source": test.sources}
-    write_table(paths[3], test, labels=expected, before=about, images="none")
+    write_table(paths[3], test.labelled(expected), before=about, images="none")
     return dict(zip(paths, (rows, rows, test_rows, test_rows), strict=True))
 
 
@@ -78,38 +78,27 @@ def _draw_sample(rows: int, seed: Seed, sources: Sequence[Source]) -> DrawnTable
     return draw_table(rows, seed, sources=sources)
 
 
-_OWN_LABELS = np.empty(0)
-
-
 def write_table(
     path: Path,
     table: DrawnTable,
     *,
-    labels: Array | None = _OWN_LABELS,
     before: Mapping[str, Sequence[str]] | None = None,
     after: Mapping[str, Sequence[str]] | None = None,
     images: Literal["text", "files", "none"] = "text",
     delimiter: str = ",",
     show_progress: bool = False,
 ) -> None:
-    """Write a drawn table as a csv file.
+    """Write a drawn table as a csv file; blank labels are empty fields, all others have 4 decimals.
 
     Parameters
     ----------
-    labels
-        Coordinates in px (n, K, 2) to write in place of the table's labels; None for no coordinate columns.
-        NaN is written as an empty field, all else with 4 decimals.
     before, after
         Further columns, name to one text per row, before the coordinates or behind them.
     images
         ``text`` is Kaggle's ``Image`` column; ``files`` writes ``images/<row>.png`` beside the table and
         names them in ``image_path``.
     """
-    if labels is _OWN_LABELS:
-        labels = table.labels
-    columns = {**(before or {})}
-    header = [*columns, *(table.schema.columns if labels is not None else ()), *(after or {})]
-    texts = _coordinate_texts(labels, table.rows)
+    header = [*(before or {}), *table.schema.columns, *(after or {})]
     if images == "files":
         pictures: Iterator[str] = iter(_write_image_files(path.parent, table.images))
         header.append("image_path")
@@ -119,18 +108,12 @@ def write_table(
     with atomic_write(path, "w") as file:
         file.write(delimiter.join(header) + "\n")
         for i in bar(range(table.rows), desc=f"writing {path.name}", unit="row", show=show_progress):
-            fields = [values[i] for values in columns.values()] + texts[i]
+            fields = [values[i] for values in (before or {}).values()]
+            fields += ["" if value != value else f"{value:.4f}" for value in table.labels[i].ravel().tolist()]
             fields += [values[i] for values in (after or {}).values()]
             if images != "none":
                 fields.append(next(pictures))
             file.write(delimiter.join(fields) + "\n")
-
-
-def _coordinate_texts(labels: Array | None, rows: int) -> list[list[str]]:
-    if labels is None:
-        return [[] for _ in range(rows)]
-    values = labels.reshape(rows, -1).tolist()
-    return [["" if value != value else f"{value:.4f}" for value in row] for row in values]
 
 
 def _image_texts(images: Images) -> Iterator[str]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,15 +73,15 @@ class KeypointTable:
 
     path: Path
     content_sha256: str
-    content_length: int
-    columns: tuple[str, ...]
-    delimiter: str
     keypoints: tuple[str, ...]
     labels: NDArray[np.float64]
     field_spans: NDArray[np.int64]
     lines: NDArray[np.int64]
-    extra: dict[str, list[str]]
-    image_column: str | None
+    content_length: int = 0
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    extra: dict[str, list[str]] = field(default_factory=dict)
+    image_column: str | None = None
     boxes: NDArray[np.float64] | None = None
     format: str = "table"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labelfill.data.dataset import Dataset, read_dataset
+from labelfill.data.dataset import Dataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.errors import DataError
 from labelfill.filling.job import filling_job
@@ -62,10 +63,9 @@ class Setting:
         size, framed = self.table.image_size, None
         if run is not None and run.manifest.get("input") and not run.frame_assumed:
             size, framed = ImageSize.parse(run.manifest["input"]["image_size"]), run.framed
-        dataset = read_dataset(
-            self.data, image_size=size, framed=framed, cache_dir=self.folder / "cache",
-            require_images=False, allow_outside=self.table.allow_outside, show_progress=self.progress,
-        )  # fmt: skip
+        request = TableRequest(size, framed, require_images=False, allow_outside=self.table.allow_outside)
+        cache = self.folder / "cache"
+        dataset = read_dataset(self.data, request, cache_dir=cache, show_progress=self.progress)
         if self.table.distrust is None:
             return dataset
         return replace(dataset, distrusted=read_distrust(self.table.distrust, dataset.table))

@@ -84,7 +84,6 @@ def _both_conventions(seen: RunTable, offset: ConventionOffset, disputed: Disput
     k, size = offset.keypoint, seen.schema.image_size
     name, names = seen.schema.keypoints[k], seen.sources.groups.names
     random = np.random.default_rng(random_key(seen.seed, "report", "audit", k, offset.group))
-    assert seen.dataset.images is not None
     cards = []
     count = len(disputed.row)
     for i in np.sort(random.choice(count, min(_SHOWN, count), replace=False)).tolist():

@@ -149,7 +149,6 @@ def read_filled_rows(
         allow_outside=allow_outside, progress=progress,
     )  # fmt: skip
     dataset = filled.dataset
-    assert dataset.images is not None, "filled tables have images"
     shape = dataset.table.labels.shape[:2]
     radius, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
     words = {name: np.full(shape, "", dtype=object) for name in ("method", "convention", "flags")}

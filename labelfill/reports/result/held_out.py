@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers
-from labelfill.data.dataset import Dataset
+from labelfill.data.dataset import ImageDataset
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply
 from labelfill.regressors.files import STAGE, load_distrusted, load_sources
 from labelfill.regressors.held_out import COVERAGES, HeldOutPoints, load_held_out
@@ -89,7 +89,7 @@ class RunTable:
         (n,): training, validation or evaluation.
     """
 
-    dataset: Dataset
+    dataset: ImageDataset
     schema: KeypointSchema
     sources: Sources
     groups: Integers
@@ -97,7 +97,7 @@ class RunTable:
     seed: int
 
 
-def see_run_table(run: RunDirectory, dataset: Dataset) -> RunTable:
+def see_run_table(run: RunDirectory, dataset: ImageDataset) -> RunTable:
     """The table with what the run knows of its rows.
 
     Raises

@@ -104,7 +104,6 @@ def final_section(results: Mapping[str, Any]) -> Markup | None:
 def worst_cases(found: FinalAnswers, seen: RunTable) -> Markup:
     """The rows on which the final network is furthest off."""
     labels, images = seen.dataset.labels[found.rows], seen.dataset.images
-    assert images is not None
     away = np.linalg.norm(found.xy - labels, axis=2)
     labelled = np.flatnonzero(np.isfinite(away).any(axis=1))
     typical = np.full(len(away), -np.inf)

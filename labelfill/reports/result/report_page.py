@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelfill.data.dataset import Dataset
+from labelfill.data.dataset import ImageDataset
 from labelfill.filling.simple_ways import SIMPLE_METHODS
 from labelfill.final.held_out import load_final_answers
 from labelfill.final.model import STAGE as FINAL_STAGE
@@ -31,7 +31,7 @@ from labelfill.reports.result.network_sections import final_section, learning, l
 from labelfill.runs import RunDirectory
 
 
-def run_report(run: RunDirectory, dataset: Dataset, filled: FilledRows | None) -> str:
+def run_report(run: RunDirectory, dataset: ImageDataset, filled: FilledRows | None) -> str:
     """The page as HTML, with a section for everything that the run has done.
 
     Parameters

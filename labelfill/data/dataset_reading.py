@@ -1,0 +1,280 @@
+"""Reads a table of any format and its images into a dataset, or takes both from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from labelfill.data import cache
+from labelfill.data.dataset import Dataset
+from labelfill.data.formats import read_keypoints
+from labelfill.data.frame import assumed_frame, check_frame
+from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText
+from labelfill.data.images.placing import read_image_files
+from labelfill.data.table import (
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    KeypointTable,
+    NoImagesError,
+    open_decompressed,
+    without_images,
+)
+from labelfill.errors import DataError, StorageError
+from labelfill.schema import ImageSize, KeypointSchema
+
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+)
+
+_log = logging.getLogger("labelfill")
+
+
+@dataclass(frozen=True)
+class TableRequest:
+    """What is asked of a table: everything but the file itself on which the outcome of reading it depends.
+
+    Attributes
+    ----------
+    image_size
+        Of every image. None: that of the image files; for grey values as text a square is assumed
+        and announced; without images the square that holds the labels.
+    framed
+        Whether `image_size` is a frame in which images of any size are placed, each in its own scale; None:
+        only if image files differ in size.
+    require_keypoints, require_images
+        Whether a table without them is an error.
+    with_images
+        False leaves the images unread, which is faster.
+    images_beside
+        Another table whose folder ``image_path`` is relative to: the one of which this is a filled copy.
+    allow_outside
+        Whether ``image_path`` may lead out of the table's folder.
+    filled
+        Whether the file is one that was filled, so that what stands beside its labels counts, too.
+    """
+
+    image_size: ImageSize | None = None
+    framed: bool | None = None
+    require_keypoints: bool = True
+    require_images: bool = True
+    with_images: bool = True
+    images_beside: Path | None = None
+    allow_outside: bool = False
+    filled: bool = False
+
+    def key(self, path: Path) -> str:
+        """The name of the table's entry in a cache: the same whether images are needed or not."""
+        beside = None if self.images_beside is None else str(self.images_beside.resolve())
+        options = {**asdict(self), "images_beside": beside, "require_images": True}
+        return cache.entry_key(path, options)
+
+
+def read_dataset(
+    path: Path,
+    request: TableRequest = TableRequest(),
+    *,
+    cache_dir: Path | None = None,
+    models: Path | None = None,
+    images_file: Path | None = None,
+    show_progress: bool = False,
+) -> Dataset:
+    """Read a table and its images, or take both from the cache.
+
+    Parameters
+    ----------
+    path
+        The table; where no keypoints are required a folder of images serves as well.
+    cache_dir
+        Keeps what was read, by content hash. None: nothing is kept, and the images lie in memory.
+    models
+        The run directory whose models ask for the image size, if it is not a person who states it.
+    images_file
+        Where the images lie, memory-mapped, if nothing is kept; None: in memory.
+
+    Raises
+    ------
+    DataError
+        If the table or an image is not as it should be, or more than 1% of the labels lie beyond an
+        image of an assumed size.
+    StorageError
+        If a file cannot be read, or the cache cannot be written.
+    """
+    path = Path(path)
+    if not (path.is_dir() and not request.require_keypoints):
+        open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
+    if cache_dir is None:
+        dataset = _read(path, request, images_file, models, show_progress=show_progress)
+    else:
+        entry = Path(cache_dir) / request.key(path)
+        dataset = (
+            _load_fresh(entry, path, request)
+            or _load_assumed(Path(cache_dir), path, request)
+            or _read_into(entry, path, request, models, show_progress=show_progress)
+        )
+    if request.require_images and dataset.table.image_column is None:  # kept by whoever did without
+        raise NoImagesError(without_images(path, dataset.table.columns))
+    if dataset.image_size_assumed and dataset.images is not None:
+        size = dataset.schema.image_size
+        _log.info("%s: images of %s assumed; --image-size HxW states another size", path, size)
+    return replace(dataset, images_beside=request.images_beside)
+
+
+def _load_fresh(entry: Path, path: Path, request: TableRequest) -> Dataset | None:
+    kept = cache.load(entry, path)
+    if kept is None or kept.image_files != _fingerprint(kept.dataset.table, request):
+        return None
+    return kept.dataset
+
+
+def _load_assumed(cache_dir: Path, path: Path, request: TableRequest) -> Dataset | None:
+    """The entry of the same table read without a stated size, if it found the size that now is stated."""
+    if request.image_size is None:
+        return None
+    unstated = replace(request, image_size=None, framed=None)
+    dataset = _load_fresh(cache_dir / unstated.key(path), path, unstated)
+    if dataset is None or dataset.schema.image_size != request.image_size:
+        return None
+    if request.framed is not None and request.framed != (dataset.placements is not None):
+        return None
+    return replace(dataset, image_size_assumed=False)
+
+
+def _read_into(
+    entry: Path, path: Path, request: TableRequest, models: Path | None, *, show_progress: bool
+) -> Dataset:
+    before = _signature(path)
+    with cache.new_entry(entry) as folder:
+        dataset = _read(path, request, folder / cache.IMAGES, models, show_progress=show_progress)
+        cache.save(folder, cache.Kept(dataset, _fingerprint(dataset.table, request)))
+        if _signature(path) != before:
+            raise DataError(f"{path} changed while it was read; run the command again once it is complete")
+    kept = cache.load(entry, path)
+    if kept is None:
+        raise StorageError(f"{entry} cannot be read back after it was written; check the disk")
+    return kept.dataset
+
+
+def _read(
+    path: Path, request: TableRequest, images_path: Path | None, models: Path | None, *, show_progress: bool
+) -> Dataset:
+    """Parse the table; the images go to `images_path`, or into memory."""
+    stated = request.image_size
+    images, placements = None, None
+    with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
+        pixels = PixelText(path, stated, store, models)
+        if path.is_dir():
+            table = _folder_table(path)
+        else:
+            table = read_keypoints(
+                path,
+                beside=request.images_beside,
+                filled=request.filled,
+                image_sink=pixels if request.with_images else None,
+                require_keypoints=request.require_keypoints,
+                require_images=request.require_images,
+                show_progress=show_progress,
+            )
+        if request.with_images and table.image_column == IMAGE_COLUMN:
+            images = pixels.finish()
+        elif request.with_images and table.image_column == IMAGE_PATH_COLUMN:
+            images, placements = read_image_files(
+                _image_files(table, request),
+                table.boxes,
+                store,
+                image_size=stated,
+                framed=request.framed,
+                models=models,
+                show_progress=show_progress,
+            )
+    if images is not None:
+        size = ImageSize(*images.shape[1:])
+    else:
+        size = stated or assumed_frame(table.labels, str(table.path))
+    assumed = stated is None and table.image_column != IMAGE_PATH_COLUMN
+    if images is not None or stated is not None:
+        check_frame(table, size, placements, assumed=assumed)
+    return Dataset(table, KeypointSchema(table.keypoints, size), images, assumed, placements=placements)
+
+
+def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
+    if table.path.is_dir():
+        beside: Path | None = table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
+    else:
+        beside = request.images_beside and request.images_beside.resolve()
+    return ImageFiles(table.path, table.extra[IMAGE_PATH_COLUMN], table.lines, beside, request.allow_outside)
+
+
+def _fingerprint(table: KeypointTable, request: TableRequest) -> str:
+    """Which image files the images came from: a hash of names, sizes and times; empty if from none."""
+    if not request.with_images or table.image_column != IMAGE_PATH_COLUMN:
+        return ""
+    sha256, files = hashlib.sha256(), _image_files(table, request)
+    try:
+        for row in range(table.rows):
+            file = files.file(row)
+            sha256.update(f"{str(file)!a} {_signature(file)}\n".encode())
+    except (DataError, StorageError):
+        return "unreadable"  # reading the images again says what is wrong
+    return sha256.hexdigest()
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _folder_table(folder: Path) -> KeypointTable:
+    """The image files of a folder and of the folders in it, in the order in which people count: 2 before 10.
+
+    Hidden files are passed over, others that are no images by their suffix are counted in the log.
+
+    Raises
+    ------
+    DataError
+        If it holds no image.
+    StorageError
+        If it cannot be listed.
+    """
+    try:
+        files = [
+            file.relative_to(folder)
+            for file in folder.rglob("*")
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        ]
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be listed: {error.strerror}") from error
+    names = sorted((f.as_posix() for f in files if f.suffix.lower() in IMAGE_SUFFIXES), key=_counting)
+    if not names:
+        raise DataError(
+            f"{folder} holds no image; expected files named {', '.join(sorted(IMAGE_SUFFIXES))}, "
+            "or give a table of images"
+        )
+    if len(names) < len(files):
+        _log.info("%s: %d files that are no images were passed over", folder, len(files) - len(names))
+    rows = len(names)
+    return KeypointTable(
+        path=folder,
+        content_sha256="",
+        columns=(IMAGE_PATH_COLUMN,),
+        keypoints=(),
+        labels=np.full((rows, 0, 2), np.nan),
+        field_spans=np.zeros((rows, 0, 2, 2), np.int64),
+        lines=np.arange(1, rows + 1),
+        extra={IMAGE_PATH_COLUMN: names},
+        image_column=IMAGE_PATH_COLUMN,
+    )
+
+
+def _counting(name: str) -> list[tuple[int, str]]:
+    """Runs of digits by their value, all else by its letters."""
+    parts = enumerate(re.split(r"([0-9]+)", name))  # text and digits by turns
+    return [(int(part), "") if number % 2 else (-1, part) for number, part in parts]
