@@ -23,7 +23,7 @@ from benchmarks.measuring import labelfill, parser, say
 from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset
 from labelfill.data.dataset_reading import read_dataset
-from labelfill.data.images import content_ids
+from labelfill.data.images.identity import content_ids
 from labelfill.data.table import open_decompressed, read_table
 from labelfill.errors import EXIT_DONE
 from labelfill.filling.fill import fill, known_of_rows

@@ -15,7 +15,8 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-from labelfill.data.images import MemoryStore, PixelText
+from labelfill.data.images.pixel_text import PixelText
+from labelfill.data.images.storage import MemoryStore
 from labelfill.data.table import (
     KeypointTable,
     header,

@@ -34,8 +34,9 @@ IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
 _ARRAYS = ("labels", "field_spans", "lines")
 _BOXES, _CORNERS = "boxes", "corners"
 _TEXTS = (
-    "columns", "keypoints", "content_sha256", "content_length", "delimiter", "image_column", "extra", "format",
-)  # fmt: skip
+    *("columns", "keypoints", "content_sha256", "content_length"),
+    *("delimiter", "image_column", "extra", "format"),
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset
-from labelfill.data.images import exact_ids
+from labelfill.data.images.identity import exact_ids
 from labelfill.regressors.calibration.conformal import gaussian_radius
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset, Sources

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.images import equalize
+from labelfill.data.images.equalization import equalize
 from labelfill.errors import ModelError
 from labelfill.final.targets import Heads
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from labelfill.arrays import Images, Integers, Mask
-from labelfill.data.images import let_go
+from labelfill.data.images.storage import let_go
 from labelfill.networks.memory import RowsAtOnce, alone, in_chunks
 from labelfill.regressors.ensemble import Ensemble, Members, folds_at
 from labelfill.regressors.patches import Pyramid

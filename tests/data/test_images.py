@@ -12,18 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import io
 
-from labelfill.data.images import (
-    FileStore,
-    ImageFiles,
-    MemoryStore,
-    PixelText,
-    content_ids,
-    equalize,
-    exact_ids,
-    likely_sizes,
-    load_image_files,
-)
 from labelfill.data.images.decoding import Decoder, decode_one_by_one
+from labelfill.data.images.equalization import equalize
+from labelfill.data.images.files import ImageFiles, load_image_files
+from labelfill.data.images.identity import content_ids, exact_ids
+from labelfill.data.images.pixel_text import PixelText, likely_sizes
+from labelfill.data.images.storage import FileStore, MemoryStore
 from labelfill.errors import DataError, StorageError, UsageError
 from labelfill.schema import ImageSize
 

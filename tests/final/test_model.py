@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from labelfill.data.dataset import dataset_of_arrays
-from labelfill.data.images import equalize
+from labelfill.data.images.equalization import equalize
 from labelfill.final.fitting import jittered_examples, new_model, plain_examples
 from labelfill.final.model import FinalModel
 from labelfill.final.predict import _answer

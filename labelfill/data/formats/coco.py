@@ -14,15 +14,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelfill.arrays import Array
-from labelfill.data.formats.json_files import is_number, read_json
+from labelfill.data.formats.json_files import Entry, is_number, read_json
 from labelfill.data.formats.visibility import (
     HIDDEN,
     NOT_LABELLED,
@@ -33,25 +32,11 @@ from labelfill.data.formats.visibility import (
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
 from labelfill.errors import DataError, listed, shown
 
-FORMAT = "coco"
+COCO = "coco"
 ANNOTATION_ID, IMAGE_ID = "annotation_id", "image_id"
 _PLAIN = (str, int, float, bool)
 
 _log = logging.getLogger("labelfill")
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One annotation and the line in which it begins."""
-
-    content: dict[str, Any]
-    line: int
-    number: int
-
-    @property
-    def name(self) -> str:
-        given = self.content.get("id")
-        return f"annotation {given if given is not None else f'number {self.number}'}"
 
 
 class Document:
@@ -67,13 +52,13 @@ class Document:
                     f"{path}: no array {part!r}; expected COCO's images, annotations and categories"
                 )
         self.keypoints: tuple[str, ...]
-        self._categories: dict[Any, str]
-        self.keypoints, self._categories = self._named_keypoints()
+        self.categories: dict[Any, str]
+        self.keypoints, self.categories = self._named_keypoints()
         self.annotations = [entry for entry in self._annotations() if self._is_row(entry.content)]
         if not self.annotations:
             raise DataError(f"{path}: no annotation has keypoints; expected at least one that is no crowd")
 
-    def _annotations(self) -> Iterator[Annotation]:
+    def _annotations(self) -> Iterator[Entry]:
         lines = self.json.lines("annotations")
         for number, content in enumerate(self._parts["annotations"]):
             if not isinstance(content, dict):
@@ -81,7 +66,7 @@ class Document:
                     f"{self.path}, annotation number {number}: found {shown(str(content))}, "
                     "expected an object"
                 )
-            yield Annotation(content, lines[number], number)
+            yield Entry(self.path, "annotation", number, lines[number], content)
 
     def _named_keypoints(self) -> tuple[tuple[str, ...], dict[Any, str]]:
         with_keypoints = [c for c in self._parts["categories"] if isinstance(c, dict) and c.get("keypoints")]
@@ -107,32 +92,21 @@ class Document:
     def _is_row(self, annotation: dict[str, Any]) -> bool:
         return (
             "keypoints" in annotation
-            and annotation.get("category_id") in self._categories
+            and annotation.get("category_id") in self.categories
             and annotation.get("iscrowd") in (None, 0, False)
         )
 
-    def category(self, annotation: Annotation) -> str:
-        return self._categories[annotation.content["category_id"]]
-
-    def image_names(self) -> dict[Any, str]:
-        """File name of each image by its id."""
-        found: dict[Any, str] = {}
+    def images(self) -> dict[Any, dict[str, Any]]:
+        """Each image, which has a file's name, by its id."""
+        found: dict[Any, dict[str, Any]] = {}
         for number, image in enumerate(self._parts["images"]):
             name = image.get("file_name") if isinstance(image, dict) else None
             if not isinstance(name, str) or not name.strip() or "id" not in image:
                 raise DataError(
                     f"{self.path}, image number {number}: expected an object with 'id' and a 'file_name'"
                 )
-            found[image["id"]] = name
+            found[image["id"]] = image
         return found
-
-    def image_sizes(self) -> dict[Any, tuple[Any, Any]]:
-        """Width and height of each image by its id, as far as they are stated."""
-        images = [image for image in self._parts["images"] if isinstance(image, dict)]
-        return {image.get("id"): (image.get("width"), image.get("height")) for image in images}
-
-    def bad(self, annotation: Annotation, field: str, what: str) -> DataError:
-        return DataError(f"{self.path}, {annotation.name} (line {annotation.line}), field {field!r}: {what}")
 
 
 def read_coco(path: Path) -> KeypointTable:
@@ -144,8 +118,8 @@ def read_coco(path: Path) -> KeypointTable:
         If it is no such file; names the annotation and its field.
     """
     document = Document(path)
-    k = len(document.keypoints)
-    triples = np.array([_triples(document, one) for one in document.annotations]).reshape(-1, k, 3)
+    rows = [_triples(document.keypoints, annotation) for annotation in document.annotations]
+    triples = np.array(rows).reshape(len(rows), -1, 3)
     seen = triples[..., 2]
     nowhere = (seen == NOT_LABELLED) | ((seen == HIDDEN) & (triples[..., :2] == 0).all(axis=2))
     placed = (seen == NOT_LABELLED) & np.any(np.nan_to_num(triples[..., :2]) != 0, axis=2)
@@ -156,92 +130,87 @@ def read_coco(path: Path) -> KeypointTable:
             path, placed.sum(),
         )  # fmt: skip
     labels = np.where(nowhere[..., None], np.nan, triples[..., :2])
-    rows = len(labels)
+    images = document.images()
     return KeypointTable(
         path=path,
         content_sha256=document.json.sha256,
         content_length=document.json.length,
         keypoints=document.keypoints,
         labels=labels,
-        field_spans=np.zeros((rows, k, 2, 2), np.int64),
-        lines=np.array([one.line for one in document.annotations], np.int64),
-        extra=_extra_columns(document, seen),
+        field_spans=np.zeros((*labels.shape, 2), np.int64),
+        lines=np.array([entry.line for entry in document.annotations], np.int64),
+        extra=_extra_columns(document, images, seen),
         image_column=IMAGE_PATH_COLUMN,
-        boxes=_boxes(document),
-        format=FORMAT,
+        boxes=_boxes(document.annotations, images),
+        format=COCO,
     )
 
 
-def _triples(document: Document, annotation: Annotation) -> list[float]:
+def _triples(keypoints: Sequence[str], annotation: Entry) -> list[float]:
     """x, y and visibility of each keypoint, checked."""
-    values, count = annotation.content["keypoints"], 3 * len(document.keypoints)
+    values, count = annotation.content["keypoints"], 3 * len(keypoints)
     if not isinstance(values, list) or len(values) != count:
         found = f"{len(values)} values" if isinstance(values, list) else shown(json.dumps(values))
-        raise document.bad(
-            annotation, "keypoints",
-            f"found {found}, expected {count}: x, y and visibility of {len(document.keypoints)} keypoints",
+        raise annotation.bad(
+            "keypoints",
+            f"found {found}, expected {count}: x, y and visibility of {len(keypoints)} keypoints",
         )  # fmt: skip
     for i, value in enumerate(values):
-        name = document.keypoints[i // 3]
+        name = keypoints[i // 3]
         if i % 3 == 2 and (not is_number(value) or value not in (NOT_LABELLED, HIDDEN, VISIBLE)):
-            raise document.bad(
-                annotation, "keypoints",
+            raise annotation.bad(
+                "keypoints",
                 f"visibility of {shown(name)} is {shown(json.dumps(value))}, expected 0 (not labelled), "
                 "1 (hidden) or 2 (visible)",
             )  # fmt: skip
         if i % 3 < 2 and not is_number(value) and values[i // 3 * 3 + 2] != NOT_LABELLED:
-            raise document.bad(
-                annotation, "keypoints",
+            raise annotation.bad(
+                "keypoints",
                 f"{'xy'[i % 3]} of {shown(name)} is {shown(json.dumps(value))}, expected a finite number",
             )  # fmt: skip
     return [value if is_number(value) else math.nan for value in values]
 
 
-def _boxes(document: Document) -> Array | None:
-    sizes = document.image_sizes()
-    boxes = np.full((len(document.annotations), 4), np.nan)
-    for row, annotation in enumerate(document.annotations):
+def _boxes(annotations: Sequence[Entry], images: Mapping[Any, dict[str, Any]]) -> Array | None:
+    boxes = np.full((len(annotations), 4), np.nan)
+    for row, annotation in enumerate(annotations):
         box = annotation.content.get("bbox")
         if box is None or box == []:
             continue
         if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
-            raise document.bad(
-                annotation,
-                "bbox",
-                f"found {shown(json.dumps(box))}, expected left, top, width and height in px",
-            )
-        whole = [0, 0, *sizes.get(annotation.content.get("image_id"), ())]
+            found = shown(json.dumps(box))
+            raise annotation.bad("bbox", f"found {found}, expected left, top, width and height in px")
+        image = images[annotation.content["image_id"]]
+        whole = [0, 0, image.get("width"), image.get("height")]
         if box[2] > 0 and box[3] > 0 and box != whole:  # others enclose nothing, or all
             boxes[row] = looked_at((box[0], box[1], box[2], box[3]))
     return None if np.isnan(boxes).all() else boxes
 
 
-def _extra_columns(document: Document, seen: Array) -> dict[str, list[str]]:
-    names = document.image_names()
+def _extra_columns(
+    document: Document, images: Mapping[Any, dict[str, Any]], seen: Array
+) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {ANNOTATION_ID: [], IMAGE_ID: [], IMAGE_PATH_COLUMN: [], "category": []}
     for annotation in document.annotations:
         image = annotation.content.get("image_id")
-        if not isinstance(image, int | str) or image not in names:
-            raise document.bad(
-                annotation, "image_id",
+        if not isinstance(image, int | str) or image not in images:
+            raise annotation.bad(
+                "image_id",
                 f"found {shown(json.dumps(image))}, expected the id of one of the file's images "
-                f"({listed([str(i) for i in names], 3)})",
-            )  # fmt: skip
+                f"({listed([str(i) for i in images], 3)})",
+            )
         columns[ANNOTATION_ID].append(str(annotation.content.get("id", "")))
         columns[IMAGE_ID].append(str(image))
-        columns[IMAGE_PATH_COLUMN].append(names[image])
-        columns["category"].append(document.category(annotation))
+        columns[IMAGE_PATH_COLUMN].append(images[image]["file_name"])
+        columns["category"].append(document.categories[annotation.content["category_id"]])
     for column, values in zip(visibility_columns(document.keypoints), seen.T, strict=True):
         columns[column] = [f"{value:.0f}" for value in values]
-    further: dict[str, None] = {}
-    attributes = [annotation.content.get("attributes") or {} for annotation in document.annotations]
-    for own in attributes:
-        if isinstance(own, dict):
-            further.update(
-                dict.fromkeys(n for n, v in own.items() if isinstance(v, _PLAIN) and n not in columns)
-            )
+    found = [annotation.content.get("attributes") for annotation in document.annotations]
+    attributes = [each if isinstance(each, dict) else {} for each in found]
+    further = {n: None for each in attributes for n, v in each.items() if isinstance(v, _PLAIN)}
     for name in further:
-        columns[name] = [_plain(own.get(name)) if isinstance(own, dict) else "" for own in attributes]
+        if name not in columns:
+            columns[name] = [_plain(each.get(name)) for each in attributes]
     return columns
 
 

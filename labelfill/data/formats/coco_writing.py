@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from labelfill.arrays import Array
-from labelfill.data.formats.coco import ANNOTATION_ID, IMAGE_ID, Annotation, Document
-from labelfill.data.formats.json_files import json_bytes
-from labelfill.data.formats.points import FoundPoints, refuse_changed, send
+from labelfill.data.formats.coco import ANNOTATION_ID, IMAGE_ID, Document
+from labelfill.data.formats.json_files import Entry, json_bytes
+from labelfill.data.formats.points import FoundPoints, refuse_changed
 from labelfill.data.formats.visibility import (
     BOX_COLUMN,
     HIDDEN,
@@ -21,53 +21,45 @@ from labelfill.data.formats.visibility import (
     visibilities,
     visibility_columns,
 )
-from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, WrittenTable
+from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
 
 SCORES = "keypoint_scores"
-FILLED_VISIBILITY = HIDDEN
-"""A filled point has a place, and nobody saw it."""
 
 
-def write_filled_coco(table: KeypointTable, found: FoundPoints, out: BinaryIO) -> WrittenTable:
-    """The file with filled points, their visibility and scores; every other value as it was."""
+def filled_coco(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int]:
+    """The file with filled points, their visibility and scores, and how many coordinates are new."""
     document = Document(table.path)
     refuse_changed(table, document.json.sha256)
     order = [table.keypoints.index(name) for name in document.keypoints]
     new, xy, score = found.new(table)[:, order], found.xy[:, order], found.score[:, order]
     for row in np.flatnonzero(new.any(axis=(1, 2))).tolist():
-        _fill(document, document.annotations[row], new[row], xy[row], score[row])
-    return send([document.json.rewritten()], int(new.sum()), out)
+        _fill(document.annotations[row], new[row], xy[row], score[row])
+    return document.json.rewritten(), int(new.sum())
 
 
-def _fill(document: Document, annotation: Annotation, new: Any, xy: Array, score: Array) -> None:
+def _fill(annotation: Entry, new: Any, xy: Array, score: Array) -> None:
     """Write an annotation's filled points into its content."""
     content = annotation.content
     values = content["keypoints"]
     points = np.flatnonzero(new.all(axis=1)).tolist()
     for k in points:
-        values[3 * k], values[3 * k + 1] = map(_coordinate, xy[k])
+        # Four decimals, as in a table; never -0.
+        values[3 * k], values[3 * k + 1] = (float(f"{value:.4f}") + 0.0 for value in xy[k])
         if values[3 * k + 2] == NOT_LABELLED:
-            values[3 * k + 2] = FILLED_VISIBILITY
+            values[3 * k + 2] = HIDDEN  # it has a place, and nobody saw it
     placed = [int(seen != NOT_LABELLED) for seen in values[2::3]]
     if "num_keypoints" in content:
         content["num_keypoints"] = sum(placed)
     scores: Any = placed if content.get(SCORES) is None else content[SCORES]
     if not isinstance(scores, list) or len(scores) != len(new):
-        raise document.bad(annotation, SCORES, f"expected {len(new)} numbers, one for each keypoint")
+        raise annotation.bad(SCORES, f"expected {len(new)} numbers, one for each keypoint")
     for k in points:
         scores[k] = float(f"{score[k]:.4g}")
     content[SCORES] = scores
 
 
-def _coordinate(value: float) -> float:
-    """A filled coordinate: four decimals, as in a table; never -0."""
-    return float(f"{value:.4f}") + 0.0
-
-
-def write_coco(
-    table: KeypointTable, names: Sequence[str], sizes: Array, out: BinaryIO, path: Path
-) -> WrittenTable:
-    """A whole table as a new file.
+def table_as_coco(table: KeypointTable, names: Sequence[str], sizes: Array, path: Path) -> list[bytes]:
+    """A whole table as a new file at `path`.
 
     Parameters
     ----------
@@ -106,7 +98,7 @@ def write_coco(
         annotations.append(annotation)
     category = {"id": 1, "name": "object", "keypoints": list(table.keypoints), "skeleton": []}
     content = {"images": list(images.values()), "annotations": annotations, "categories": [category]}
-    return send([json_bytes(content)], int(table.observed.sum()), out)
+    return [json_bytes(content)]
 
 
 def _ids(table: KeypointTable, column: str) -> list[int] | None:

@@ -1,18 +1,15 @@
-"""What a format's module gets to write: found points, or a whole table."""
+"""What a format's module gets to write into the blanks of a file."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array
-from labelfill.data.table import KeypointTable, WrittenTable
-from labelfill.errors import DataError, StorageError, refusal
+from labelfill.data.table import KeypointTable
+from labelfill.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -43,25 +40,6 @@ class FoundPoints:
     def whole(self, table: KeypointTable) -> Array:
         """(n, K, 2): every coordinate as it will stand."""
         return np.where(self.new(table), self.xy, table.labels)
-
-
-def send(pieces: Iterable[bytes], cells: int, out: BinaryIO) -> WrittenTable:
-    """Write a filled file piece by piece.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be written.
-    """
-    sent, length = hashlib.sha256(), 0
-    for piece in pieces:
-        sent.update(piece)
-        length += len(piece)
-        try:
-            out.write(piece)
-        except OSError as error:
-            raise StorageError(f"the filled file cannot be written: {refusal(error)}") from error
-    return WrittenTable(cells, sent.hexdigest(), length)
 
 
 def refuse_changed(table: KeypointTable, sha256: str) -> None:

@@ -260,7 +260,7 @@ class _Collected:
         columns, lines = self._header.columns, self._lines.finish()
         extra = {columns[c]: texts for c, texts in zip(self._extra_columns, self._extra, strict=True)}
         if self._header.image_column == IMAGE_PATH_COLUMN:
-            _refuse_blank_image_paths(self._path, extra[IMAGE_PATH_COLUMN], lines)
+            refuse_blank_image_paths(self._path, extra[IMAGE_PATH_COLUMN], lines)
         return KeypointTable(
             path=self._path,
             content_sha256=sha256,
@@ -276,10 +276,12 @@ class _Collected:
         )
 
 
-def _refuse_blank_image_paths(path: Path, texts: list[str], lines: Positions) -> None:
+def refuse_blank_image_paths(path: Path, texts: Sequence[str], lines: Positions | None = None) -> None:
+    """Refuse a row that names no image; a table of text has lines."""
     for row, text in enumerate(texts):
         if not text.strip():
-            where = place(path, row=row, line=int(lines[row]), column=IMAGE_PATH_COLUMN)
+            line = None if lines is None else int(lines[row])
+            where = place(path, row=row, line=line, column=IMAGE_PATH_COLUMN)
             raise DataError(f"{where}: no image is named; name its file, or remove the row")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -58,15 +58,26 @@ def write_filled(
     new &= np.isfinite(values)
     spans, numbers = table.field_spans[new], values[new]
     order = np.argsort(spans[:, 0], kind="stable")
+    return send(_spliced(table, spans[order], numbers[order]), len(order), out, "table")
+
+
+def send(pieces: Iterable[bytes], cells: int, out: BinaryIO, what: str = "file") -> WrittenTable:
+    """Write a filled file of so many new cells piece by piece.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; `what` is what the message calls it.
+    """
     sent, length = hashlib.sha256(), 0
-    for piece in _spliced(table, spans[order], numbers[order]):
+    for piece in pieces:
         sent.update(piece)
         length += len(piece)
         try:
             out.write(piece)
         except OSError as error:
-            raise StorageError(f"the filled table cannot be written: {refusal(error)}") from error
-    return WrittenTable(len(order), sent.hexdigest(), length)
+            raise StorageError(f"the filled {what} cannot be written: {refusal(error)}") from error
+    return WrittenTable(cells, sent.hexdigest(), length)
 
 
 def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Images
-from labelfill.data.images import Equalization, equalize
+from labelfill.data.images.equalization import Equalization, equalize
 from labelfill.reports.faces import face
 from labelfill.reports.inspection.inspection import ImageFindings, Inspection
 from labelfill.reports.inspection.lookalikes import Lookalikes

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelfill.arrays import Array, Floats, Images, Integers, Mask
-from labelfill.data.images import content_ids, exact_ids
+from labelfill.data.images.identity import content_ids, exact_ids
 from labelfill.reports.inspection.appearance import area_means
 from labelfill.reports.inspection.brightness import blocks
 from labelfill.runs.progress import bar

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Images, Mask
-from labelfill.data.images import fingerprint
+from labelfill.data.images.identity import fingerprint
 from labelfill.errors import DataError, ModelError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import read_filled
