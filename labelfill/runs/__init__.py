@@ -11,7 +11,6 @@ from labelfill.runs._files import make_folder as make_folder
 from labelfill.runs._files import remove_orphans_of as remove_orphans_of
 from labelfill.runs._files import safe_file_name as safe_file_name
 from labelfill.runs._files import sha256_file as sha256_file
-from labelfill.runs._files import storage_error as storage_error
 from labelfill.runs._files import write_bytes as write_bytes
 from labelfill.runs._manifest import json_value as json_value
 from labelfill.runs._manifest import versions as versions
@@ -23,5 +22,3 @@ from labelfill.runs._split import load_split as load_split
 from labelfill.runs._split import make_split as make_split
 from labelfill.runs._split import rows_together as rows_together
 from labelfill.runs._split import save_split as save_split
-from labelfill.runs._stages import StageState as StageState
-from labelfill.runs._stages import Standing as Standing
