@@ -17,7 +17,7 @@ from labelfill.arrays import Positions
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.coordinates import NotACoordinate, decode_coordinates
 from labelfill.data.table.header import IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header, read_header
-from labelfill.data.table.tokenizer import Cursor, RecordBlock, record_blocks
+from labelfill.data.table.tokenizer import Cursor, RecordBlock, Tokenizer
 from labelfill.errors import DataError, place
 from labelfill.runs.progress import bar
 from labelfill.schema import AXES
@@ -150,7 +150,7 @@ def read_table(
         else:
             found, cursor = header(path, read)
         collected = _Collected(path, found, image_sink, imaging)
-        for block in record_blocks(path, read, found.delimiter, found.columns, cursor):
+        for block in Tokenizer(path, found.delimiter, found.columns, cursor).blocks(read):
             collected.add(block)
             source.refuse_bomb(collected.memory)
         if not collected.rows:
@@ -249,7 +249,8 @@ class _Collected:
         self._spans.append(np.stack([starts, ends], -1).reshape(*shape, 2) + block.offset)
         self._lines.append(block.lines)
         for texts, c in zip(self._extra, self._extra_columns, strict=True):
-            texts += _texts(block.buffer, block.starts[:, c].tolist(), block.ends[:, c].tolist())
+            spans = zip(block.starts[:, c].tolist(), block.ends[:, c].tolist(), strict=True)
+            texts += [_text(block.buffer[start:end]) for start, end in spans]
         if self._image is not None and self._sink is not None:
             begin, end = _inner(block.buffer, block.starts[:, self._image], block.ends[:, self._image])
             lines, cut_short = block.lines, block.cut_short
@@ -283,10 +284,6 @@ def refuse_blank_image_paths(path: Path, texts: Sequence[str], lines: Positions 
             line = None if lines is None else int(lines[row])
             where = place(path, row=row, line=line, column=IMAGE_PATH_COLUMN)
             raise DataError(f"{where}: no image is named; name its file, or remove the row")
-
-
-def _texts(buffer: bytes, starts: Sequence[int], ends: Sequence[int]) -> list[str]:
-    return [_text(buffer[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 def _text(field: bytes) -> str:
