@@ -137,7 +137,7 @@ def check_refused_or_intact(path: Path, *, block: int = tokenizer.BLOCK_BYTES) -
     try:
         with blocks_of(block):
             sink = PixelText(path, None, MemoryStore())
-            table = read_table(path, image_sink=sink, require_images=False)
+            table = read_table(path, image_sink=sink.add, require_images=False)
     except LabelfillError as error:
         assert str(error).isprintable(), str(error)
         return str(error)

@@ -177,7 +177,7 @@ def _read(
                 path,
                 beside=request.images_beside,
                 filled=request.filled,
-                image_sink=pixels if request.with_images else None,
+                image_sink=pixels.add if request.with_images else None,
                 require_keypoints=request.require_keypoints,
                 require_images=request.require_images,
                 show_progress=show_progress,

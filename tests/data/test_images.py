@@ -18,6 +18,7 @@ from labelfill.data.images.files import ImageFiles, load_image_files
 from labelfill.data.images.identity import content_ids, exact_ids
 from labelfill.data.images.pixel_text import PixelText, likely_sizes
 from labelfill.data.images.storage import FileStore, MemoryStore
+from labelfill.data.table import ImageTexts
 from labelfill.errors import DataError, StorageError, UsageError
 from labelfill.schema import ImageSize
 
@@ -31,8 +32,7 @@ def decoded(texts: list[bytes], size: ImageSize | None = None, cut_short: bool =
     buffer = b"|".join(texts)
     ends = np.cumsum([len(text) + 1 for text in texts]) - 1
     starts = ends - [len(text) for text in texts]
-    rows = np.arange(len(texts))
-    sink.add(buffer, starts, ends, rows, rows + 2, cut_short=cut_short)
+    sink.add(ImageTexts(buffer, starts, ends, 0, np.arange(len(texts)) + 2, cut_short))
     return sink.finish()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelfill.arrays import Array, Images, Positions
+from labelfill.arrays import Array, Images
 from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
 from labelfill.data.formats.coco_writing import table_as_coco
 from labelfill.data.formats.deeplabcut import table_as_deeplabcut
@@ -21,7 +21,14 @@ from labelfill.data.formats.tables import further_columns, table_as_csv
 from labelfill.data.images.files import ImageFiles
 from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.storage import MemoryStore
-from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable, compressed_writer, send
+from labelfill.data.table import (
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    ImageTexts,
+    KeypointTable,
+    compressed_writer,
+    send,
+)
 from labelfill.errors import DataError, UsageError
 from labelfill.runs import atomic_write, make_folder
 from labelfill.settings import TableSettings
@@ -37,20 +44,6 @@ _WITH_IMAGES: dict[str, Callable[[KeypointTable, Sequence[str], Array, Path], It
 _BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET}
 # They have no word for half a point.
 _WHOLE_POINTS = (COCO, LABEL_STUDIO)
-
-
-class _Texts:
-    """Grey values as text, one per row, from the ``Image`` column."""
-
-    def __init__(self) -> None:
-        self.rows: list[str] = []
-
-    def add(
-        self, buffer: bytes, starts: Positions, ends: Positions, rows: Positions, lines: Positions, *,
-        cut_short: bool,
-    ) -> None:  # fmt: skip
-        found = zip(starts.tolist(), ends.tolist(), strict=True)
-        self.rows += [buffer[start:end].decode("utf-8", "surrogateescape") for start, end in found]
 
 
 @dataclass(frozen=True)
@@ -117,9 +110,15 @@ def convert(
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
     settings = settings or TableSettings()
     images_beside = settings.images_beside
-    pixels, texts = PixelText(source, settings.image_size, MemoryStore()), _Texts()
+    pixels = PixelText(source, settings.image_size, MemoryStore())
+    texts: list[str] = []
+
+    def keep(block: ImageTexts) -> None:
+        spans = zip(block.starts.tolist(), block.ends.tolist(), strict=True)
+        texts.extend(block.buffer[start:end].decode("utf-8", "surrogateescape") for start, end in spans)
+
     table = read_keypoints(
-        source, beside=images_beside, image_sink=pixels if to in _WITH_IMAGES else texts,
+        source, beside=images_beside, image_sink=pixels.add if to in _WITH_IMAGES else keep,
         require_images=to in _WITH_IMAGES, show_progress=show_progress,
     )  # fmt: skip
     _refuse_losses(table, to)
@@ -129,7 +128,7 @@ def convert(
         if IMAGE_PATH_COLUMN in table.extra:
             names = _names_from(table, images_beside, out)
             table = replace(table, extra={**table.extra, IMAGE_PATH_COLUMN: names})
-        grey = texts.rows if table.image_column == IMAGE_COLUMN else None
+        grey = texts if table.image_column == IMAGE_COLUMN else None
         if to == PARQUET:
             require_pyarrow(out)
             pieces: Iterable[bytes] = [table_as_parquet(table, further_columns(table), grey)]

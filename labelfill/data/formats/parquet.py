@@ -21,6 +21,7 @@ from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
     ImageSink,
+    ImageTexts,
     KeypointTable,
     NoImagesError,
     coordinate_text,
@@ -164,8 +165,8 @@ def _send_images(path: Path, file: Any, sink: ImageSink) -> None:
             )
         texts = [(text or "").encode() for text in column.to_pylist()]
         ends = np.cumsum([len(text) for text in texts])
-        rows = np.arange(row, row + len(texts))
-        sink.add(b"".join(texts), ends - [len(text) for text in texts], ends, rows, rows + 1, cut_short=False)
+        lines = np.arange(row + 1, row + 1 + len(texts))
+        sink(ImageTexts(b"".join(texts), ends - [len(text) for text in texts], ends, row, lines))
         row += len(texts)
 
 

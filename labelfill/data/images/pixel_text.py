@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Images, Positions
+from labelfill.arrays import Images
 from labelfill.data.images.decoding import BadPixels, Decoder, decode_one_by_one
 from labelfill.data.images.storage import ImageStore
+from labelfill.data.table import IMAGE_COLUMN, ImageTexts
 from labelfill.errors import DataError, place
 from labelfill.schema import ImageSize
 
-_COLUMN = "Image"
 _ANY_BLANK_TO_SPACE = bytes.maketrans(b"\t\n\r", b"   ")
 
 
@@ -48,17 +48,8 @@ class PixelText:
         assert self._size is not None, "no row was decoded yet"
         return self._store.finish(self._size)
 
-    def add(
-        self,
-        buffer: bytes,
-        starts: Positions,
-        ends: Positions,
-        rows: Positions,
-        lines: Positions,
-        *,
-        cut_short: bool = False,
-    ) -> None:
-        """Decode one block of rows; see `labelfill.data.table.ImageSink`.
+    def add(self, block: ImageTexts) -> None:
+        """Decode one block of rows.
 
         Raises
         ------
@@ -67,20 +58,26 @@ class PixelText:
             not a whole number in 0..255.
         """
         row = 0
-        while row < len(rows):
+        while row < len(block.lines):
             # Up to a row that needs a closer look, as the very first does.
             if self._size is not None:
-                images = self._decoder.decode_rows(buffer, starts[row:], ends[row:], self._size.pixels)
+                images = self._decoder.decode_rows(
+                    block.buffer, block.starts[row:], block.ends[row:], self._size.pixels
+                )
                 if len(images):
                     self._store.append(images)
                     row += len(images)
                     continue
             try:
-                self._store.append(self._decode(memoryview(buffer)[starts[row] : ends[row]]))
+                self._store.append(
+                    self._decode(memoryview(block.buffer)[block.starts[row] : block.ends[row]])
+                )
             except BadPixels as error:
-                where = place(self._path, row=int(rows[row]), line=int(lines[row]), column=_COLUMN)
+                where = place(
+                    self._path, row=block.first_row + row, line=int(block.lines[row]), column=IMAGE_COLUMN
+                )
                 cut = "; the file ends there without a line end: it may be cut short"
-                last = cut_short and row == len(rows) - 1
+                last = block.cut_short and row == len(block.lines) - 1
                 raise DataError(f"{where}: {error}{cut if last else ''}") from error
             row += 1
 

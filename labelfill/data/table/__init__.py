@@ -30,6 +30,7 @@ from labelfill.data.table.header import NoImagesError as NoImagesError
 from labelfill.data.table.header import read_header as read_header
 from labelfill.data.table.header import without_images as without_images
 from labelfill.data.table.reading import ImageSink as ImageSink
+from labelfill.data.table.reading import ImageTexts as ImageTexts
 from labelfill.data.table.reading import KeypointTable as KeypointTable
 from labelfill.data.table.reading import read_table as read_table
 from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blank_image_paths

@@ -49,13 +49,7 @@ class RecordBlock:
     starts: Positions
     ends: Positions
     lines: Positions
-    first_row: int
     cut_short: bool
-
-    @property
-    def rows(self) -> Positions:
-        """0-based data row of each record."""
-        return np.arange(self.first_row, self.first_row + len(self.lines))
 
 
 @dataclass
@@ -202,7 +196,7 @@ class Tokenizer:
             quotes = b'"' in buffer[starts[r, 0] : ends[r, -1]]
             where = place(self.path, row=row + r, line=int(lines[r]))
             raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=quotes)
-        return RecordBlock(buffer, self.cursor.offset, starts, ends, lines, row, cut_short), len(feeds)
+        return RecordBlock(buffer, self.cursor.offset, starts, ends, lines, cut_short), len(feeds)
 
     def _place_of(self, buffer: bytes, position: int, separators: Positions) -> str:
         """Row and line of the record in which a position lies, given the separators before it."""
