@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from labelfill.data.distrust import distrust_bytes, named_labels
-from labelfill.data.formats import FoundPoints, write_found
-from labelfill.data.table import WrittenTable, compressed_writer, write_filled
+from labelfill.data.formats import write_found
+from labelfill.data.table import FoundPoints, WrittenTable, compressed_writer, write_filled
 from labelfill.filling.fill import Found, expected_fills, fill, hidden_points
 from labelfill.filling.fills import FillMethod, Fills, too_uncertain, withhold
 from labelfill.filling.job import FillingJob

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labelfill.data.formats.coco import COCO as COCO
-from labelfill.data.formats.coco import read_coco
-from labelfill.data.formats.coco_writing import filled_coco
+from labelfill.data.formats.coco import filled_coco, read_coco
 from labelfill.data.formats.deeplabcut import DEEPLABCUT as DEEPLABCUT
 from labelfill.data.formats.deeplabcut import is_deeplabcut, read_deeplabcut
 from labelfill.data.formats.label_studio import LABEL_STUDIO as LABEL_STUDIO
 from labelfill.data.formats.label_studio import filled_label_studio, read_label_studio
 from labelfill.data.formats.parquet import MAGIC, filled_parquet, read_parquet
 from labelfill.data.formats.parquet import PARQUET as PARQUET
-from labelfill.data.formats.points import FoundPoints as FoundPoints
 from labelfill.data.formats.visibility import declared_occluded as declared_occluded
 from labelfill.data.formats.visibility import with_boxes
 from labelfill.data.table import (
+    FoundPoints,
     ImageSink,
     KeypointTable,
     WrittenTable,

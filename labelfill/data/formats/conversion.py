@@ -13,7 +13,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Images
 from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
-from labelfill.data.formats.coco_writing import table_as_coco
+from labelfill.data.formats.coco import table_as_coco
 from labelfill.data.formats.deeplabcut import table_as_deeplabcut
 from labelfill.data.formats.label_studio import table_as_label_studio
 from labelfill.data.formats.parquet import require_pyarrow, table_as_parquet

@@ -21,8 +21,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Mask
 from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
-from labelfill.data.formats.points import FoundPoints, refuse_changed
-from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.data.table import IMAGE_PATH_COLUMN, FoundPoints, KeypointTable, refuse_changed
 from labelfill.errors import DataError, shown
 
 LABEL_STUDIO = "label-studio"

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.formats.points import FoundPoints, refuse_changed
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
+    FoundPoints,
     ImageSink,
     ImageTexts,
     KeypointTable,
     NoImagesError,
     coordinate_text,
     refuse_blank_image_paths,
+    refuse_changed,
 )
 from labelfill.errors import DataError, StorageError, UsageError, listed, place
 from labelfill.schema import AXES, coordinate_columns, keypoints_in_header

@@ -57,28 +57,24 @@ class PixelText:
             If a row has no pixels, another number of them than its image size says, or one that is
             not a whole number in 0..255.
         """
+        buffer, starts, ends = block.buffer, block.starts, block.ends
         row = 0
-        while row < len(block.lines):
+        while row < len(starts):
             # Up to a row that needs a closer look, as the very first does.
             if self._size is not None:
-                images = self._decoder.decode_rows(
-                    block.buffer, block.starts[row:], block.ends[row:], self._size.pixels
-                )
+                images = self._decoder.decode_rows(buffer, starts[row:], ends[row:], self._size.pixels)
                 if len(images):
                     self._store.append(images)
                     row += len(images)
                     continue
             try:
-                self._store.append(
-                    self._decode(memoryview(block.buffer)[block.starts[row] : block.ends[row]])
-                )
+                self._store.append(self._decode(memoryview(buffer)[starts[row] : ends[row]]))
             except BadPixels as error:
-                where = place(
-                    self._path, row=block.first_row + row, line=int(block.lines[row]), column=IMAGE_COLUMN
-                )
-                cut = "; the file ends there without a line end: it may be cut short"
-                last = block.cut_short and row == len(block.lines) - 1
-                raise DataError(f"{where}: {error}{cut if last else ''}") from error
+                number, line = block.first_row + row, int(block.lines[row])
+                last = block.cut_short and row == len(starts) - 1
+                cut = "; the file ends there without a line end: it may be cut short" if last else ""
+                where = place(self._path, row=number, line=line, column=IMAGE_COLUMN)
+                raise DataError(f"{where}: {error}{cut}") from error
             row += 1
 
     def _decode(self, text: memoryview) -> NDArray[np.uint8]:
