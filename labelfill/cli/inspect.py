@@ -172,7 +172,7 @@ def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[
 
 
 def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspection) -> list[str]:
-    from labelfill.runs import write_bytes
+    from labelfill.runs import atomic_write
 
     written = []
     table = dataset.table
@@ -181,7 +181,8 @@ def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspe
         from labelfill.reports.inspection.inspection_page import inspection_page
 
         shown = Shown(table.path.name, dataset.all_labels, table.lines, dataset.images)
-        write_bytes(arguments.html, inspection_page(found, shown).encode())
+        with atomic_write(arguments.html, "w") as file:
+            file.write(inspection_page(found, shown))
         written.append(str(arguments.html))
     if arguments.write_distrust is not None:
         from labelfill.data.distrust import write_distrust

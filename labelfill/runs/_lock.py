@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfill.errors import StorageError
+from labelfill.errors import DamagedFile, StorageError
 from labelfill.runs._files import is_alive, storage_error, write_bytes
-from labelfill.runs.records import RecordError, read_record
+from labelfill.runs.records import read_record
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -110,5 +110,5 @@ def _holder(folder: Path) -> _Holder | None:
     """Who holds the lock; None: nobody, or somebody who has only just begun."""
     try:
         return read_record(_Holder, (folder / HOLDER_FILE).read_bytes())
-    except (OSError, RecordError):
+    except (OSError, DamagedFile):
         return None

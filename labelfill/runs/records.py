@@ -11,13 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from labelfill.errors import LabelfillError, shown
+from labelfill.errors import DamagedFile, LabelfillError, shown
 
 Record = TypeVar("Record")
-
-
-class RecordError(ValueError):
-    """JSON that does not hold what it should; the message names the field."""
 
 
 def read_record(kind: type[Record], data: bytes | str) -> Record:
@@ -25,7 +21,7 @@ def read_record(kind: type[Record], data: bytes | str) -> Record:
     try:
         content = json.loads(data)
     except ValueError as error:
-        raise RecordError(f"it is no JSON: {error}") from error
+        raise DamagedFile(f"it is no JSON: {error}") from error
     return record_of(kind, content)
 
 
@@ -33,26 +29,28 @@ def record_of(kind: type[Record], content: Any) -> Record:
     """A dataclass from a JSON object of its fields, each checked against its annotation.
 
     Fields may be plain values, lists, tuples, dicts by text, arrays (as nested lists), further dataclasses,
-    and unions and literals of these. What the dataclass does not know is passed over; what it has a default
-    for may be missing.
+    and unions and literals of these. What the dataclass has a default for may be missing.
 
     Raises
     ------
-    RecordError
-        If a field is missing or of another type, or the dataclass itself refuses a value.
+    DamagedFile
+        If a field is missing, unknown or of another type, or the dataclass itself refuses a value.
     """
     if not isinstance(content, dict):
-        raise RecordError(f"expected an object, found {shown(json.dumps(content))}")
+        raise DamagedFile(f"expected an object, found {shown(json.dumps(content))}")
     hints, values = typing.get_type_hints(kind), {}
+    for name in content:
+        if name not in hints:
+            raise DamagedFile(f"field {name!r} is not known")
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # every `kind` is a dataclass
         if field.name in content:
             values[field.name] = _fitting(content[field.name], hints[field.name], field.name)
         elif field.default is field.default_factory is dataclasses.MISSING:
-            raise RecordError(f"field {field.name!r} is missing")
+            raise DamagedFile(f"field {field.name!r} is missing")
     try:
         return kind(**values)
     except LabelfillError as error:
-        raise RecordError(str(error)) from error
+        raise DamagedFile(str(error)) from error
 
 
 def _fitting(value: Any, kind: Any, name: str) -> Any:
@@ -64,7 +62,7 @@ def _fitting(value: Any, kind: Any, name: str) -> Any:
         return value
     if origin in (types.UnionType, typing.Union):
         for one in inner:
-            with suppress(RecordError):
+            with suppress(DamagedFile):
                 return _fitting(value, one, name)
     elif origin is list and isinstance(value, list):
         simple = all(type(item) is inner[0] for item in value)  # quick for the texts of many rows
@@ -84,6 +82,6 @@ def _fitting(value: Any, kind: Any, name: str) -> Any:
         return record_of(kind, value)  # type: ignore[arg-type]  # a class
     elif kind is float and type(value) is int:
         return float(value)
-    raise RecordError(
+    raise DamagedFile(
         f"field {name!r} is {shown(json.dumps(value))}, expected {getattr(kind, '__name__', kind)}"
     )

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from labelfill.runs.records import RecordError, read_record
+from labelfill.errors import DamagedFile
+from labelfill.runs.records import read_record
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ def measured_once(
 def _read(file: Path) -> Cost:
     try:
         return read_record(Cost, file.read_bytes())
-    except (OSError, RecordError):
+    except (OSError, DamagedFile):
         return Cost()  # a figure is lost, no result is
 
 

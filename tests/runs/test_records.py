@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from labelfill.errors import UsageError
-from labelfill.runs.records import RecordError, read_record, record_of
+from labelfill.errors import DamagedFile, UsageError
+from labelfill.runs.records import read_record, record_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ GOOD = {
 
 
 def test_a_record_is_read_back_by_its_annotations() -> None:
-    """Tuples, arrays and dataclasses within; what may be missing and what is unknown do not matter."""
-    found = read_record(Outer, json.dumps({**GOOD, "later": 7}))
+    """Tuples, arrays and dataclasses within; what has a default may be missing."""
+    found = read_record(Outer, json.dumps(GOOD))
     assert (found.size, found.words, found.inner, found.rest) == ((3, 4), ("x",), [Inner(1.0)], None)
     assert found.mask.dtype == bool
     assert found.mask.tolist() == [[True, False]]
@@ -73,14 +73,16 @@ def test_a_record_is_read_back_by_its_annotations() -> None:
 )
 def test_a_field_of_another_type_is_named(field: str, value: object) -> None:
     """Also one within a dataclass within."""
-    with pytest.raises(RecordError, match=f"'({field}|share).*' is (missing|.*expected)"):
+    with pytest.raises(DamagedFile, match=f"'({field}|share).*' is (missing|.*expected)"):
         record_of(Outer, {**GOOD, field: value})
 
 
 def test_what_is_no_record_is_refused() -> None:
     """Text that is no JSON, another value than an object, a missing field, what the dataclass refuses."""
     for text, words in (("{", "no JSON"), ("[]", "expected an object"), ("{}", "'share' is missing")):
-        with pytest.raises(RecordError, match=words):
+        with pytest.raises(DamagedFile, match=words):
             read_record(Inner, text)
-    with pytest.raises(RecordError, match="at most 1"):
+    with pytest.raises(DamagedFile, match="'colour' is not known"):
+        read_record(Inner, b'{"share": 1, "colour": 2}')
+    with pytest.raises(DamagedFile, match="at most 1"):
         read_record(Inner, b'{"share": 2}')
