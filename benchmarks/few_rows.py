@@ -31,7 +31,7 @@ from labelfill.regressors.job import training_job
 from labelfill.regressors.setup import set_up
 from labelfill.regressors.source_audit import audit_sources
 from labelfill.reports.comparison import Setting, TrainedWays, compare
-from labelfill.runs import RunDirectory, atomic_write, json_value
+from labelfill.runs import RunDirectory, json_value, write_bytes
 from labelfill.schema import ImageSize, x_column, y_column
 from labelfill.settings import KeypointModelSettings, TableSettings
 
@@ -131,8 +131,7 @@ def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Na
     for k, name in enumerate(original.keypoints):
         blanked.loc[hidden[:, k], [x_column(name), y_column(name)]] = ""
     for path, written in ((table, blanked), (truth, cells.drop(columns="Image"))):
-        with atomic_write(path, "w") as file:
-            written.to_csv(file, index=False)
+        write_bytes(path, written.to_csv(index=False).encode())
 
 
 def report(told: dict[str, list[Figures]], arguments: argparse.Namespace) -> None:

@@ -172,7 +172,7 @@ def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[
 
 
 def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspection) -> list[str]:
-    from labelfill.runs import atomic_write
+    from labelfill.runs import write_bytes
 
     written = []
     table = dataset.table
@@ -181,8 +181,7 @@ def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspe
         from labelfill.reports.inspection.inspection_page import inspection_page
 
         shown = Shown(table.path.name, dataset.all_labels, table.lines, dataset.images)
-        with atomic_write(arguments.html, "w") as file:
-            file.write(inspection_page(found, shown))
+        write_bytes(arguments.html, inspection_page(found, shown).encode())
         written.append(str(arguments.html))
     if arguments.write_distrust is not None:
         from labelfill.data.distrust import write_distrust

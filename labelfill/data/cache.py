@@ -93,7 +93,7 @@ def load(entry: Path, path: Path) -> Kept | None:
         if IMAGES in about.files:
             images = np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False)
     # Whatever a damaged file can make the readers say: the table itself is still there to be read.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, StorageError, DamagedFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DamagedFile, StorageError):
         return None
     schema = KeypointSchema(table.keypoints, size)
     dataset = Dataset(table, schema, images, about.image_size_assumed, placements=placements)
