@@ -23,18 +23,19 @@ from benchmarks.measuring import labelfill, parser, say
 from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset
 from labelfill.data.dataset_reading import read_dataset
-from labelfill.data.images import content_ids
+from labelfill.data.images.identity import content_ids
 from labelfill.data.table import open_decompressed, read_table
 from labelfill.errors import EXIT_DONE
-from labelfill.filling.fill import fill, known_of_rows
-from labelfill.regressors.answering import answer_in_blocks
-from labelfill.regressors.ensemble import Ensemble, Regressor
-from labelfill.regressors.files import load_ensemble
+from labelfill.filling.fill import fill
+from labelfill.filling.known_rows import known_of_rows
+from labelfill.filling.request import FillRequest
+from labelfill.networks.devices import Computing
+from labelfill.regressors.answering import Question, answer_in_blocks
+from labelfill.regressors.files import KeypointModels, load_models
 from labelfill.runs import RunDirectory, atomic_write
 from labelfill.runs.randomness import random_key
 from labelfill.settings import ImputeSettings
 from labelfill.sources.anchors import PatternBank, labels_as_anchors
-from labelfill.sources.conventions import Sources
 
 FOLDS = 5
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -42,9 +43,7 @@ STATED = 0.9  # what `impute` states by default
 LARGE_ERROR = 3.0  # px
 WORST = 0.1
 FIELDS = ("keypoint", "error", "radius")
-CPU = torch.device("cpu")
-
-Models = tuple[Ensemble, Sources, dict[int, Regressor]]
+CPU = Computing(torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def measure(
         if (value := getattr(arguments, name)) is not None:
             command += [f"--{name}", value]
     say(labelfill(*command, allowed=[EXIT_DONE]).printed.rstrip("\n"))
-    models = load_ensemble(RunDirectory.read_only(run_dir), CPU)
+    models = load_models(RunDirectory.read_only(run_dir), CPU.device)
     trained = read_dataset(table, cache_dir=run_dir / "cache")
     arrays = {
         **cases_of("held", held_out(dataset, np.flatnonzero(out), trained, models, seed)),
@@ -142,33 +141,32 @@ def without_rows(dataset: Dataset, out: NDArray[np.bool_], path: Path) -> None:
     path.write_bytes(b"".join(kept))
 
 
-def held_out(dataset: Dataset, rows: Integers, trained: Dataset, models: Models, seed: int) -> Cases:
+def held_out(dataset: Dataset, rows: Integers, trained: Dataset, models: KeypointModels, seed: int) -> Cases:
     """The held-out rows, each knowing as much as a row of the other source, and as surely."""
-    ensemble, sources, audit = models
+    ensemble, sources = models.ensemble, models.sources
     assert dataset.images is not None
     assert ensemble.radii is not None
     groups = sources.groups.assign(trained.table.labelled)
-    anchors = known_of_rows(trained, ensemble, sources, audit, groups, CPU).anchors
+    anchors = known_of_rows(trained, models, groups, CPU).anchors
     reference = np.bincount(sources.reference).argmax()
     bank = PatternBank.of(anchors, (groups != reference) & ~trained.table.labelled.all(axis=1))
     own = labels_as_anchors(dataset.labels[rows])
     borrowed = bank.draw(own, np.random.default_rng(random_key(seed, "coverage patterns")))
     wanted = own.exact & ~np.isfinite(borrowed.noise).all(axis=2)
     wanted[:, sources.skipped] = False
-    members = answer_in_blocks(ensemble, rows, borrowed, wanted, dataset.images, CPU)
+    members = answer_in_blocks(ensemble, Question(rows, borrowed, wanted, dataset.images), CPU)
     found, sigma = ensemble.best(members)
     radius = [sigma * ensemble.radii.factor(coverage, members.sigma[0]) for coverage in COVERAGES]
     return judged(found, np.where(wanted[..., None], dataset.labels[rows], np.nan), np.stack(radius, axis=2))
 
 
-def filled(trained: Dataset, truth: Array, other: NDArray[np.bool_], models: Models) -> Cases:
+def filled(trained: Dataset, truth: Array, other: NDArray[np.bool_], models: KeypointModels) -> Cases:
     """The other source's filled points against the truth, at one coverage, but for disputed keypoints."""
-    ensemble, sources, audit = models
-    found = fill(trained, ensemble, sources, audit, ImputeSettings(coverage=STATED), CPU).fills
+    found = fill(FillRequest.of(trained, models, ImputeSettings(coverage=STATED)), CPU).fills
     radius = np.full((*found.radius.shape, len(COVERAGES)), np.nan)
     radius[..., COVERAGES.index(STATED)] = found.radius
     xy = np.where(other[:, None, None], found.xy, np.nan)
-    for offset in sources.offsets:
+    for offset in models.sources.offsets:
         xy[:, offset.keypoint] = np.nan  # the truth is in the first source's sense
     return judged(xy, truth, radius)
 

@@ -25,10 +25,11 @@ import pandas as pd
 from benchmarks.measuring import Figures, as_markdown, once, parser, some_of, write_results
 from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
 from labelfill.data.table import read_table
-from labelfill.networks.devices import choose_device
+from labelfill.networks.devices import Computing
 from labelfill.regressors.files import STAGE
+from labelfill.regressors.job import training_job
+from labelfill.regressors.setup import set_up
 from labelfill.regressors.source_audit import audit_sources
-from labelfill.regressors.stage_state import begin_work
 from labelfill.reports.comparison import Setting, TrainedWays, compare
 from labelfill.runs import RunDirectory, atomic_write, json_value
 from labelfill.schema import ImageSize, x_column, y_column
@@ -92,12 +93,13 @@ def audited(setting: Setting, models: KeypointModelSettings) -> Figures:
     """The offsets that `train-keypoint-models` would claim: its first steps, the regressors left out."""
     with setting.open("audit") as run:
         run.begin_stage(STAGE, {"seed": setting.seed, "settings": json_value(models)})
-        device = choose_device(setting.device)
-        work = begin_work(run, setting.read(), models, setting.table, device, setting.seed)
-        audit, names = audit_sources(work), work.dataset.schema.keypoints
-        groups = work.preparation.groups.names
+        job = training_job(
+            setting.read(), models, table=setting.table, device=setting.device, seed=setting.seed
+        )
+        setup = set_up(run, job, Computing(job.device))
+        audit, names, prep = audit_sources(setup), setup.dataset.schema.keypoints, setup.preparation
         return {
-            "sources": {name: int((work.preparation.group_of == g).sum()) for g, name in enumerate(groups)},
+            "sources": {name: int((prep.group_of == g).sum()) for g, name in enumerate(prep.groups.names)},
             "offsets": [names[offset.keypoint] for offset in audit.offsets],
         }
 

@@ -25,7 +25,7 @@ from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.joining import join_rows
 from labelfill.data.table import read_table, write_filled
-from labelfill.final.predict import predict
+from labelfill.final.predict import Outputs, predict
 from labelfill.reports.comparison import (
     Setting,
     check_one_split,
@@ -114,7 +114,7 @@ def train_and_predict(arguments: argparse.Namespace, variant: str, seed: int) ->
         test = read_dataset(arguments.data / "test.zip", request, cache_dir=cache, show_progress=True)
         sources = None if settings.original else f"{arguments.data / 'test_truth.csv'}:source"
         chosen = PredictSettings(source_from=sources)
-        predict(run, ImageDataset.of(test), chosen, out=out, device=arguments.device, force=True)
+        predict(run, ImageDataset.of(test), chosen, Outputs(out, force=True), device=arguments.device)
     return out
 
 

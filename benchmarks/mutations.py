@@ -124,8 +124,8 @@ MUTATIONS = (
     Mutation(
         "judged-by-own", "radii rest on answers of networks that have seen the row",
         "labelfill/regressors/ensemble.py",
-        "np.flatnonzero(folds == fold)\n            if not len(some)",
-        "np.flatnonzero(folds != fold)\n            if not len(some)",
+        "np.flatnonzero(rows.folds == fold)",
+        "np.flatnonzero(rows.folds != fold)",
         ("tests/regressors/test_ensemble.py",),
     ),
     Mutation(

@@ -44,7 +44,6 @@ from labelfill.cli.main import main as labelfill
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.errors import LabelfillError
 from labelfill.networks import memory
-from labelfill.networks.memory import RowsAtOnce
 from labelfill.regressors import units
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
@@ -293,7 +292,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, help="fewer random kills after so long")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    memory.ANSWERED_AT_ONCE = RowsAtOnce("answers", 16)  # padding to 128 rows would take most of the time
+    memory.ANSWERED_AT_ONCE = 16  # padding to 128 rows would take most of the time
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="labelfill-torture-"))
     torture = Torture(folder, arguments.seed, begun + arguments.seconds)

@@ -40,6 +40,10 @@ class ModelError(DataError):
     """Trained models are missing, unfinished, damaged or made for other data."""
 
 
+class DamagedFile(DataError):
+    """A file of a run directory does not hold what labelfill writes; whoever reads it names the file."""
+
+
 class DeviceError(LabelfillError):
     """The device asked for is not there, or its memory does not suffice."""
 

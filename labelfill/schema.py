@@ -76,6 +76,11 @@ def y_column(keypoint: str) -> str:
     return f"{keypoint}_y"
 
 
+def coordinate_columns(keypoints: Sequence[str]) -> tuple[str, ...]:
+    """Coordinate columns in keypoint order: ``a_x, a_y, b_x, ...``."""
+    return tuple(f"{keypoint}_{axis}" for keypoint in keypoints for axis in AXES)
+
+
 def keypoints_in_header(columns: Sequence[str]) -> tuple[str, ...]:
     """Keypoint names, in the header's order, for which both coordinate columns are present.
 
@@ -173,7 +178,7 @@ class KeypointSchema:
     @property
     def columns(self) -> tuple[str, ...]:
         """Coordinate columns in keypoint order: ``a_x, a_y, b_x, ...``."""
-        return tuple(f"{keypoint}_{axis}" for keypoint in self.keypoints for axis in AXES)
+        return coordinate_columns(self.keypoints)
 
     def index(self, keypoint: str) -> int:
         return self.keypoints.index(keypoint)

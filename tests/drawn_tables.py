@@ -15,7 +15,8 @@ from unittest import mock
 import numpy as np
 from hypothesis import strategies as st
 
-from labelfill.data.images import MemoryStore, PixelText
+from labelfill.data.images.pixel_text import PixelText
+from labelfill.data.images.storage import MemoryStore
 from labelfill.data.table import (
     KeypointTable,
     header,
@@ -136,7 +137,7 @@ def check_refused_or_intact(path: Path, *, block: int = tokenizer.BLOCK_BYTES) -
     try:
         with blocks_of(block):
             sink = PixelText(path, None, MemoryStore())
-            table = read_table(path, image_sink=sink, require_images=False)
+            table = read_table(path, image_sink=sink.add, require_images=False)
     except LabelfillError as error:
         assert str(error).isprintable(), str(error)
         return str(error)

@@ -22,9 +22,9 @@ class Trained:
 
 def answer_few_rows_at_once() -> None:
     """What every process does whose bytes are compared with those of the shared runs."""
-    from labelfill.networks.memory import ANSWERED_AT_ONCE
+    from labelfill.networks import memory
 
-    ANSWERED_AT_ONCE.rows = 16
+    memory.ANSWERED_AT_ONCE = 16
 
 
 def copied(folder: Path, to: Path) -> Trained:

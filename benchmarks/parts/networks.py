@@ -24,7 +24,7 @@ from labelfill.networks.architectures import parameter_count
 from labelfill.networks.devices import native_bfloat16
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.loss import keypoint_loss
-from labelfill.regressors.files import STAGE, load_ensemble
+from labelfill.regressors.files import STAGE, load_models
 from labelfill.regressors.patch_regressor import MOST_EXAMPLES
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory
@@ -101,7 +101,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def networks(run_dir: Path, threads: int, rows: int) -> Iterator[Trained]:
     """The regressors of a run, the final network, and that of the original work."""
     run = RunDirectory.read_only(run_dir)
-    ensemble, _, _ = load_ensemble(run, torch.device("cpu"))
+    ensemble = load_models(run, torch.device("cpu")).ensemble
     keypoints, size = ensemble.schema.count, ensemble.schema.image_size
     patches = next(iter(ensemble.patch.values())).view
     yield Trained("patch regressor", make_network(patches, keypoints), (patches.size,) * 2, 0, 1, rows, 64, 1)

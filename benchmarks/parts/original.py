@@ -23,10 +23,10 @@ from benchmarks.parts.networks import epoch_seconds
 from labelfill.data.dataset import Dataset
 from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.table import write_filled
-from labelfill.final.fitting import new_model, plain_examples
+from labelfill.final.fitting import FinalSetup, new_model, plain_examples
 from labelfill.final.model import FinalModel
 from labelfill.final.targets import Heads, Targets
-from labelfill.networks.devices import native_bfloat16
+from labelfill.networks.devices import Computing, native_bfloat16
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.original.design import Design
 from labelfill.runs import TRAINING, VALIDATION, atomic_write
@@ -75,7 +75,7 @@ def task(dataset: Dataset, keypoint: int, device: torch.device) -> Task:
     ones = np.ones((len(rows), 1), bool)
     targets = Targets(dataset.labels[rows, keypoint : keypoint + 1], ones.astype(float), ones)
     schema = KeypointSchema((dataset.schema.keypoints[keypoint],), dataset.schema.image_size)
-    model = new_model(schema, Heads(1), targets, parts, None, (), SETTINGS, 0, device)
+    model = new_model(FinalSetup(schema, None, (), parts, SETTINGS, 0, Computing(device)), Heads(1), targets)
     examples = []
     for part in (TRAINING, VALIDATION):
         some = np.flatnonzero(parts == part)

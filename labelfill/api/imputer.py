@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
 from labelfill.errors import DataError
 from labelfill.filling.fill import fill
-from labelfill.networks.devices import choose_device
-from labelfill.regressors.files import load_ensemble
+from labelfill.filling.request import FillRequest
+from labelfill.networks.devices import Computing, choose_device
+from labelfill.regressors.files import load_models
 from labelfill.regressors.job import training_job
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory
@@ -187,7 +188,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
             except DataError as error:
                 raise ValueError(str(error)) from error
             figures = train_keypoint_models(run, job, progress=self.verbose)
-            self._models = load_ensemble(run, choose_device(self.device))
+            self._models = load_models(run, choose_device(self.device))
         self.keypoints_, self.n_features_in_ = keypoints, 2 * len(keypoints)
         self.figures_ = {name: value for name, value in figures.items() if name != "state"}
         if names is not None:
@@ -227,8 +228,8 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         fitted_names = getattr(self, "feature_names_in_", None)
         if names is not None and fitted_names is not None and list(names) != list(fitted_names):
             raise ValueError("the feature names of X are not those, in the order, that it was fitted to")
-        ensemble, sources, audit = self._models
-        if images is None and (ensemble.has_networks or audit):
+        ensemble = self._models.ensemble
+        if images is None and (ensemble.has_networks or self._models.audit):
             raise ValueError("images are needed: it was fitted to look at them; pass images=")
         if images is not None and "without images" in self.figures_:
             raise ValueError("it was fitted without images: leave images out, or fit it with images")
@@ -238,10 +239,8 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
                 f"the images are {dataset.schema.image_size}, but it was fitted to images of "
                 f"{ensemble.schema.image_size}"
             )
-        fills = fill(
-            dataset, ensemble, sources, audit, ImputeSettings(coverage=self.coverage),
-            choose_device(self.device), progress=self.verbose,
-        ).fills  # fmt: skip
+        request = FillRequest.of(dataset, self._models, ImputeSettings(coverage=self.coverage))
+        fills = fill(request, Computing(choose_device(self.device), self.verbose)).fills
         observed = dataset.table.labels
         filled = np.where(np.isnan(observed), fills.xy, observed).reshape(len(observed), -1)
         self.radius_ = np.where(fills.filled, fills.radius, np.nan)

@@ -23,6 +23,7 @@ from labelfill.filling.stage import ImputeSummary
 from labelfill.final import export as exporting
 from labelfill.final import predict as prediction
 from labelfill.final import stage as final_training
+from labelfill.final.filled_table import FilledRequest
 from labelfill.final.job import final_job
 from labelfill.final.predict import Predictions
 from labelfill.regressors import stage as keypoint_models
@@ -224,17 +225,11 @@ def train_final(
     """
     settings, table = settings or FinalModelSettings(), table or TableSettings()
     with _open(run_dir, device, seed, table, settings) as run:
-        job = final_job(
-            run,
-            Path(filled),
-            None if original is None else Path(original),
-            settings,
-            device=device,
-            seed=seed,
-            allow_outside=table.allow_outside,
-            force=force,
+        asked = FilledRequest(
+            Path(filled), None if original is None else Path(original), allow_outside=table.allow_outside,
             progress=progress,
-        )
+        )  # fmt: skip
+        job = final_job(run, asked, settings, device=device, seed=seed, force=force)
         return final_training.train_final(run, job, progress=progress)
 
 

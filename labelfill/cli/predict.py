@@ -71,23 +71,14 @@ def handle(arguments: argparse.Namespace) -> int:
     progress = show_progress(arguments)
     images = find_images(arguments.images)
 
-    from labelfill.final.predict import images_to_predict, predict
+    from labelfill.final.predict import Outputs, images_to_predict, predict
     from labelfill.runs import RunDirectory
 
     with (
         RunDirectory.read_only(run_settings.run_dir) as run,
         images_to_predict(run, images, table, show_progress=progress) as dataset,
     ):
-        summary = predict(
-            run,
-            dataset,
-            prediction,
-            out=arguments.out,
-            lookup=arguments.lookup,
-            submission=arguments.submission,
-            device=run_settings.device,
-            force=arguments.force,
-            progress=progress,
-        )
+        outputs = Outputs(arguments.out, arguments.lookup, arguments.submission, arguments.force)
+        summary = predict(run, dataset, prediction, outputs, device=run_settings.device, progress=progress)
     print_result(summary, as_json=arguments.json, text=printed(PREDICTION, summary))
     return EXIT_DONE

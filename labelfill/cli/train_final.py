@@ -81,7 +81,7 @@ def handle(arguments: argparse.Namespace) -> int:
 def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
     """What was done, or with --dry-run what would be."""
     if arguments.dry_run:
-        from labelfill.final.job import describe_final
+        from labelfill.final.stage import describe_final
 
         return with_curves(settings, run, describe_final(run, _job(arguments, settings, run)))
 
@@ -92,19 +92,15 @@ def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory
 
 
 def _job(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> FinalJob:
+    from labelfill.final.filled_table import FilledRequest
     from labelfill.final.job import final_job
 
     run_settings, table = settings(RunSettings), settings(TableSettings)
+    asked = FilledRequest(
+        arguments.filled, arguments.data, table.distrust, table.images_beside, table.allow_outside,
+        show_progress(arguments),
+    )  # fmt: skip
     return final_job(
-        run,
-        arguments.filled,
-        arguments.data,
-        settings(FinalModelSettings),
-        device=run_settings.device,
-        seed=run_settings.seed,
-        distrust=table.distrust,
-        images_beside=table.images_beside,
-        allow_outside=table.allow_outside,
-        force=arguments.force,
-        progress=show_progress(arguments),
-    )
+        run, asked, settings(FinalModelSettings),
+        device=run_settings.device, seed=run_settings.seed, force=arguments.force,
+    )  # fmt: skip

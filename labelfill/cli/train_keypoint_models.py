@@ -101,6 +101,6 @@ def make_job(arguments: argparse.Namespace, settings: Resolver, run: RunDirector
 
 def describe(settings: Resolver, run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
     """What would be done, and where learning curves would go."""
-    from labelfill.regressors.job import describe_training
+    from labelfill.regressors.stage import describe_training
 
     return with_curves(settings, run, describe_training(run, job))

@@ -25,6 +25,7 @@ from labelfill.data.dataset import Dataset
 from labelfill.data.table import KeypointTable
 from labelfill.errors import StorageError, refusal
 from labelfill.runs import is_alive
+from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema, Placements
 
 FORMAT_VERSION = 2
@@ -32,7 +33,10 @@ IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
 
 _ARRAYS = ("labels", "field_spans", "lines")
 _BOXES, _CORNERS = "boxes", "corners"
-_TEXTS = ("content_sha256", "content_length", "delimiter", "image_column", "extra", "format")
+_TEXTS = (
+    *("columns", "keypoints", "content_sha256", "content_length"),
+    *("delimiter", "image_column", "extra", "format"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,24 @@ class Kept:
 
     dataset: Dataset
     image_files: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What ``table.json`` holds, besides its own hash; `files` are the other files' hashes."""
+
+    files: dict[str, str]
+    columns: tuple[str, ...]
+    keypoints: tuple[str, ...]
+    image_size: tuple[int, int]
+    image_size_assumed: bool
+    image_files: str
+    content_sha256: str
+    content_length: int
+    delimiter: str
+    image_column: str | None
+    extra: dict[str, list[str]]
+    format: str
 
 
 def entry_key(path: Path, options: dict[str, Any]) -> str:
@@ -52,43 +74,30 @@ def entry_key(path: Path, options: dict[str, Any]) -> str:
 def load(entry: Path, path: Path) -> Kept | None:
     """The entry, as read from `path`; None if it is absent or not exactly as it was saved."""
     try:
-        text = (entry / TABLE).read_text("ascii")
-        saved = json.loads(text)
-        if saved.pop("sha256") != _json_sha256(saved):
+        saved = json.loads((entry / TABLE).read_text("ascii"))
+        if not isinstance(saved, dict) or saved.pop("sha256", None) != _json_sha256(saved):
             return None
-        if any(_sha256(entry / name) != sha256 for name, sha256 in saved["files"].items()):
+        about = record_of(_Entry, saved)
+        if any(_sha256(entry / name) != sha256 for name, sha256 in about.files.items()):
             return None
-        size = ImageSize(*saved["image_size"])
+        size = ImageSize(*about.image_size)
         with np.load(entry / LABELS, allow_pickle=False) as arrays:
             placements = Placements(size, arrays[_CORNERS]) if _CORNERS in arrays.files else None
             table = KeypointTable(
                 path=path,
-                columns=tuple(saved["columns"]),
-                keypoints=tuple(saved["keypoints"]),
+                **{name: getattr(about, name) for name in _TEXTS},
                 **{name: arrays[name] for name in _ARRAYS},
-                **{name: saved[name] for name in _TEXTS},
                 boxes=arrays[_BOXES] if _BOXES in arrays.files else None,
             )
-        images = (
-            np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False) if IMAGES in saved["files"] else None
-        )
-        dataset = Dataset(
-            table, KeypointSchema(table.keypoints, size), images, saved["image_size_assumed"],
-            placements=placements,
-        )  # fmt: skip
-        return Kept(dataset, saved["image_files"])
+        images = None
+        if IMAGES in about.files:
+            images = np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False)
     # Whatever a damaged file can make the readers say: the table itself is still there to be read.
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-        StorageError,
-    ):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, StorageError):
         return None
+    schema = KeypointSchema(table.keypoints, size)
+    dataset = Dataset(table, schema, images, about.image_size_assumed, placements=placements)
+    return Kept(dataset, about.image_files)
 
 
 @contextmanager
@@ -119,16 +128,14 @@ def save(folder: Path, kept: Kept) -> None:
         np.savez(out, allow_pickle=False, **arrays)
     names = [LABELS] if dataset.images is None else [LABELS, IMAGES]
     size = dataset.schema.image_size
-    saved = {
-        "files": {name: _sha256(folder / name) for name in names},
-        "columns": list(table.columns),
-        "keypoints": list(table.keypoints),
-        "image_size": [size.height, size.width],
-        "image_size_assumed": dataset.image_size_assumed,
-        "image_files": kept.image_files,
+    about = _Entry(
+        {name: _sha256(folder / name) for name in names},
+        image_size=(size.height, size.width),
+        image_size_assumed=dataset.image_size_assumed,
+        image_files=kept.image_files,
         **{name: getattr(table, name) for name in _TEXTS},
-    }
-    saved["sha256"] = _json_sha256(saved)
+    )
+    saved = {**vars(about), "sha256": _json_sha256(vars(about))}
     # ASCII: bytes that are not UTF-8 stand in `extra` as lone surrogates, which escapes can hold.
     (folder / TABLE).write_text(json.dumps(saved), "ascii")
 

@@ -15,8 +15,10 @@ from labelfill.data import cache
 from labelfill.data.dataset import Dataset
 from labelfill.data.formats import read_keypoints
 from labelfill.data.frame import assumed_frame, check_frame
-from labelfill.data.images import FileStore, ImageFiles, MemoryStore, PixelText
+from labelfill.data.images.files import ImageFiles
+from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.placing import read_image_files
+from labelfill.data.images.storage import FileStore, MemoryStore
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
@@ -175,7 +177,7 @@ def _read(
                 path,
                 beside=request.images_beside,
                 filled=request.filled,
-                image_sink=pixels if request.with_images else None,
+                image_sink=pixels.add if request.with_images else None,
                 require_keypoints=request.require_keypoints,
                 require_images=request.require_images,
                 show_progress=show_progress,

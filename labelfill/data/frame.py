@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array
-from labelfill.data.images import likely_sizes
+from labelfill.data.images.pixel_text import likely_sizes
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements

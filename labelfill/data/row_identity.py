@@ -8,7 +8,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset
-from labelfill.data.images import content_ids, fingerprint
+from labelfill.data.images.identity import content_ids, fingerprint
 
 # Rows that agree in so many points to the last digit are of one image; in fewer they may be by chance.
 _LEAST_POINTS = 3

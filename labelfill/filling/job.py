@@ -26,7 +26,7 @@ from labelfill.filling.provenance import (
 )
 from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE as TRAINING_STAGE
-from labelfill.regressors.files import load_distrusted, load_schema
+from labelfill.regressors.files import load_about, load_distrusted
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources.preparation import distrust_inputs
@@ -186,7 +186,7 @@ def _check_images(run: RunDirectory, dataset: Dataset) -> None:
 
 def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
     """The table with its keypoints in the models' order; refused if it has others, or other images."""
-    schema = load_schema(run)
+    schema = load_about(run).schema
     path, own = dataset.table.path, dataset.schema
     if set(own.keypoints) != set(schema.keypoints):
         lacking, further = (

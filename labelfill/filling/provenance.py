@@ -17,7 +17,7 @@ from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset
 from labelfill.data.table import coordinate_text
 from labelfill.errors import UsageError
-from labelfill.filling.fills import FillMethod, Fills
+from labelfill.filling.fills import FillMethod, OwnFills
 from labelfill.sources.conventions import Sources
 
 # Flags that send a person to a single point. The others (`source-shift`, `low-data`, `unknown-source`) hold
@@ -64,7 +64,7 @@ def _divided(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def write_provenance(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Sources, model: str) -> None:
+def write_provenance(out: BinaryIO, dataset: Dataset, fills: OwnFills, sources: Sources, model: str) -> None:
     """The sidecar: one line per filled keypoint, in row and keypoint order."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
@@ -75,7 +75,7 @@ def write_provenance(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Sou
     text.detach()
 
 
-def write_review(out: BinaryIO, dataset: Dataset, fills: Fills) -> None:
+def write_review(out: BinaryIO, dataset: Dataset, fills: OwnFills) -> None:
     """What a person should look at first: points in order of doubt, with the reasons."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
@@ -102,7 +102,7 @@ def require_parquet() -> None:
         raise UsageError("--parquet needs pyarrow: pip install 'labelfill[parquet]'") from error
 
 
-def write_parquet(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Sources, model: str) -> None:
+def write_parquet(out: BinaryIO, dataset: Dataset, fills: OwnFills, sources: Sources, model: str) -> None:
     r"""The same sidecar as Parquet: the same columns and values, numbers as numbers.
 
     Bytes of names that are not UTF-8 stand as ``\xNN``, because Parquet's texts are UTF-8.
@@ -114,8 +114,8 @@ def write_parquet(out: BinaryIO, dataset: Dataset, fills: Fills, sources: Source
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in PROVENANCE_COLUMNS])
     with pq.ParquetWriter(out, schema) as writer:
         lines = _provenance(dataset, fills, sources, model)
-        while some := list(itertools.islice(lines, _LINES_AT_ONCE)):
-            columns = dict(zip(PROVENANCE_COLUMNS, zip(*some, strict=True), strict=True))
+        while batch := list(itertools.islice(lines, _LINES_AT_ONCE)):
+            columns = dict(zip(PROVENANCE_COLUMNS, zip(*batch, strict=True), strict=True))
             writer.write_table(pa.table({n: _typed(n, texts) for n, texts in columns.items()}, schema))
 
 
@@ -127,7 +127,7 @@ def _typed(name: str, texts: tuple[str, ...]) -> list[int] | list[float] | list[
     return [text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for text in texts]
 
 
-def _provenance(dataset: Dataset, fills: Fills, sources: Sources, model: str) -> Iterator[list[str]]:
+def _provenance(dataset: Dataset, fills: OwnFills, sources: Sources, model: str) -> Iterator[list[str]]:
     table = dataset.table
     several = len(sources.groups.names) > 1
     for row, k in np.argwhere(fills.filled).tolist():

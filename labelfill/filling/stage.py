@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from labelfill.data.distrust import distrust_bytes, named_labels
-from labelfill.data.formats import FoundPoints, write_found
-from labelfill.data.table import WrittenTable, compressed_writer, write_filled
-from labelfill.filling.fill import Found, expected_fills, fill, hidden_points
-from labelfill.filling.fills import FillMethod, Fills, too_uncertain, withhold
+from labelfill.data.formats import write_found
+from labelfill.data.table import FoundPoints, WrittenTable, compressed_writer, write_filled
+from labelfill.filling.fill import expected_fills, fill
+from labelfill.filling.fills import Filling, FillMethod, OwnFills, in_own_px
 from labelfill.filling.job import FillingJob
 from labelfill.filling.provenance import (
     provenance_path,
@@ -23,14 +22,13 @@ from labelfill.filling.provenance import (
     write_provenance,
     write_review,
 )
-from labelfill.networks.devices import keep_threads
-from labelfill.regressors.files import load_ensemble, model_id
+from labelfill.filling.request import FillRequest, hidden_points
+from labelfill.networks.devices import Computing, keep_threads
+from labelfill.regressors.files import load_models, model_id
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.sources.conventions import Sources
 from labelfill.sources.groups import UNKNOWN
-
-_log = logging.getLogger("labelfill")
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,7 @@ class ImputeSummary:
 
 
 def impute(
-    run: RunDirectory,
-    job: FillingJob,
-    *,
-    progress: bool = False,
-    engine: Engine = LOCAL,
+    run: RunDirectory, job: FillingJob, *, progress: bool = False, engine: Engine = LOCAL
 ) -> ImputeSummary:
     """Fill the blank coordinates of a table; write it and its sidecars.
 
@@ -94,40 +88,50 @@ def impute(
         If the output was filled from something else, and the job is not to start over.
     """
     begun = time.perf_counter()
-    dataset, stage = job.dataset, job.stage
-    state = run.begin_stage(stage, job.inputs, job.force)
+    state = run.begin_stage(job.stage, job.inputs, job.force)
     if state == "done":
-        before = run.stages[stage]["results"]
-        told = {one.name: before[one.name] for one in fields(ImputeSummary) if one.name in before}
-        now = {"out": str(job.out), "provenance": str(provenance_path(job.out)), "state": "done before"}
-        return ImputeSummary(**{**told, "further": _further(job), **now})
-    keep_threads(run, stage)
-    ensemble, sources, audit = load_ensemble(run, job.device)
+        return _done_before(run, job)
+    keep_threads(run, job.stage)
+    request = FillRequest.of(job.dataset, load_models(run, job.device), job.settings)
     inferring = time.perf_counter()
-    found = fill(
-        dataset, ensemble, sources, audit, job.settings, job.device, progress=progress, engine=engine
-    )
+    found = fill(request, Computing(job.device, progress, engine))
     inferred = time.perf_counter() - inferring
-    own = None if found.harmonised is None else found.harmonised.in_own_px(dataset)
-    found = replace(found, fills=found.fills.in_own_px(dataset), harmonised=own)
-    summary = count_fills(job, found)
-    written = _write(run, job, found, sources)
+    own = in_own_px(found, job.dataset)
+    kept = _kept(job, own)
+    written = _write(run, job, kept, request.models.sources)
     seconds = time.perf_counter() - begun
     summary = replace(
-        summary,
+        count_fills(job, own, kept),
         state=state,
         seconds=round(seconds, 2),
         inference_seconds=round(inferred, 2),
-        rows_per_second=round(dataset.table.rows / max(seconds, 1e-9), 1),
+        rows_per_second=round(job.dataset.table.rows / max(seconds, 1e-9), 1),
     )
-    results = {
-        **vars(summary),
+    run.finish_stage(job.stage, results={**vars(summary), **_written_from(job, written)})
+    return summary
+
+
+def _done_before(run: RunDirectory, job: FillingJob) -> ImputeSummary:
+    """What an earlier filling told, with the places where its files are now."""
+    before = run.stages[job.stage]["results"]
+    known = {field.name: before[field.name] for field in fields(ImputeSummary) if field.name in before}
+    return replace(
+        ImputeSummary(**known),
+        out=str(job.out),
+        provenance=str(provenance_path(job.out)),
+        further=_further(job),
+        state="done before",
+    )
+
+
+def _written_from(job: FillingJob, written: WrittenTable) -> dict[str, str]:
+    """What later stages need to know of the table that was filled."""
+    dataset = job.dataset
+    return {
         "original": str(dataset.table.path.resolve()),
         "images_beside": str((dataset.images_beside or dataset.table.path).resolve()),
         "table": written.content_sha256,
     }
-    run.finish_stage(stage, results=results)
-    return summary
 
 
 def describe_filling(run: RunDirectory, job: FillingJob) -> Mapping[str, Any]:
@@ -139,8 +143,9 @@ def describe_filling(run: RunDirectory, job: FillingJob) -> Mapping[str, Any]:
         As `impute` would.
     """
     standing = run.standing(job.stage, job.inputs, job.force)
-    ensemble, sources, _ = load_ensemble(run, job.device)
-    counts = count_fills(job, expected_fills(job.dataset, ensemble, sources, job.settings))
+    request = FillRequest.of(job.dataset, load_models(run, job.device), job.settings)
+    expected = in_own_px(expected_fills(request), job.dataset)
+    counts = count_fills(job, expected, _kept(job, expected))
     blank = np.isnan(job.dataset.table.labels).sum(axis=(0, 2))
     left = counts.left_blank_keypoints
     return {
@@ -167,26 +172,24 @@ def describe_filling(run: RunDirectory, job: FillingJob) -> Mapping[str, Any]:
     }
 
 
-def count_fills(job: FillingJob, found: Found) -> ImputeSummary:
-    """Take back what was rejected or is too uncertain, and count what then remains.
+def _kept(job: FillingJob, found: Filling[OwnFills]) -> Filling[OwnFills]:
+    """The fills less those that a person rejected or that are too uncertain."""
+    most, blank = job.settings.max_radius, ~job.dataset.table.labelled
+    fills = found.fills.without(job.rejected | found.fills.too_uncertain(most))
+    harmonised = found.harmonised
+    if harmonised is not None:
+        harmonised = harmonised.without((job.rejected | harmonised.too_uncertain(most)) & blank)
+    return Filling(fills, found.groups, harmonised)
 
-    Points are in px of their own images.
-    """
-    fills, dataset = found.fills, job.dataset
+
+def count_fills(job: FillingJob, found: Filling[OwnFills], kept: Filling[OwnFills]) -> ImputeSummary:
+    """Figures of what was found and of what is kept of it."""
+    fills, dataset, names = kept.fills, job.dataset, job.dataset.schema.keypoints
     blank = np.isnan(dataset.table.labels)
-    uncertain = too_uncertain(fills, job.settings.max_radius) & ~job.rejected
-    cells = [int((np.isfinite(fills.xy) & points[..., None]).sum()) for points in (job.rejected, uncertain)]
-    withhold(fills, job.rejected | uncertain)
-    if found.harmonised is not None:
-        one = found.harmonised
-        withhold(one, (job.rejected | too_uncertain(one, job.settings.max_radius)) & blank.any(axis=2))
+    taken_back = np.isfinite(found.fills.xy) & ~np.isfinite(fills.xy)
     left = blank & ~np.isfinite(fills.xy)
-    kept = np.zeros(left.shape[:2], bool)
-    hidden = hidden_points(dataset, job.settings)
-    if hidden is not None:
-        kept = hidden & left.any(axis=2)
-        left &= ~kept[..., None]
-    names = dataset.schema.keypoints
+    occluded = hidden_points(dataset, job.settings) & left.any(axis=2)
+    left &= ~occluded[..., None]
     return ImputeSummary(
         out=str(job.out),
         provenance=str(provenance_path(job.out)),
@@ -194,12 +197,12 @@ def count_fills(job: FillingJob, found: Found) -> ImputeSummary:
         observed=int((~blank).sum()),
         filled=int(np.isfinite(fills.xy).sum()),
         left_blank=int(left.sum()),
-        kept_occluded=int(kept.sum()),
+        kept_occluded=int(occluded.sum()),
         left_blank_keypoints={names[k]: int(left[:, k].sum()) for k in range(len(names)) if left[:, k].any()},
-        rejected=cells[0],
-        too_uncertain=cells[1],
+        rejected=int((taken_back & job.rejected[..., None]).sum()),
+        too_uncertain=int((taken_back & ~job.rejected[..., None]).sum()),
         methods=_method_counts(fills),
-        unknown_source_rows=int(((found.groups == UNKNOWN) & blank.any(axis=(1, 2))).sum()),
+        unknown_source_rows=int(((kept.groups == UNKNOWN) & blank.any(axis=(1, 2))).sum()),
         median_radius=_median_radius(fills),
         to_review=len(review_order(fills.radius, fills.flags).points),
         further=_further(job),
@@ -210,35 +213,33 @@ def _further(job: FillingJob) -> dict[str, str]:
     return {str(path): what for what, path in job.outputs.items() if what not in ("table", "provenance")}
 
 
-def _write(run: RunDirectory, job: FillingJob, found: Found, sources: Sources) -> WrittenTable:
+def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources: Sources) -> WrittenTable:
     """Write every output; they appear together, the table last."""
     dataset, outputs, model = job.dataset, job.outputs, model_id(run)
+    fills, harmonised = kept.fills, kept.harmonised
     with run.outputs(job.stage, list(outputs.values()), overwrite=job.force) as opened:
         files = dict(zip(outputs, opened, strict=True))
         if "distrusted labels" in files:
             assert dataset.distrusted is not None
-            labels = named_labels(dataset.distrusted, dataset.table)
-            files["distrusted labels"].write(distrust_bytes(labels))
-        if found.harmonised is not None:
-            one = found.harmonised
-            moved = one.method == FillMethod.HARMONISED
-            harmonised = files["every keypoint in one convention"]
-            write_provenance(files["provenance of the harmonised table"], dataset, one, sources, model)
-            with compressed_writer(harmonised, job.out.name) as plain:
-                write_filled(dataset.table, one.xy, plain, moved=moved)
+            files["distrusted labels"].write(distrust_bytes(named_labels(dataset.distrusted, dataset.table)))
+        if harmonised is not None:
+            moved = harmonised.method == FillMethod.HARMONISED
+            write_provenance(files["provenance of the harmonised table"], dataset, harmonised, sources, model)
+            with compressed_writer(files["every keypoint in one convention"], job.out.name) as plain:
+                write_filled(dataset.table, harmonised.xy, plain, moved=moved)
         if "provenance as Parquet" in files:
-            write_parquet(files["provenance as Parquet"], dataset, found.fills, sources, model)
-        write_review(files["what to look at first"], dataset, found.fills)
-        write_provenance(files["provenance"], dataset, found.fills, sources, model)
-        points = FoundPoints(found.fills.xy, found.fills.score(dataset), dataset.own_sizes, model)
+            write_parquet(files["provenance as Parquet"], dataset, fills, sources, model)
+        write_review(files["what to look at first"], dataset, fills)
+        write_provenance(files["provenance"], dataset, fills, sources, model)
+        points = FoundPoints(fills.xy, fills.score(dataset), dataset.own_sizes, model)
         return write_found(dataset.table, points, files["table"], job.out.name)
 
 
-def _method_counts(fills: Fills) -> dict[str, int]:
+def _method_counts(fills: OwnFills) -> dict[str, int]:
     counts = {method.word: int((fills.method == method).sum()) for method in FillMethod}
     return {word: count for word, count in counts.items() if word and count}
 
 
-def _median_radius(fills: Fills) -> float | None:
-    there = fills.filled
-    return float(np.median(fills.radius[there]).round(2)) if there.any() else None
+def _median_radius(fills: OwnFills) -> float | None:
+    radii = fills.radius[fills.filled]
+    return float(np.median(radii).round(2)) if len(radii) else None

@@ -18,24 +18,45 @@ from labelfill.errors import DataError, ModelError
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
 from labelfill.regressors.files import STAGE as MODELS_STAGE
-from labelfill.regressors.files import load_schema
+from labelfill.regressors.files import load_about
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import ImageSize
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import split_inputs
 
 
+@dataclass(frozen=True)
+class FilledRequest:
+    """Which table to learn from; what is None is found out.
+
+    Attributes
+    ----------
+    filled
+        The filled table; None takes the one that `impute` wrote last, or the table as it was where nothing is
+        learnt from fills.
+    original
+        The table before it was filled, if there is no sidecar.
+    distrust
+        A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
+        the table was filled.
+    images_beside
+        The file whose folder the images are named from; None: as when the table was filled.
+    allow_outside
+        Whether ``image_path`` may lead out of the table's folder.
+    progress
+        Whether bars are drawn.
+    """
+
+    filled: Path | None = None
+    original: Path | None = None
+    distrust: Path | None = None
+    images_beside: Path | None = None
+    allow_outside: bool = False
+    progress: bool = False
+
+
 def read_training_table(
-    models: RunDirectory,
-    run: RunDirectory,
-    filled: Path | None,
-    original: Path | None,
-    settings: FinalModelSettings,
-    *,
-    distrust: Path | None = None,
-    images_beside: Path | None = None,
-    allow_outside: bool = False,
-    progress: bool = False,
+    models: RunDirectory, run: RunDirectory, asked: FilledRequest, settings: FinalModelSettings
 ) -> tuple[Filled, Path]:
     """The table to learn from, and the file that tells its observed cells from filled ones.
 
@@ -45,16 +66,6 @@ def read_training_table(
         The run whose keypoint models and split are used.
     run
         The run in which the final network is trained, often the same.
-    filled
-        The filled table; None takes the one that `impute` wrote last in `run`, or the table as it was
-        where nothing is to be learnt from fills.
-    original
-        The table before it was filled, if there is no sidecar.
-    distrust
-        A list of labels that are neither learnt from nor scored; None takes those that were not trusted when
-        the table was filled.
-    images_beside
-        The file whose folder the images are named from; None: as when the table was filled.
 
     Raises
     ------
@@ -71,22 +82,23 @@ def read_training_table(
             f"was begun with, has none: add a column {IMAGE_COLUMN} or {IMAGE_PATH_COLUMN}, and run all "
             "stages in another --run-dir"
         )
-    beside = images_beside
-    if filled is None and settings.labels != "filled":
+    original, beside = asked.original, asked.images_beside
+    if asked.filled is None and settings.labels != "filled":
         path = original = original or Path(begun_with["path"])
     else:
-        path = filled if filled is not None else _last_filled(run)
-        beside = images_beside or _filled_from(run, path)
-    table = read_filled(
-        path, original, ImageSize.parse(begun_with["image_size"]), models.cache,
-        framed=models.framed, images_beside=beside, allow_outside=allow_outside, progress=progress,
+        path = asked.filled or _last_filled(run)
+        beside = beside or _filled_from(run, path)
+    request = TableRequest(
+        ImageSize.parse(begun_with["image_size"]), models.framed, images_beside=beside,
+        allow_outside=asked.allow_outside, filled=True,
     )  # fmt: skip
-    keypoints = load_schema(models).keypoints
+    table = read_filled(path, original, request, models.cache, progress=asked.progress)
+    keypoints = load_about(models).keypoints
     if set(table.dataset.schema.keypoints) == set(keypoints):  # formats list them in orders of their own
         table = table.in_order_of(keypoints)
     told_by = provenance_path(path) if original is None else original
     _check_same_table(models, run, table, told_by)
-    return _with_distrusted(run, table, distrust), told_by
+    return _with_distrusted(run, table, asked.distrust), told_by
 
 
 def with_labels(filled: Filled, settings: FinalModelSettings, training: Mask) -> Filled:
@@ -140,8 +152,8 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
     The run's split would not fit its rows, or fills would be scored as labels.
     """
     dataset = filled.dataset
-    path, schema = dataset.table.path, load_schema(models)
-    if dataset.schema != schema:
+    path, schema = dataset.table.path, load_about(models).schema
+    if dataset.schema != replace(schema, mirror_shift=dataset.schema.mirror_shift):
         raise DataError(
             f"{path} has other keypoints or images than the run in {models.path}; "
             "use the --run-dir in which it was filled"
@@ -154,12 +166,12 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
             f"{models.path} divides into training and held-out ones: fill that table, or train "
             "keypoint models on this one's original in another --run-dir"
         )
-    ours = any(
+    wrote_both = any(
         {sha256_file(path), sha256_file(told_by)} <= set(stage["outputs"].values())
         for name, stage in run.stages.items()
         if name.startswith("impute ")
     )
-    if found["observed"] != split_of["observed"] and not ours:
+    if found["observed"] != split_of["observed"] and not wrote_both:
         raise DataError(
             f"{told_by} and {path} do not belong together: observed cells by them are not those of "
             f"{models.manifest['input']['path']}, which the run in {models.path} is of; run "
@@ -195,6 +207,12 @@ class Filled:
         known = self.observed if self.confirmed is None else self.observed | self.confirmed[..., None]
         return np.where(known, self.dataset.labels, np.nan)
 
+    @property
+    def complete(self) -> Mask:
+        """(n,): rows of which a person labelled everything."""
+        complete: Mask = np.all(self.observed, axis=(1, 2))
+        return complete
+
     def in_order_of(self, keypoints: tuple[str, ...]) -> Filled:
         """The same with its keypoints in another order."""
         order = [self.dataset.schema.index(keypoint) for keypoint in keypoints]
@@ -208,35 +226,24 @@ class Filled:
 
 
 def read_filled(
-    path: Path,
-    original: Path | None,
-    size: ImageSize | None,
-    cache: Path | None,
-    *,
-    framed: bool = False,
-    images_beside: Path | None = None,
-    allow_outside: bool = False,
-    progress: bool = False,
+    path: Path, original: Path | None, request: TableRequest, cache: Path | None, *, progress: bool = False
 ) -> Filled:
-    """Read a filled table, and its sidecar or the table before it was filled; its images are of `size`.
+    """Read a filled table, and its sidecar or the table before it was filled.
 
     Parameters
     ----------
+    request
+        If it does not name what the images lie beside, they lie beside `original`.
     cache
         Keeps what was read; None: nothing is kept.
-    framed
-        Whether `size` is a frame in which images of any size are placed.
-    images_beside
-        The table before it was filled, if it is known: ``image_path`` names files beside that one.
 
     Raises
     ------
     DataError
         If the sidecar is missing or belongs to another file, or `original` is another table.
     """
-    beside = images_beside or original
-    request = TableRequest(size, framed, images_beside=beside, allow_outside=allow_outside, filled=True)
-    dataset = ImageDataset.of(read_dataset(path, request, cache_dir=cache, show_progress=progress))
+    asked = replace(request, images_beside=request.images_beside or original)
+    dataset = ImageDataset.of(read_dataset(path, asked, cache_dir=cache, show_progress=progress))
     if original is not None:
         return _by_original(dataset, original)
     sidecar = provenance_path(path)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from labelfill.arrays import Array, Integers, Mask, Parts
 from labelfill.errors import DataError
+from labelfill.final.filled_table import Filled
 from labelfill.final.model import FOLDER, STAGE, FinalModel, build_final_network, whole_images
 from labelfill.final.targets import Heads, Targets
 from labelfill.networks.architectures import FinalNetwork
 from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.devices import Computing
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.original.design import design
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter
@@ -35,24 +36,47 @@ _LEAST_STEPS = 800
 _GAIN = 0.01
 
 
-def new_model(
-    schema: KeypointSchema, heads: Heads, targets: Targets, parts: Parts, partners: tuple[int, ...] | None,
-    sources: tuple[str, ...], settings: FinalModelSettings, seed: int, device: torch.device,
-) -> FinalModel:  # fmt: skip
+@dataclass(frozen=True)
+class FinalSetup:
+    """What is decided before the final network is built.
+
+    Attributes
+    ----------
+    partners
+        (K,) mirror partners; None if mirrored rows are not used.
+    sources
+        Names of the label sources, in the order of group numbers.
+    parts
+        (n,): training, validation or evaluation.
+    settings
+        Complete.
+    """
+
+    schema: KeypointSchema
+    partners: tuple[int, ...] | None
+    sources: tuple[str, ...]
+    parts: Parts
+    settings: FinalModelSettings
+    seed: int
+    computing: Computing
+
+
+def new_model(setup: FinalSetup, heads: Heads, targets: Targets) -> FinalModel:
     """An untrained network; labelfill's own begins at the mean shape."""
+    schema, settings, training = setup.schema, setup.settings, setup.parts == TRAINING
     size, shape = schema.image_size, input_shape(schema)
-    mean = _mean_target(targets, parts, schema)
+    mean = _mean_target(targets, training, schema)
     spread = size.unit
     if not settings.original:
-        there = targets.weight[parts == TRAINING] > 0
-        away = (targets.xy[parts == TRAINING] - (mean + size.centre))[there]
-        spread = max(float(np.sqrt(np.mean(away**2))) if len(away) else size.unit / 10, 1.0)
-    torch.manual_seed(random_key(seed, STAGE, "weights"))
-    outputs = heads.outputs(settings.rows == "separate")
+        aside = (targets.xy[training] - (mean + size.centre))[targets.weight[training] > 0]
+        spread = max(float(np.sqrt(np.mean(aside**2))) if len(aside) else size.unit / 10, 1.0)
+    torch.manual_seed(random_key(setup.seed, STAGE, "weights"))
+    outputs, device = heads.outputs(settings.rows == "separate"), setup.computing.device
     network = build_final_network(outputs, shape, settings).to(device)
     start = torch.from_numpy((mean / spread).astype(np.float32)).to(device)
     _start_at(network, start, outputs)
-    return FinalModel(network, schema, heads, shape, spread, partners, sources, settings)
+    partners = None if setup.partners is None else heads.partners(setup.partners)
+    return FinalModel(network, schema, heads, shape, spread, partners, setup.sources, settings)
 
 
 def input_shape(schema: KeypointSchema) -> tuple[int, int]:
@@ -63,43 +87,42 @@ def input_shape(schema: KeypointSchema) -> tuple[int, int]:
 
 
 def _start_at(network: nn.Module, mean: torch.Tensor, outputs: tuple[int, ...]) -> None:
-    several = [network] if len(outputs) == 1 else list(network.get_submodule("networks").children())
-    for one, part in zip(several, torch.split(mean, list(outputs)), strict=True):
-        if isinstance(one, FinalNetwork):
-            one.start_at(part)
+    parts = [network] if len(outputs) == 1 else list(network.get_submodule("networks").children())
+    for part, start in zip(parts, torch.split(mean, list(outputs)), strict=True):
+        if isinstance(part, FinalNetwork):
+            part.start_at(start)
 
 
-def _mean_target(targets: Targets, parts: Parts, schema: KeypointSchema) -> Array:
-    """(heads, 2): mean target of training rows, from the image's centre, px."""
-    weight = targets.weight[parts == TRAINING][..., None]
-    total = (weight * (targets.xy[parts == TRAINING] - schema.image_size.centre)).sum(axis=0)
+def _mean_target(targets: Targets, training: Mask, schema: KeypointSchema) -> Array:
+    """(heads, 2): mean target of training rows (n,), from the image's centre, px."""
+    weight = targets.weight[training][..., None]
+    total = (weight * (targets.xy[training] - schema.image_size.centre)).sum(axis=0)
     mean: Array = total / np.maximum(weight.sum(axis=0), 1e-9)
     return mean
 
 
 def fit_sessions(
-    run: RunDirectory, model: FinalModel, targets: Targets, images: NDArray[np.uint8], parts: Parts,
-    complete: Mask, seed: int, device: torch.device, *, progress: bool,
-) -> Fitted:  # fmt: skip
+    run: RunDirectory, setup: FinalSetup, model: FinalModel, targets: Targets, filled: Filled
+) -> Fitted:
     """The long session with small batches, then the second from the best weights with large ones."""
-    settings = model.settings
-    training, held_out = rows_learnt_from(targets, parts, settings, seed)
+    settings, seed, device = model.settings, setup.seed, setup.computing.device
+    images = filled.dataset.images
+    training, held_out = rows_learnt_from(targets, setup.parts, settings, seed)
     pyramid = model.pyramid(images[training], device)
     validation = None
     if len(held_out):
-        shown = Targets(
-            targets.xy[held_out], targets.observed[held_out].astype(float), targets.observed[held_out]
-        )
-        validation = plain_examples(model, shown, model.pyramid(images[held_out], device))
-    inside = Targets(targets.xy[training], targets.weight[training], targets.observed[training])
-    copies = copied_examples(model, inside, pyramid, complete[training], seed) if settings.original else None
+        labels = targets.take(held_out)
+        observed = replace(labels, weight=labels.observed.astype(float))
+        validation = plain_examples(model, observed, model.pyramid(images[held_out], device))
+    inside, copies = targets.take(training), None
+    if settings.original:
+        copies = copied_examples(model, inside, pyramid, filled.complete[training], seed)
     plans = session_plans(settings, len(training))
     folder = run.checkpoint_folder(STAGE)
     folder.mkdir(parents=True, exist_ok=True)
     best: Fitted | None = None
-    with bar(
-        total=sum(plan.epochs for plan in plans), desc="final network", unit="epoch", show=progress
-    ) as shown_bar:
+    epochs = sum(plan.epochs for plan in plans)
+    with bar(total=epochs, desc="final network", unit="epoch", show=setup.computing.progress) as shown:
         for number, plan in enumerate(plans):
             begun = sum(before.epochs for before in plans[:number])
 
@@ -111,10 +134,8 @@ def fit_sessions(
             def tell(figures: dict[str, float], begun: int = begun) -> None:
                 if run.watcher is not None:
                     run.watcher.epoch_done(FOLDER, begun + int(figures["epoch"]), figures)
-                shown_bar.update()
-                shown_bar.set_postfix(
-                    {name: f"{value:.3f}" for name, value in figures.items() if name == "rmse"}
-                )
+                shown.update()
+                shown.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if name == "rmse"})
 
             file = folder / f"{run.stages[STAGE]['attempt']}-{number}.safetensors"
             fitted = fit(
@@ -129,7 +150,7 @@ def fit_sessions(
 
 def rows_learnt_from(
     targets: Targets, parts: Parts, settings: FinalModelSettings, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Integers, Integers]:
     """The rows that are learnt from, and those that choose the epoch.
 
     Raises
@@ -143,12 +164,12 @@ def rows_learnt_from(
         rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
         raise DataError(f"there is no {rows}: nothing can be learnt from this table")
     if settings.most_rows is not None:
-        training = _some(training, settings.most_rows, seed)
-        held_out = _some(held_out, settings.most_rows // 2, seed)
+        training = _chosen(training, settings.most_rows, seed)
+        held_out = _chosen(held_out, settings.most_rows // 2, seed)
     return training, held_out
 
 
-def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+def _chosen(rows: Integers, most: int, seed: int) -> Integers:
     generator = np.random.default_rng(random_key(seed, STAGE, "some rows"))
     return np.sort(generator.permutation(rows)[:most])
 

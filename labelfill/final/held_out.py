@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
-from labelfill.arrays import Array, Integers, Parts
+from labelfill.arrays import Array, Integers, KeptArrays, Parts
 from labelfill.final.model import STAGE, FinalModel
 from labelfill.final.targets import Targets
-from labelfill.regressors.files import arrays_file, holding_what_it_should
 from labelfill.runs import EVALUATION, VALIDATION, RunDirectory
+from labelfill.runs.kept import arrays_file, read_arrays, read_kept
 
 ANSWERS = "report/final.safetensors"
 _PARTS = {"evaluation": EVALUATION, "validation": VALIDATION}
@@ -50,7 +49,7 @@ def answer_held_out(
 
 
 @dataclass(frozen=True)
-class FinalAnswers:
+class FinalAnswers(KeptArrays):
     """What the final network answers on evaluation rows, or on validation rows for want of these.
 
     Attributes
@@ -70,8 +69,8 @@ def answers_file(model: FinalModel, answers: Mapping[str, PartAnswers], groups: 
     if not answers:
         return {}
     first = next(iter(answers.values()))
-    own = FinalAnswers(first.rows, model.heads.in_convention(first.xy, groups[first.rows]))
-    return {ANSWERS: arrays_file(vars(own))}
+    kept = FinalAnswers(first.rows, model.heads.in_convention(first.xy, groups[first.rows]))
+    return {ANSWERS: arrays_file(kept.to_arrays())}
 
 
 def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
@@ -85,5 +84,4 @@ def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
     entry = run.stages.get(STAGE, {})
     if entry.get("state") != "done" or ANSWERS not in entry["outputs"]:
         return None
-    with holding_what_it_should(run.path, STAGE):
-        return FinalAnswers(**load(run.read_artefact(STAGE, ANSWERS)))
+    return read_kept(run, STAGE, ANSWERS, lambda content: FinalAnswers.from_arrays(read_arrays(content)))

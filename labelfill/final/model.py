@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.torch import load
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.images import equalize
-from labelfill.errors import ModelError
+from labelfill.data.images.equalization import equalize
 from labelfill.final.targets import Heads
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks
+from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.loss import sigma_of
-from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
+from labelfill.networks.memory import answers, in_chunks
 from labelfill.original.design import design, settings_kind
 from labelfill.regressors.calibration.blending import Calibration
-from labelfill.regressors.files import holding_what_it_should
+from labelfill.regressors.files import SchemaFile, read_networks
 from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patches import Frames, Pyramid, standardise
-from labelfill.runs import RunDirectory
+from labelfill.runs import RunDirectory, json_value
+from labelfill.runs.kept import FORMAT, arrays_file, json_file, read_arrays, read_kept, read_kept_json
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
 
 STAGE = "train-final"
-FORMAT = 1
-ROWS_AT_ONCE = RowsAtOnce("the final network", 1024)
+ROWS_AT_ONCE = 1024
 FOLDER = "final"
 WEIGHTS, ABOUT = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
 RADII = f"{FOLDER}/radii.safetensors"
@@ -94,10 +91,11 @@ class FinalModel:
         The default network's answer is averaged with that for the mirrored image.
         """
 
-        def some(part: slice, _: int) -> tuple[Array, Array]:
+        def answer(part: slice, _: int) -> tuple[Array, Array]:
             return self._answer(images[part], device)
 
-        pieces = list(in_chunks(len(images), ROWS_AT_ONCE, some)) or [some(slice(0, 0), 0)]
+        chunks = in_chunks(len(images), ROWS_AT_ONCE, answer, "the final network")
+        pieces = list(chunks) or [answer(slice(0, 0), 0)]
         return np.concatenate([xy for xy, _ in pieces]), np.concatenate([sigma for _, sigma in pieces])
 
     def _answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
@@ -122,6 +120,57 @@ def whole_images(size: ImageSize, count: int) -> Frames:
     return Frames(np.tile(size.centre, (count, 1)), np.full(count, size.unit), np.zeros(count))
 
 
+@dataclass(frozen=True)
+class FinalFile(SchemaFile):
+    """``model.json`` of the final network; fields as those of `FinalModel`, and how it was trained.
+
+    Attributes
+    ----------
+    sources
+        Empty where a single convention is the table's own: there is no source to name.
+    """
+
+    format: int
+    keypoints: tuple[str, ...]
+    image_size: str
+    mirror_shift: float
+    further: tuple[tuple[int, int], ...]
+    size: tuple[int, int]
+    spread: float
+    partners: tuple[int, ...] | None
+    sources: tuple[str, ...]
+    settings: dict[str, Any]
+    best_epoch: int
+    history: list[dict[str, float]]
+
+
+def model_files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
+    """The files that `load_final` reads."""
+    about = FinalFile(
+        FORMAT,
+        model.schema.keypoints,
+        str(model.schema.image_size),
+        model.schema.mirror_shift,
+        model.heads.further,
+        model.size,
+        model.spread,
+        model.partners,
+        () if model.settings.single_convention else model.sources,
+        json_value(model.settings),
+        fitted.best_epoch,
+        fitted.history,
+    )
+    files = {WEIGHTS: weights_file(fitted.state), ABOUT: json_file(about)}
+    if model.calibration is not None:
+        files[RADII] = arrays_file(model.calibration.to_arrays())
+    return files
+
+
+def weights_file(state: Mapping[str, Tensor]) -> bytes:
+    """A network's weights as safetensors."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
 def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     """Read the final network back.
 
@@ -130,39 +179,19 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     ModelError
         If it was not trained, or its files are damaged or of a newer format.
     """
-    with holding_what_it_should(run.path, STAGE):
-        return _read_final(run, device)
-
-
-def _read_final(run: RunDirectory, device: torch.device) -> FinalModel:
     run.require_stage(STAGE)
-    about = json.loads(run.read_artefact(STAGE, ABOUT))
-    if about["format"] > FORMAT:
-        raise ModelError(
-            f"{run.path / ABOUT} has format {about['format']}, newer than this version reads; "
-            "update labelfill"
-        )
-    schema = KeypointSchema(
-        tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
-    )
-    heads = Heads(schema.count, tuple((int(k), int(g)) for k, g in about["further"]))
-    settings = _settings(about["settings"])
-    size = (int(about["size"][0]), int(about["size"][1]))
-    network = build_final_network(heads.outputs(settings.rows == "separate"), size, settings)
-    try:
-        network.load_state_dict(load(run.read_artefact(STAGE, WEIGHTS)))
-    except (SafetensorError, RuntimeError) as error:
-        raise ModelError(
-            f"{run.path / WEIGHTS} does not hold the network it should ({type(error).__name__}); "
-            "train again in another --run-dir"
-        ) from error
-    partners = None if about["partners"] is None else tuple(about["partners"])
+    about = read_kept_json(run, STAGE, ABOUT, FinalFile)
+    heads, settings = Heads(len(about.keypoints), about.further), _settings(about.settings)
+    network = build_final_network(heads.outputs(settings.rows == "separate"), about.size, settings)
+    read_networks(run, STAGE, WEIGHTS, {"": network})
     calibration = None
     if RADII in run.stages[STAGE]["outputs"]:
-        calibration = Calibration(**load_arrays(run.read_artefact(STAGE, RADII)))
+        calibration = read_kept(
+            run, STAGE, RADII, lambda content: Calibration.from_arrays(read_arrays(content))
+        )
     return FinalModel(
-        network.to(device).eval(), schema, heads, size, about["spread"], partners,
-        tuple(about["sources"]), settings, calibration,
+        network.to(device).eval(), about.schema, heads, about.size, about.spread, about.partners,
+        about.sources, settings, calibration,
     )  # fmt: skip
 
 

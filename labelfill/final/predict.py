@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from labelfill.arrays import Array, Integers, Mask
+from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset, ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.formats import read_keypoints
@@ -21,8 +21,8 @@ from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
 from labelfill.errors import DataError, ModelError, UsageError, did_you_mean, listed
 from labelfill.final.model import STAGE, FinalModel, load_final
 from labelfill.final.submission import IMAGE_ID, AnswerWriter, Submission, prediction_table, read_lookup
-from labelfill.networks.devices import choose_device
-from labelfill.regressors.files import load_groups
+from labelfill.networks.devices import Computing, choose_device
+from labelfill.regressors.files import load_about
 from labelfill.runs import RunDirectory
 from labelfill.runs.progress import bar
 from labelfill.schema import AXES, ImageSize, KeypointSchema
@@ -89,27 +89,55 @@ def images_to_predict(
         yield ImageDataset.of(dataset)
 
 
-def predict(
-    run: RunDirectory,
-    dataset: ImageDataset,
-    settings: PredictSettings,
-    *,
-    out: Path | None = None,
-    lookup: Path | None = None,
-    submission: Path | None = None,
-    device: str,
-    force: bool = False,
-    progress: bool = False,
-) -> Mapping[str, Any]:
-    """Apply the final network to images, batch by batch, and write what it finds.
+@dataclass(frozen=True)
+class Outputs:
+    """Which files are written.
 
-    Parameters
+    Attributes
     ----------
     out
         A table of all keypoints and their error radii, the images' other columns kept.
     lookup, submission
         The coordinates that a look-up table asks for, in its order and moved onto the image; each image in
         the convention of the label source that labels what is asked for, if no setting names a source.
+    force
+        Whether files that are there are overwritten.
+    """
+
+    out: Path | None = None
+    lookup: Path | None = None
+    submission: Path | None = None
+    force: bool = False
+
+    def check(self, table: KeypointTable) -> None:
+        """Refuse what cannot be written beside the table of images."""
+        if (self.lookup is None) != (self.submission is None):
+            raise UsageError("--lookup and --submission go together: give both or neither")
+        files = [path for path in (self.out, self.submission) if path is not None]
+        if not files:
+            raise UsageError("nothing to write: give --out TABLE, or --lookup TABLE with --submission TABLE")
+        if len({path.resolve() for path in files}) < len(files):
+            raise UsageError(f"--out and --submission are both {files[0]}; give two files")
+        for path in files:
+            if path.resolve() == table.path.resolve():
+                raise UsageError(f"--out {path} is the table of images that is read; give another file")
+            check_suffix(path.name)
+            if path.exists() and not self.force:
+                raise UsageError(
+                    f"{path} exists already: use --force to overwrite it, or write to another file"
+                )
+
+
+def predict(
+    run: RunDirectory,
+    dataset: ImageDataset,
+    settings: PredictSettings,
+    outputs: Outputs,
+    *,
+    device: str,
+    progress: bool = False,
+) -> Mapping[str, Any]:
+    """Apply the final network to images, batch by batch, and write what it finds.
 
     Raises
     ------
@@ -118,56 +146,51 @@ def predict(
     DataError
         If the look-up table asks for what there is not.
     """
-    if (lookup is None) != (submission is None):
-        raise UsageError("--lookup and --submission go together: give both or neither")
-    outputs = [path for path in (out, submission) if path is not None]
-    _refuse_outputs(dataset, outputs, force=force)
-    chosen = choose_device(device)
-    model = _model_for(run, dataset, chosen)
-    schema = model.schema
+    outputs.check(dataset.table)
+    computing = Computing(choose_device(device), progress)
+    model = _model_for(run, dataset, computing.device)
     groups = _asked_sources(dataset, model, settings)
     wanted = None
-    if lookup is not None:
-        asked = read_lookup(lookup)
-        cells = asked.cells(image_ids(dataset.table), schema.columns, str(dataset.table.path))
-        wanted = Submission(asked, cells, dataset)
+    if outputs.lookup is not None:
+        wanted = _submission(outputs.lookup, dataset, model.schema)
         if model.sources:
-            revealed = load_groups(run).revealed_by(_asked_for(cells, dataset.table.rows, schema))
+            revealed = load_about(run).groups.revealed_by(wanted.asked_for(model.schema.count))
             groups = np.where(groups == UNKNOWN, revealed, groups)
     with ExitStack() as stack:
         writers: list[AnswerWriter] = [] if wanted is None else [wanted]
-        if out is not None:
-            writers.append(stack.enter_context(prediction_table(out, dataset.table, schema)))
-        median = _answer(model, dataset, groups, settings, chosen, writers, progress=progress)
-    if wanted is not None and submission is not None:
-        wanted.write(submission)
+        if outputs.out is not None:
+            writers.append(stack.enter_context(prediction_table(outputs.out, dataset.table, model.schema)))
+        median = _answer(model, dataset, groups, settings, computing, writers)
+    if wanted is not None and outputs.submission is not None:
+        wanted.write(outputs.submission)
     return {
-        "out": None if out is None else str(out),
+        "out": None if outputs.out is None else str(outputs.out),
         "rows": dataset.table.rows,
-        "keypoints": schema.count,
+        "keypoints": model.schema.count,
         "convention": "reference" if (groups == UNKNOWN).all() else "of each row's source",
         "rows in the reference convention": int((groups == UNKNOWN).sum()),
         "rows per source": {name: int((groups == number).sum()) for number, name in enumerate(model.sources)},
         "median radius": median,
         "coverage": settings.coverage,
-        **({} if wanted is None else {"submission": str(submission), **_told(wanted, cells)}),
+        **({} if wanted is None else {"submission": str(outputs.submission), **wanted.counts}),
     }
 
 
+def _submission(lookup: Path, dataset: ImageDataset, schema: KeypointSchema) -> Submission:
+    asked = read_lookup(lookup)
+    cells = asked.cells(image_ids(dataset.table), schema.columns, str(dataset.table.path))
+    return Submission(asked, cells, dataset)
+
+
 def predicted(
-    run: RunDirectory,
-    dataset: ImageDataset,
-    settings: PredictSettings,
-    *,
-    device: str,
+    run: RunDirectory, dataset: ImageDataset, settings: PredictSettings, *, device: str,
     progress: bool = False,
-) -> Predictions:
+) -> Predictions:  # fmt: skip
     """Apply the final network to images; errors as for `predict`."""
-    chosen = choose_device(device)
-    model = _model_for(run, dataset, chosen)
+    computing = Computing(choose_device(device), progress)
+    model = _model_for(run, dataset, computing.device)
     found = _Collected(model.schema.count)
-    groups = _asked_sources(dataset, model, settings)
-    _answer(model, dataset, groups, settings, chosen, [found], progress=progress)
+    _answer(model, dataset, _asked_sources(dataset, model, settings), settings, computing, [found])
     return Predictions(model.schema.keypoints, np.concatenate(found.xy), np.concatenate(found.radius))
 
 
@@ -193,48 +216,26 @@ def _model_for(run: RunDirectory, dataset: Dataset, device: torch.device) -> Fin
     return model
 
 
-def _refuse_outputs(dataset: Dataset, outputs: list[Path], *, force: bool) -> None:
-    if not outputs:
-        raise UsageError("nothing to write: give --out TABLE, or --lookup TABLE with --submission TABLE")
-    if len({path.resolve() for path in outputs}) < len(outputs):
-        raise UsageError(f"--out and --submission are both {outputs[0]}; give two files")
-    for path in outputs:
-        if path.resolve() == dataset.table.path.resolve():
-            raise UsageError(f"--out {path} is the table of images that is read; give another file")
-        check_suffix(path.name)
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists already: use --force to overwrite it, or write to another file")
-
-
 def _answer(
     model: FinalModel, dataset: ImageDataset, groups: Integers, settings: PredictSettings,
-    device: torch.device,
-    writers: list[AnswerWriter], *, progress: bool,
+    computing: Computing, writers: list[AnswerWriter],
 ) -> float | None:  # fmt: skip
     """Hand every batch's answers to the writers; the median radius in px."""
     radii = []
-    with bar(total=dataset.table.rows, desc="predict", unit="row", show=progress) as shown:
+    with bar(total=dataset.table.rows, desc="predict", unit="row", show=computing.progress) as shown:
         for begin in range(0, dataset.table.rows, settings.batch_size):
             rows = slice(begin, begin + settings.batch_size)
-            found, sigma = model.answer(np.asarray(dataset.images[rows]), device)
+            found, sigma = model.answer(np.asarray(dataset.images[rows]), computing.device)
             xy = model.heads.in_convention(found, groups[rows])
             radius = model.heads.in_convention(model.radius(sigma, settings.coverage), groups[rows])
             if dataset.placements is not None:
-                own = dataset.placements.take(rows)
-                xy, radius = own.to_own(xy), own.lengths_to_own(radius)
+                placements = dataset.placements.take(rows)
+                xy, radius = placements.to_own(xy), placements.lengths_to_own(radius)
             for writer in writers:
                 writer.add(rows, xy, radius)
             radii.append(radius.astype(np.float32))
             shown.update(len(found))
     return None if np.isnan(radii[0]).any() else round(float(np.median(np.concatenate(radii))), 2)
-
-
-def _told(wanted: Submission, cells: tuple[Integers, Integers]) -> dict[str, int]:
-    return {
-        "locations": len(cells[0]),
-        "images asked for": len(np.unique(cells[0])),
-        "clipped": wanted.clipped,
-    }
 
 
 def image_ids(table: KeypointTable) -> list[str]:
@@ -254,13 +255,6 @@ def image_ids(table: KeypointTable) -> list[str]:
         f"{table.path} has no column {IMAGE_ID!r}, by which a look-up table names its images; "
         f"its other columns: {listed(sorted(table.extra)) or 'none'}{near}"
     )
-
-
-def _asked_for(cells: tuple[Integers, Integers], rows: int, schema: KeypointSchema) -> Mask:
-    """(n, K): of which keypoints anything is asked for."""
-    asked = np.zeros((rows, schema.count), bool)
-    asked[cells[0], cells[1] // 2] = True
-    return asked
 
 
 def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSettings) -> Integers:

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save
 
 from labelfill.arrays import Array, Integers, Mask
-from labelfill.filling.fill import known_of_rows
-from labelfill.final.filled_table import relabelled
-from labelfill.final.fitting import at_plateau, fit_sessions, new_model
+from labelfill.filling.known_rows import known_of_rows
+from labelfill.final.filled_table import Filled, relabelled
+from labelfill.final.fitting import (
+    FinalSetup,
+    at_plateau,
+    fit_sessions,
+    input_shape,
+    new_model,
+    rows_learnt_from,
+    session_plans,
+)
 from labelfill.final.held_out import PartAnswers, answer_held_out, answers_file
 from labelfill.final.job import FinalJob
-from labelfill.final.model import ABOUT, FORMAT, OTHER_WEIGHTS, RADII, STAGE, WEIGHTS, FinalModel
-from labelfill.final.targets import Targets, groups_of, make_lesson, targets_of
+from labelfill.final.model import (
+    OTHER_WEIGHTS,
+    STAGE,
+    FinalModel,
+    build_final_network,
+    model_files,
+    weights_file,
+)
+from labelfill.final.targets import Heads, Targets, heads_of, targets_of
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.checkpoints import Fitted
-from labelfill.networks.devices import keep_threads
+from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
-from labelfill.regressors.files import arrays_file, load_ensemble
-from labelfill.runs import RunDirectory, json_value, load_split
-from labelfill.settings import FinalModelSettings
+from labelfill.regressors.files import KeypointModels, load_models
+from labelfill.regressors.scores import score
+from labelfill.runs import RunDirectory, load_split
+from labelfill.sources.anchors import Anchors
+from labelfill.sources.preparation import groups_of_rows
 
 # The share of cases in which the radii hold that the figures speak of.
 _STATED_COVERAGE = 0.9
@@ -43,66 +58,63 @@ def train_final(run: RunDirectory, job: FinalJob, *, progress: bool = False) -> 
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
     keep_threads(run, STAGE)
-    results = _train(run, job, progress=progress)
+    results = _train(run, job, Computing(job.device, progress))
     run.finish_stage(STAGE, results=results)
     return {"state": state, **results}
 
 
-def _train(run: RunDirectory, job: FinalJob, *, progress: bool) -> dict[str, Any]:
-    models, filled, settings = job.models, job.filled, job.settings
-    device, seed, images = job.device, job.seed, job.filled.dataset.images
-    ensemble, sources, audit = load_ensemble(models, device)
-    schema = ensemble.schema
-    parts = load_split(models.path / "split.csv", len(images))
-    groups = groups_of(filled, sources)
-    lesson = make_lesson(filled, groups, sources, settings)
-    moved = None
-    if lesson.heads.further and settings.rows == "together":
-        known = relabelled(filled.dataset, filled.labels)
-        anchors = known_of_rows(known, ensemble, sources, audit, groups, device, progress=progress).anchors
-        moved = (anchors.xy, anchors.noise)
-    heads, complete = lesson.heads, lesson.complete
-    targets = targets_of(lesson, filled, groups, sources, settings, parts, moved)
-    partners = None if ensemble.partners is None else heads.partners(ensemble.partners)
-    model = new_model(schema, heads, targets, parts, partners, sources.groups.names, settings, seed, device)
-    fitted = fit_sessions(run, model, targets, images, parts, complete, seed, device, progress=progress)
-    answers = answer_held_out(model, targets, images, parts, device)
-    model = replace(model, calibration=calibrate_radii(answers.get("validation"), targets))
-    results = _scores(model, targets, answers, groups)
-    files = _files(model, fitted) | answers_file(model, answers, groups)
+def _train(run: RunDirectory, job: FinalJob, computing: Computing) -> dict[str, Any]:
+    models, filled, settings = load_models(job.models, job.device), job.filled, job.settings
+    setup = _set_up(job, models, computing)
+    groups = _groups(filled, models)
+    heads = heads_of(filled, groups, models.sources, settings)
+    moved = _in_reference(setup, filled, models, groups, heads)
+    targets = targets_of(filled, heads, groups, models.sources, settings, setup.parts, moved)
+    model = new_model(setup, heads, targets)
+    fitted = fit_sessions(run, setup, model, targets, filled)
+    answers = answer_held_out(model, targets, filled.dataset.images, setup.parts, job.device)
+    calibrated = replace(model, calibration=calibrate_radii(answers.get("validation"), targets))
+    scores = _scores(calibrated, targets, answers, groups)
+    files = model_files(calibrated, fitted) | answers_file(calibrated, answers, groups)
     if fitted.other:
-        by = "mae" if settings.best_by == "rmse" else "rmse"
-        files[OTHER_WEIGHTS.format(by=by)] = _weights(fitted.other)
-        model.network.load_state_dict(fitted.other)
-        answers = answer_held_out(model, targets, images, parts, device)
-        other = _scores(replace(model, calibration=None), targets, answers, groups)
-        figures = [f"{part} {figure}" for part in ("validation", "evaluation") for figure in ("rmse", "mae")]
-        overall = {name: other[name] for name in figures if name in other}
-        results[f"best by {by}"] = {"epoch": fitted.other_epoch, **overall}
-        model.network.load_state_dict(fitted.state)
+        figure = "mae" if settings.best_by == "rmse" else "rmse"
+        files[OTHER_WEIGHTS.format(by=figure)] = weights_file(fitted.other)
+        scores[f"best by {figure}"] = _scores_by_other(setup, model, fitted, targets, filled, groups)
     run.save_unit(STAGE, "final network", files)
-    results |= {
+    results = {
+        **({} if filled.dataset.placements is None else {"frame": str(setup.schema.image_size)}),
+        **scores,
         "parameters": parameter_count(model.network),
         "best epoch": fitted.best_epoch,
         "epochs": len(fitted.history),
         "plateau": at_plateau(fitted, settings),
     }
-    if filled.dataset.placements is not None:
-        results = {"frame": str(schema.image_size), **results}
     run.record({"stage": STAGE, "results": results})
     return results
 
 
-def _files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
-    about = json.dumps(_about(model, fitted, model.settings), indent=1)
-    files = {WEIGHTS: _weights(fitted.state), ABOUT: about.encode()}
-    if model.calibration is not None:
-        files[RADII] = arrays_file(vars(model.calibration))
-    return files
+def _set_up(job: FinalJob, models: KeypointModels, computing: Computing) -> FinalSetup:
+    ensemble, rows = models.ensemble, job.filled.dataset.table.rows
+    return FinalSetup(
+        ensemble.schema, ensemble.partners, models.sources.groups.names,
+        load_split(job.models.path / "split.csv", rows), job.settings, job.seed, computing,
+    )  # fmt: skip
 
 
-def _weights(state: Mapping[str, torch.Tensor]) -> bytes:
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+def _groups(filled: Filled, models: KeypointModels) -> Integers:
+    """(n,) the number of each row's label source."""
+    labelled: Mask = np.all(filled.observed, axis=2)
+    return groups_of_rows(filled.dataset, models.sources.groups, labelled)
+
+
+def _in_reference(
+    setup: FinalSetup, filled: Filled, models: KeypointModels, groups: Integers, heads: Heads
+) -> Anchors | None:
+    """Labels in the reference convention, where heads learn several conventions of all rows together."""
+    if not heads.further or setup.settings.rows != "together":
+        return None
+    labels_alone = relabelled(filled.dataset, filled.labels)
+    return known_of_rows(labels_alone, models, groups, setup.computing).anchors
 
 
 def _scores(
@@ -110,45 +122,43 @@ def _scores(
 ) -> dict[str, Any]:
     """Errors on evaluation and validation rows, over observed labels only, each in its own convention."""
     results: dict[str, Any] = {}
-    for name, answered in sorted(answers.items(), reverse=True):  # validation first
+    for part, answered in sorted(answers.items(), reverse=True):  # validation first
         rows = answered.rows
         error = model.heads.in_convention(answered.xy - targets.xy[rows], groups[rows])
         seen = model.heads.in_convention(targets.observed[rows].astype(float), groups[rows]) > 0
         if not seen.any():
             continue
-        results[f"{name} rows"] = len(rows)
-        results[f"{name} rmse"] = float(np.sqrt(np.mean(error[seen] ** 2)))
-        results[f"{name} mae"] = float(np.mean(np.abs(error[seen])))
+        overall = score(error[seen])
         radius = model.heads.in_convention(model.radius(answered.sigma, _STATED_COVERAGE), groups[rows])
-        results[f"{name} coverage"] = covered(error, radius, seen)
-        results[f"{name} keypoints"] = {
-            keypoint: {
-                "labels": int(seen[:, k].sum()),
-                "rmse": float(np.sqrt(np.mean(error[seen[:, k], k] ** 2))),
-                "mae": float(np.mean(np.abs(error[seen[:, k], k]))),
-            }
-            for k, keypoint in enumerate(model.schema.keypoints)
-            if seen[:, k].any()
+        results |= {
+            f"{part} rows": len(rows),
+            f"{part} rmse": overall.rmse,
+            f"{part} mae": overall.mae,
+            f"{part} coverage": covered(error, radius, seen),
+            f"{part} keypoints": {
+                keypoint: _keypoint_scores(error[seen[:, k], k])
+                for k, keypoint in enumerate(model.schema.keypoints)
+                if seen[:, k].any()
+            },
         }
     return results
 
 
-def _about(model: FinalModel, fitted: Fitted, settings: FinalModelSettings) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "keypoints": list(model.schema.keypoints),
-        "image_size": str(model.schema.image_size),
-        "mirror_shift": model.schema.mirror_shift,
-        "further": [list(head) for head in model.heads.further],
-        "size": list(model.size),
-        "spread": model.spread,
-        "partners": None if model.partners is None else list(model.partners),
-        # A single convention is the table's own: there is no source to name.
-        "sources": [] if settings.single_convention else list(model.sources),
-        "settings": json_value(settings),
-        "best_epoch": fitted.best_epoch,
-        "history": fitted.history,
-    }
+def _keypoint_scores(error: Array) -> dict[str, Any]:
+    of_keypoint = score(error)
+    return {"labels": len(error), "rmse": of_keypoint.rmse, "mae": of_keypoint.mae}
+
+
+def _scores_by_other(
+    setup: FinalSetup, model: FinalModel, fitted: Fitted, targets: Targets, filled: Filled, groups: Integers
+) -> dict[str, Any]:
+    """Overall errors of the weights that are the best by the other figure, and their epoch."""
+    other = replace(model, network=deepcopy(model.network))
+    other.network.load_state_dict(fitted.other)
+    answers = answer_held_out(other, targets, filled.dataset.images, setup.parts, setup.computing.device)
+    scores = _scores(other, targets, answers, groups)
+    figures = [f"{part} {figure}" for part in ("validation", "evaluation") for figure in ("rmse", "mae")]
+    return {"epoch": fitted.other_epoch, **{name: scores[name] for name in figures if name in scores}}
 
 
 def calibrate_radii(validation: PartAnswers | None, targets: Targets) -> Calibration | None:
@@ -165,3 +175,39 @@ def covered(error: Array, radius: Array, seen: Mask) -> float | None:
     if not np.isfinite(radius[seen]).all():
         return None
     return float(np.mean(np.linalg.norm(error[seen], axis=-1) <= radius[seen]))
+
+
+def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
+    """What the third stage would learn from, for how long, and how large its network would be.
+
+    Raises
+    ------
+    UsageError
+        If it was begun with other inputs, as the stage itself would.
+    DataError
+        If there is no row to learn from.
+    """
+    standing = run.standing(STAGE, job.inputs, job.force)
+    settings, filled, models = job.settings, job.filled, load_models(job.models, job.device)
+    setup, groups = _set_up(job, models, Computing(job.device)), _groups(filled, models)
+    heads = heads_of(filled, groups, models.sources, settings)
+    targets = targets_of(filled, heads, groups, models.sources, settings, setup.parts, None)
+    training, validation = rows_learnt_from(targets, setup.parts, settings, job.seed)
+    outputs = heads.outputs(settings.rows == "separate")
+    network = build_final_network(outputs, input_shape(setup.schema), settings)
+    return {
+        "state": standing.state,
+        "starts over": standing.starts_over,
+        "table": str(filled.dataset.table.path),
+        "told by": str(job.told_by),
+        "preset": settings.preset,
+        "labels": settings.labels,
+        "rows": filled.dataset.table.rows,
+        "training rows": len(training),
+        "validation rows": len(validation),
+        "epochs": [plan.epochs for plan in session_plans(settings, len(training))],
+        "outputs": heads.count,
+        "parameters": parameter_count(network),
+        "device": str(job.device),
+        "writes": [str(run.path / folder) for folder in ("final", "report")],
+    }

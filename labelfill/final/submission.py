@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from labelfill.arrays import Array, Integers
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.data.table import (
     DELIMITERS,
@@ -91,14 +91,26 @@ class Submission:
         self._locations = np.full(len(self._rows), np.nan)
         self._order = np.argsort(self._rows, kind="stable")
         self._sorted = self._rows[self._order]
-        self.clipped = 0
+        self._clipped = 0
+
+    def asked_for(self, keypoints: int) -> Mask:
+        """(n, keypoints): of which keypoints of each image anything is asked for."""
+        asked = np.zeros((self._dataset.table.rows, keypoints), bool)
+        asked[self._rows, self._columns // 2] = True
+        return asked
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Figures of what is asked for, and of what was moved onto its image."""
+        images = len(np.unique(self._rows))
+        return {"locations": len(self._rows), "images asked for": images, "clipped": self._clipped}
 
     def add(self, rows: slice, xy: Array, radius: Array) -> None:
         begin, end = np.searchsorted(self._sorted, [rows.start, rows.start + len(xy)])
         mine = self._order[begin:end]
         at = (self._rows[mine] - rows.start, self._columns[mine])
         found, onto = xy.reshape(len(xy), -1)[at], self._dataset.onto_image(xy, rows).reshape(len(xy), -1)[at]
-        self.clipped += int((found != onto).sum())
+        self._clipped += int((found != onto).sum())
         self._locations[mine] = onto
 
     def write(self, out: Path) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers, Mask, Parts
 from labelfill.errors import DataError
@@ -14,8 +13,8 @@ from labelfill.final.filled_table import Filled, with_labels
 from labelfill.runs import TRAINING
 from labelfill.schema import KeypointSchema
 from labelfill.settings import FinalModelSettings
+from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset, Sources
-from labelfill.sources.preparation import declared_sources
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,17 @@ class Heads:
     ----------
     further
         (keypoint, group) of each further head.
+    main
+        The source that the keypoints' first heads learn from, where sources are taken apart.
     """
 
     keypoints: int
     further: tuple[tuple[int, int], ...] = ()
+    main: int = 0
 
     @property
     def count(self) -> int:
+        """How many points are answered."""
         return self.keypoints + len(self.further)
 
     def outputs(self, separate: bool) -> tuple[int, ...]:
@@ -40,7 +43,7 @@ class Heads:
         if not separate:
             return (self.count,)
         groups = sorted({group for _, group in self.further})
-        return (self.keypoints, *(sum(own == group for _, own in self.further) for group in groups))
+        return (self.keypoints, *(sum(of == group for _, of in self.further) for group in groups))
 
     def partners(self, partners: tuple[int, ...]) -> tuple[int, ...]:
         """Mirror partners of all heads."""
@@ -50,13 +53,13 @@ class Heads:
         ]
         return (*partners, *others)
 
-    def in_convention(self, answer: Array, groups: NDArray[np.int64]) -> Array:
+    def in_convention(self, answer: Array, groups: Integers) -> Array:
         """(n, K, ...) from (n, heads, ...): each row in its own group's convention."""
-        own = answer[:, : self.keypoints].copy()
+        chosen = answer[:, : self.keypoints].copy()
         for number, (k, group) in enumerate(self.further):
             rows = groups == group
-            own[rows, k] = answer[rows, self.keypoints + number]
-        return own
+            chosen[rows, k] = answer[rows, self.keypoints + number]
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,16 @@ class Targets:
     weight: Array
     observed: Mask
 
+    def take(self, rows: Integers) -> Targets:
+        return Targets(self.xy[rows], self.weight[rows], self.observed[rows])
+
 
 def make_targets(
     filled: Filled,
     heads: Heads,
     offsets: list[ConventionOffset],
-    groups: NDArray[np.int64],
-    moved: tuple[Array, Array] | None,
+    groups: Integers,
+    moved: Anchors | None,
 ) -> Targets:
     """Targets and weights of every head.
 
@@ -90,8 +96,7 @@ def make_targets(
     groups
         (n,) label source of each row.
     moved
-        Positions (n, K, 2) and variances (n, K, 2) in the reference convention, of labels that are in
-        another; None takes every value as it stands.
+        Labels in the reference convention, of those that are in another; None takes every value as it stands.
     """
     schema: KeypointSchema = filled.dataset.schema
     s0 = _half_variance(schema)
@@ -110,21 +115,18 @@ def make_targets(
         if head is None or moved is None:
             continue
         away = groups == offset.group
-        xy[away, head], variance[away, head], person[away, head] = (
-            xy[away, k],
-            variance[away, k],
-            person[away, k],
-        )
-        xy[away, k], person[away, k] = moved[0][away, k], False
-        variance[away, k] = moved[1][away, k].mean(axis=1)
+        xy[away, head], variance[away, head] = xy[away, k], variance[away, k]
+        person[away, head] = person[away, k]
+        xy[away, k], person[away, k] = moved.xy[away, k], False
+        variance[away, k] = moved.noise[away, k].mean(axis=1)
         home = (groups == offset.reference) & np.isfinite(values[:, k]).all(axis=1)
         xy[home, head] = offset.in_group(values[home], values[home, k])
         variance[home, head] = offset.guess_variance.mean() + filled.sigma[home, k] ** 2
     return _weighed(xy, variance, person, s0)
 
 
-def targets_by_source(filled: Filled, heads: Heads, groups: NDArray[np.int64], main: int) -> Targets:
-    """Targets of heads that each learn from the rows of one source alone: the keypoints' from group `main`.
+def targets_by_source(filled: Filled, heads: Heads, groups: Integers) -> Targets:
+    """Targets of heads that each learn from the rows of one source alone.
 
     Where a row's source has a head of its own for a keypoint, that head learns it, else none does.
     """
@@ -133,11 +135,11 @@ def targets_by_source(filled: Filled, heads: Heads, groups: NDArray[np.int64], m
     xy = np.full((len(values), heads.count, 2), np.nan)
     variance = np.full((len(values), heads.count), np.inf)
     person = np.zeros((len(values), heads.count), bool)
-    by_head = [(k, main) for k in range(heads.keypoints)] + list(heads.further)
+    by_head = [(k, heads.main) for k in range(heads.keypoints)] + list(heads.further)
     for head, (k, group) in enumerate(by_head):
-        own = groups == group
-        xy[own, head], variance[own, head] = values[own, k], filled.sigma[own, k] ** 2
-        person[own, head] = filled.observed[own, k].all(axis=1)
+        rows = groups == group
+        xy[rows, head], variance[rows, head] = values[rows, k], filled.sigma[rows, k] ** 2
+        person[rows, head] = filled.observed[rows, k].all(axis=1)
     return _weighed(xy, variance, person, s0)
 
 
@@ -151,90 +153,61 @@ def _weighed(xy: Array, variance: Array, person: Mask, s0: float) -> Targets:
     return Targets(np.nan_to_num(xy), weight, person & known)
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What is to be learnt.
-
-    Attributes
-    ----------
-    heads
-        What the network answers.
-    main
-        The source that the keypoints' own heads learn from, where sources are taken apart.
-    complete
-        (n,): rows of which a person labelled everything.
-    """
-
-    heads: Heads
-    main: int
-    complete: Mask
-
-
-def groups_of(filled: Filled, sources: Sources) -> Integers:
-    """(n,) the number of each row's label source."""
-    return sources.groups.assign(
-        filled.observed[..., 0] & filled.observed[..., 1], declared_sources(filled.dataset, sources.groups)
-    )
-
-
-def make_lesson(filled: Filled, groups: Integers, sources: Sources, settings: FinalModelSettings) -> Lesson:
+def heads_of(filled: Filled, groups: Integers, sources: Sources, settings: FinalModelSettings) -> Heads:
     """The heads that settings and label sources ask for.
+
+    Parameters
+    ----------
+    groups
+        (n,) label source of each row.
 
     Raises
     ------
     DataError
         If sources are to be taken apart and there is only one.
     """
-    complete: Mask = np.all(filled.observed, axis=(1, 2))
-    heads, main = Heads(filled.observed.shape[1]), 0
+    keypoints = filled.observed.shape[1]
     if settings.rows != "together":
-        heads, main = _heads_by_source(filled, groups, sources.groups.names)
-    elif sources.offsets and _several_conventions(settings, filled):
-        heads = Heads(heads.keypoints, tuple((one.keypoint, one.group) for one in sources.offsets))
-    return Lesson(heads, main, complete)
+        return _heads_by_source(filled, groups, sources.groups.names)
+    if settings.single_convention or settings.original or filled.harmonised:
+        return Heads(keypoints)
+    return Heads(keypoints, tuple((offset.keypoint, offset.group) for offset in sources.offsets))
 
 
 def targets_of(
-    lesson: Lesson,
-    filled: Filled,
-    groups: Integers,
-    sources: Sources,
-    settings: FinalModelSettings,
-    parts: Parts,
-    moved: tuple[Array, Array] | None,
-) -> Targets:
-    """Targets of every head; `moved` as for `make_targets`."""
-    learnt = with_labels(filled, settings, parts == TRAINING)
+    filled: Filled, heads: Heads, groups: Integers, sources: Sources, settings: FinalModelSettings,
+    parts: Parts, moved: Anchors | None,
+) -> Targets:  # fmt: skip
+    """Targets of every head by what settings ask for; `moved` as for `make_targets`."""
+    training: Mask = parts == TRAINING
+    learnt = with_labels(filled, settings, training)
     if settings.rows == "together":
-        targets = make_targets(learnt, lesson.heads, sources.offsets, groups, moved)
+        targets = make_targets(learnt, heads, sources.offsets, groups, moved)
     else:
-        targets = targets_by_source(learnt, lesson.heads, groups, lesson.main)
-    if settings.labels == "complete":
-        targets.weight[(parts == TRAINING) & ~lesson.complete] = 0.0
-    return targets
+        targets = targets_by_source(learnt, heads, groups)
+    if settings.labels != "complete":
+        return targets
+    left_out = training & ~filled.complete
+    return replace(targets, weight=np.where(left_out[:, None], 0.0, targets.weight))
 
 
-def _several_conventions(settings: FinalModelSettings, filled: Filled) -> bool:
-    """Whether disputed keypoints get a further head per source."""
-    return not (settings.single_convention or settings.original or filled.harmonised)
+def _heads_by_source(filled: Filled, groups: Integers, names: tuple[str, ...]) -> Heads:
+    """Heads for rows of each label source apart.
 
-
-def _heads_by_source(filled: Filled, groups: Integers, names: tuple[str, ...]) -> tuple[Heads, int]:
-    """Heads for rows of each label source apart; also the source that the keypoints' own heads learn from.
-
-    That is the one whose rows label most; another source has heads for what most of its rows label.
+    The keypoints' first heads learn from the source whose rows label most; another source has heads for what
+    most of its rows label.
     """
     labelled: Mask = np.all(filled.observed, axis=2)
-    there = [group for group in range(len(names)) if (groups == group).any()]
-    if len(there) < 2:
+    present = [group for group in range(len(names)) if (groups == group).any()]
+    if len(present) < 2:
         raise DataError(
             f"{filled.dataset.table.path} has one label source, so there are no rows to be taken apart; "
             "use --rows together, or name the sources by train-keypoint-models --source-column"
         )
-    main = max(there, key=lambda group: labelled[groups == group].mean())
+    main = max(present, key=lambda group: labelled[groups == group].mean())
     further = [
         (k, group)
-        for group in there if group != main
+        for group in present if group != main
         for k in np.flatnonzero(labelled[groups == group].mean(axis=0) >= 0.5).tolist()
     ]  # fmt: skip
-    return Heads(labelled.shape[1], tuple(further)), main
+    return Heads(labelled.shape[1], tuple(further), main)

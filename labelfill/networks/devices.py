@@ -5,14 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 
 from labelfill.errors import DeviceError
 from labelfill.runs import RunDirectory
+from labelfill.runs.engines import LOCAL, Engine
 
 _log = logging.getLogger("labelfill")
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where a stage computes, and whether it draws bars; none of it has a say in what comes out.
+
+    Attributes
+    ----------
+    engine
+        What trains models and answers for blocks of rows.
+    """
+
+    device: torch.device
+    progress: bool = False
+    engine: Engine = LOCAL
 
 
 def choose_device(name: str) -> torch.device:

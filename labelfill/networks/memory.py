@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -21,48 +22,28 @@ _ALONE = threading.Lock()
 _log = logging.getLogger("labelfill")
 
 
-class RowsAtOnce:
-    """How many rows of one kind of work are computed together; what fitted is remembered.
-
-    Smaller chunks are the one exception to results that are the same byte for byte: the last digits of
-    a sum may depend on how many rows are computed together.
-    """
-
-    def __init__(self, what: str, rows: int) -> None:
-        self.what, self.rows = what, rows
-        self._told = False
-
-    def halve(self, error: BaseException) -> None:
-        """Make do with half as many rows.
-
-        Raises
-        ------
-        OutOfMemory
-            If a single row does not fit either.
-        """
-        if self.rows <= 1:
-            raise OutOfMemory(
-                f"the memory does not suffice for a single row of {self.what} "
-                f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
-                "close other programs, or use --device cpu"
-            )
-        self.rows //= 2
-        if not self._told:
-            _log.warning(
-                "the memory does not suffice for %s as planned; going on with fewer rows at once", self.what
-            )
-            self._told = True
-
-
-def in_chunks(total: int, at_once: RowsAtOnce, compute: Callable[[slice, int], T]) -> Iterator[T]:
+def in_chunks(total: int, rows: int, compute: Callable[[slice, int], T], what: str) -> Iterator[T]:
     """What `compute` gives for each chunk of `total` rows, in order.
 
     It gets the chunk's rows and how many rows a full chunk has (to which the last may be padded). A chunk
-    for which the memory does not suffice is halved, and so are all that follow.
+    for which the memory does not suffice is halved, and so are all that follow: the one exception to results
+    that are the same byte for byte, because the last digits of a sum may depend on how many rows are computed
+    together.
+
+    Parameters
+    ----------
+    rows
+        Of a chunk.
+    what
+        Is computed, for messages.
+
+    Raises
+    ------
+    OutOfMemory
+        If a single row does not fit either.
     """
     begin = 0
     while begin < total:
-        rows = at_once.rows
         part = slice(begin, min(begin + rows, total))
         failure: BaseException | None = None
         try:
@@ -81,7 +62,19 @@ def in_chunks(total: int, at_once: RowsAtOnce, compute: Callable[[slice, int], T
             torch.cuda.empty_cache()
         elif torch.backends.mps.is_available():
             torch.mps.empty_cache()
-        at_once.halve(failure)
+        if rows <= 1:
+            raise OutOfMemory(
+                f"the memory does not suffice for a single row of {what} "
+                f"({str(failure).splitlines()[0] if str(failure) else type(failure).__name__}); "
+                "close other programs, or use --device cpu"
+            )
+        rows //= 2
+        _warn_of_little_memory(what)
+
+
+@cache
+def _warn_of_little_memory(what: str) -> None:
+    _log.warning("the memory does not suffice for %s as planned; going on with fewer rows at once", what)
 
 
 @contextmanager
@@ -106,9 +99,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return known or (isinstance(error, RuntimeError) and any(name in str(error) for name in named))
 
 
-ANSWERED_AT_ONCE = RowsAtOnce("the networks' answers", 128)
+ANSWERED_AT_ONCE = 128
 # A GPU would be idle between chunks of so few.
-_ANSWERED_AT_ONCE_BY_GPU = RowsAtOnce("the networks' answers", 512)
+_ANSWERED_AT_ONCE_BY_GPU = 512
 
 
 @torch.inference_mode()
@@ -132,7 +125,7 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: boo
 
     at_once = _ANSWERED_AT_ONCE_BY_GPU if inputs.device.type == "cuda" else ANSWERED_AT_ONCE
     with arithmetic(inputs.device, tf32=False):
-        pieces = list(in_chunks(len(inputs), at_once, answer))
+        pieces = list(in_chunks(len(inputs), at_once, answer, "the networks' answers"))
     if not pieces:
         nothing: Tensor = network(
             inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])

@@ -5,81 +5,97 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from labelfill.arrays import Images, Integers, Mask
-from labelfill.data.images import let_go
-from labelfill.networks.memory import RowsAtOnce, alone, in_chunks
-from labelfill.regressors.ensemble import Ensemble, Members, folds_at
+from labelfill.data.images.storage import let_go
+from labelfill.networks.devices import Computing
+from labelfill.networks.memory import alone, in_chunks
+from labelfill.regressors.ensemble import Ensemble, Members
 from labelfill.regressors.patches import Pyramid
-from labelfill.runs.engines import Engine, WorkersLost
+from labelfill.runs.engines import WorkersLost
 from labelfill.runs.progress import bar
 from labelfill.sources.anchors import Anchors
 
 _log = logging.getLogger("labelfill")
 
+ROWS_AT_ONCE = 1024
 
-ROWS_AT_ONCE = RowsAtOnce("the regressors", 1024)
+
+@dataclass(frozen=True)
+class Question:
+    """Rows of a table, and which of their keypoints are asked for.
+
+    Attributes
+    ----------
+    rows
+        (n,) index in the table.
+    anchors
+        Of these rows.
+    wanted
+        (n, K): which keypoints.
+    images
+        Of the whole table; None of one without.
+    folds
+        (n,): answer by the networks that did not see this fold only; None averages over all.
+    """
+
+    rows: Integers
+    anchors: Anchors
+    wanted: Mask
+    images: Images | None
+    folds: Integers | None = None
+
+    def take(self, part: slice) -> Question:
+        """Some of the rows."""
+        index = np.arange(len(self.rows))[part]
+        folds = None if self.folds is None else self.folds[part]
+        return Question(self.rows[part], self.anchors.take(index), self.wanted[part], self.images, folds)
+
+    def answered(self, ensemble: Ensemble, device: torch.device) -> Members:
+        """What the ensemble's members answer; only these rows' images are moved to the device."""
+        pyramid = None
+        if self.images is not None:
+            pyramid = Pyramid(self.images[self.rows], device)
+            let_go(self.images)
+        return ensemble.members(np.arange(len(self.rows)), self.anchors, self.wanted, pyramid, self.folds)
+
+    def detached(self) -> Question:
+        """The same with a copy of these rows' images alone."""
+        images = None
+        if self.images is not None:
+            images = np.array(self.images[self.rows])
+            let_go(self.images)
+        return replace(self, rows=np.arange(len(self.rows)), images=images)
 
 
-def answer_in_blocks(
-    ensemble: Ensemble,
-    rows: Integers,
-    anchors: Anchors,
-    wanted: Mask,
-    images: Images | None,
-    device: torch.device,
-    *,
-    folds: Integers | None = None,
-    desc: str = "",
-    progress: bool = False,
-) -> Members:
-    """`Ensemble.members` over any number of rows; only these rows' images are moved, if there are any."""
-    pieces = [
-        piece
-        for _, piece in answers_by_block(
-            ensemble, rows, anchors, wanted, images, device, folds=folds, desc=desc, progress=progress
-        )
-    ]
-    if not pieces:
-        pieces.append(ensemble.members(rows, anchors, wanted, _pyramid(images, rows, device), folds))
+def answer_in_blocks(ensemble: Ensemble, question: Question, computing: Computing, desc: str = "") -> Members:
+    """`Ensemble.members` over any number of rows."""
+    blocks = [members for _, members in _answers_by_block(ensemble, question, computing, desc)]
+    if not blocks:
+        return question.answered(ensemble, computing.device)
     return Members(
-        np.concatenate([piece.xy for piece in pieces], axis=1),
-        np.concatenate([piece.sigma for piece in pieces], axis=1),
-        *(
-            np.concatenate([getattr(piece, name) for piece in pieces])
-            for name in ("expected", "scale", "angle")
-        ),
+        np.concatenate([members.xy for members in blocks], axis=1),
+        np.concatenate([members.sigma for members in blocks], axis=1),
+        np.concatenate([members.expected for members in blocks]),
+        np.concatenate([members.scale for members in blocks]),
+        np.concatenate([members.angle for members in blocks]),
     )
 
 
-def answers_by_block(
-    ensemble: Ensemble,
-    rows: Integers,
-    anchors: Anchors,
-    wanted: Mask,
-    images: Images | None,
-    device: torch.device,
-    *,
-    folds: Integers | None = None,
-    desc: str = "",
-    progress: bool = False,
+def _answers_by_block(
+    ensemble: Ensemble, question: Question, computing: Computing, desc: str
 ) -> Iterator[tuple[slice, Members]]:
-    """The same block by block, each with the part of `rows` that it is of: memory does not grow with them."""
+    def answer(part: slice, _: int) -> tuple[slice, Members]:
+        return part, question.take(part).answered(ensemble, computing.device)
 
-    def members(part: slice, _: int) -> tuple[slice, Members]:
-        here = np.arange(len(rows))[part]
-        pyramid = _pyramid(images, rows[part], device)
-        local = np.arange(len(here))
-        found = ensemble.members(local, anchors.take(here), wanted[part], pyramid, folds_at(folds, here))
-        return part, found
-
-    with bar(total=len(rows), desc=desc, unit="row", show=progress) as shown:
-        for part, piece in in_chunks(len(rows), ROWS_AT_ONCE, members):
-            yield part, piece
+    count = len(question.rows)
+    with bar(total=count, desc=desc, unit="row", show=computing.progress) as shown:
+        for part, members in in_chunks(count, ROWS_AT_ONCE, answer, "the regressors"):
+            yield part, members
             shown.update(part.stop - part.start)
 
 
@@ -87,45 +103,32 @@ def answers_by_block(
 class _Shard:
     """Some rows and all that is known of them; the last digits of answers depend on the number of threads."""
 
-    images: Images | None
-    anchors: Anchors
-    wanted: Mask
+    question: Question
     device: str
     threads: int
 
 
 def answers_by_shard(
-    ensemble: Ensemble,
-    rows: Integers,
-    anchors: Anchors,
-    wanted: Mask,
-    images: Images | None,
-    device: torch.device,
-    *,
-    engine: Engine,
-    desc: str = "",
-    progress: bool = False,
+    ensemble: Ensemble, question: Question, computing: Computing, desc: str
 ) -> Iterator[tuple[slice, Members]]:
-    """As `answers_by_block`, by the workers of `engine` if it is a cluster: in any order, then."""
-    if not engine.cluster:
-        yield from answers_by_block(
-            ensemble, rows, anchors, wanted, images, device, desc=desc, progress=progress
-        )
+    """What is answered block by block, each with the part of `rows` that it is of.
+
+    Memory does not grow with the rows. Of the workers of a cluster answers come in any order.
+    """
+    if not computing.engine.cluster:
+        yield from _answers_by_block(ensemble, question, computing, desc)
         return
-    parts = [slice(begin, begin + ROWS_AT_ONCE.rows) for begin in range(0, len(rows), ROWS_AT_ONCE.rows)]
-    shards: dict[int, _Shard] = {}
-    for number, part in enumerate(parts):
-        here = np.arange(len(rows))[part]
-        shown = None
-        if images is not None:
-            shown = np.array(images[rows[part]])
-            let_go(images)
-        shards[number] = _Shard(shown, anchors.take(here), wanted[part], str(device), torch.get_num_threads())
+    count = len(question.rows)
+    parts = [slice(begin, begin + ROWS_AT_ONCE) for begin in range(0, count, ROWS_AT_ONCE)]
+    shards = {
+        number: _Shard(question.take(part).detached(), str(computing.device), torch.get_num_threads())
+        for number, part in enumerate(parts)
+    }
     todo = set(shards)
     try:
-        for number, found in engine.results(_answer, ensemble, shards, os.cpu_count() or 1):
+        for number, members in computing.engine.results(_answer, ensemble, shards, os.cpu_count() or 1):
             todo.remove(number)
-            yield parts[number], found
+            yield parts[number], members
     except WorkersLost as lost:
         _log.warning("%s: going on in this process", lost)
     for number in sorted(todo):  # none, unless workers were lost
@@ -134,15 +137,4 @@ def answers_by_shard(
 
 def _answer(ensemble: Ensemble, shard: _Shard) -> Members:
     with alone(shard.threads):
-        rows = np.arange(len(shard.wanted))
-        pyramid = _pyramid(shard.images, rows, torch.device(shard.device))
-        return ensemble.members(rows, shard.anchors, shard.wanted, pyramid)
-
-
-def _pyramid(images: Images | None, rows: Integers, device: torch.device) -> Pyramid | None:
-    """Some rows' images on the device; None of a table without images."""
-    if images is None:
-        return None
-    pyramid = Pyramid(images[rows], device)
-    let_go(images)
-    return pyramid
+        return shard.question.answered(ensemble, torch.device(shard.device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -15,7 +15,7 @@ from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patch_regressor import answer
 from labelfill.regressors.patches import Pyramid, upright
-from labelfill.regressors.views import View
+from labelfill.regressors.views import View, ViewKind, look
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior
 from labelfill.sources.anchors import Anchors
@@ -108,7 +108,9 @@ class Ensemble:
     @property
     def image_only(self) -> bool:
         """Whether regressors see whole images and nothing else: what a row labels is then no evidence."""
-        return bool(self.patch) and all(regressor.view.whole_image for regressor in self.patch.values())
+        return bool(self.patch) and all(
+            regressor.view.kind is ViewKind.IMAGE for regressor in self.patch.values()
+        )
 
     def best(self, members: Members) -> tuple[Array, Array]:
         """Positions (n, K, 2) and calibrated sigma (n, K), px: members blended, then corrected jointly."""
@@ -118,7 +120,7 @@ class Ensemble:
 
     def members(
         self,
-        rows: Integers,
+        index: Integers,
         anchors: Anchors,
         wanted: Mask,
         pyramid: Pyramid | None,
@@ -128,8 +130,8 @@ class Ensemble:
 
         Parameters
         ----------
-        rows
-            (n,) index of each row's image.
+        index
+            (n,) of each row's image.
         anchors
             Of these rows.
         wanted
@@ -139,25 +141,20 @@ class Ensemble:
         folds
             (n,): answer by the networks that did not see this fold only; None averages over all.
         """
-        count, keypoints = wanted.shape
-        xy = np.full((len(Member), count, keypoints, 2), np.nan)
-        sigma = np.full((len(Member), count, keypoints), np.nan)
+        xy = np.full((len(Member), *wanted.shape, 2), np.nan)
+        sigma = np.full((len(Member), *wanted.shape), np.nan)
         expected = self._expected(anchors, folds)
+        rows = _Rows(index, expected, pyramid, folds)
         if not self.image_only:
             xy[Member.PRIOR], sigma[Member.PRIOR] = expected.xy, expected.sigma
         if self.face is not None:
-            some = np.flatnonzero(wanted.any(axis=1))
-            part = self._both_ways(
-                None, self.face, rows[some], _take(expected, some), pyramid, folds_at(folds, some)
-            )
-            xy[Member.FACE][some], sigma[Member.FACE][some] = part
+            asked = np.flatnonzero(wanted.any(axis=1))
+            xy[Member.FACE][asked], sigma[Member.FACE][asked] = self._both_ways(self.face, rows.take(asked))
         for k, regressor in self.patch.items():
-            some = np.flatnonzero(wanted[:, k])
-            if len(some):
-                found, stated = self._both_ways(
-                    k, regressor, rows[some], _take(expected, some), pyramid, folds_at(folds, some)
-                )
-                xy[Member.PATCH][some, k], sigma[Member.PATCH][some, k] = found[:, 0], stated[:, 0]
+            asked = np.flatnonzero(wanted[:, k])
+            if len(asked):
+                found, stated = self._both_ways(regressor, rows.take(asked))
+                xy[Member.PATCH][asked, k], sigma[Member.PATCH][asked, k] = found[:, 0], stated[:, 0]
         xy[:, ~wanted], sigma[:, ~wanted] = np.nan, np.nan
         scale, angle = upright(expected, self.prior.mean)
         return Members(xy, sigma, expected.xy, scale, angle)
@@ -175,73 +172,66 @@ class Ensemble:
         return Expected(xy, covariance)
 
     def coarse_anchors(
-        self, rows: Integers, anchors: Anchors, pyramid: Pyramid, folds: Integers | None = None
+        self, index: Integers, anchors: Anchors, pyramid: Pyramid, folds: Integers | None = None
     ) -> Anchors:
-        """The rows' anchors, completed by what the whole image shows."""
+        """The rows' anchors, completed by what the whole image shows; parameters as for `members`."""
         assert self.coarse is not None and self.coarse_noise is not None
         nothing = self.prior.condition(anchors.xy, np.full(anchors.noise.shape, np.inf))
-        found, _ = self._both_ways(None, self.coarse, rows, nothing, pyramid, folds)
+        found, _ = self._both_ways(self.coarse, _Rows(index, nothing, pyramid, folds))
         unknown = ~np.isfinite(anchors.noise)
         noise = np.where(unknown, self.coarse_noise[None, :, None], anchors.noise)
         return Anchors(np.where(unknown, found, anchors.xy), noise)
 
-    def _both_ways(
-        self,
-        keypoint: int | None,
-        regressor: Regressor,
-        rows: Integers,
-        expected: Expected,
-        pyramid: Pyramid | None,
-        folds: Integers | None,
-    ) -> tuple[Array, Array]:
+    def _both_ways(self, regressor: Regressor, rows: _Rows) -> tuple[Array, Array]:
         """Average over folds, and over the image and its mirrored copy."""
-        straight = self._averaged(regressor, rows, np.zeros(len(rows), bool), expected, pyramid, folds)
-        partner = regressor if keypoint is None else self._partner(keypoint)
+        straight = self._averaged(regressor, rows, mirrored=False)
+        partner = self._partner(regressor)
         if self.partners is None or partner is None:
             return straight
-        turned = _mirrored(expected, self.schema, self.partners)
-        mirrored = self._averaged(partner, rows, np.ones(len(rows), bool), turned, pyramid, folds)
-        answered = self.partners if keypoint is None else (0,)
+        turned = replace(rows, expected=_mirrored(rows.expected, self.schema, self.partners))
+        mirrored = self._averaged(partner, turned, mirrored=True)
+        answered = self.partners if regressor.view.keypoint is None else (0,)
         return averaged_with_mirrored(straight, mirrored, self.schema, answered)
 
-    def _partner(self, keypoint: int) -> Regressor | None:
-        if self.partners is None or self.partners[keypoint] < 0:
-            return None
+    def _partner(self, regressor: Regressor) -> Regressor | None:
+        """What answers in the mirrored image for the same keypoints."""
+        keypoint = regressor.view.keypoint
+        if keypoint is None or self.partners is None:
+            return regressor
         return self.patch.get(self.partners[keypoint])
 
-    def _averaged(
-        self,
-        regressor: Regressor,
-        rows: Integers,
-        mirrored: Mask,
-        expected: Expected,
-        pyramid: Pyramid | None,
-        folds: Integers | None,
-    ) -> tuple[Array, Array]:
-        assert pyramid is not None, "networks look at images"
-        count = self.schema.count if regressor.view.keypoint is None else 1
-        xy, variance = np.zeros((len(rows), count, 2)), np.zeros((len(rows), count))
-        shift = _CUT_SHIFT * regressor.view.half
-        for fold, network in enumerate(regressor.networks):
-            some = np.arange(len(rows)) if folds is None else np.flatnonzero(folds == fold)
-            if not len(some):
+    def _averaged(self, regressor: Regressor, rows: _Rows, *, mirrored: bool) -> tuple[Array, Array]:
+        assert rows.pyramid is not None, "networks look at images"
+        view, networks = regressor.view, regressor.networks
+        shape = (len(rows.index), view.answers(self.schema.count))
+        xy, variance = np.zeros((*shape, 2)), np.zeros(shape)
+        for fold, network in enumerate(networks):
+            asked = np.arange(len(rows.index)) if rows.folds is None else np.flatnonzero(rows.folds == fold)
+            if not len(asked):
                 continue
-            part = answer(
-                regressor.view, network, rows[some], mirrored[some], _take(expected, some),
-                self.prior, self.schema, pyramid, shift * (fold - (len(regressor.networks) - 1) / 2),
-            )  # fmt: skip
-            share = 1.0 if folds is not None else 1.0 / len(regressor.networks)
-            xy[some] += share * part.xy
-            variance[some] += share * part.sigma**2
+            flipped = np.full(len(asked), mirrored)
+            expected = rows.expected.take(asked)
+            seen = look(view, rows.index[asked], flipped, expected, self.prior, self.schema)
+            shift = _CUT_SHIFT * view.half * (fold - (len(networks) - 1) / 2)
+            part = answer(view, network, seen, rows.pyramid, self.prior, shift)
+            share = 1.0 if rows.folds is not None else 1.0 / len(networks)
+            xy[asked] += share * part.xy
+            variance[asked] += share * part.sigma**2
         return xy, np.sqrt(variance)
 
 
-def _take(expected: Expected, rows: Integers) -> Expected:
-    return Expected(expected.xy[rows], expected.covariance[rows])
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that networks are asked about; fields as the parameters of `Ensemble.members`."""
 
+    index: Integers
+    expected: Expected
+    pyramid: Pyramid | None
+    folds: Integers | None
 
-def folds_at(folds: Integers | None, rows: Integers) -> Integers | None:
-    return None if folds is None else folds[rows]
+    def take(self, part: Integers) -> _Rows:
+        folds = None if self.folds is None else self.folds[part]
+        return _Rows(self.index[part], self.expected.take(part), self.pyramid, folds)
 
 
 def _mirrored(expected: Expected, schema: KeypointSchema, partners: tuple[int, ...]) -> Expected:

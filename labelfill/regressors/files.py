@@ -16,23 +16,21 @@ Weights are safetensors and the rest is JSON; nothing here can run code when it 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 from safetensors.torch import load, save
+from torch import nn
 
+from labelfill.arrays import KeptArrays
 from labelfill.data.dataset import Dataset
 from labelfill.data.distrust import distrust_bytes, named_labels, read_distrust
-from labelfill.errors import ModelError, UsageError
+from labelfill.errors import DamagedFile, ModelError
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.checkpoints import Fitted
 from labelfill.regressors.calibration.blending import Calibration
@@ -42,18 +40,124 @@ from labelfill.regressors.ensemble import Ensemble, Regressor
 from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory
+from labelfill.runs.kept import FORMAT, arrays_file, json_file, read_arrays, read_kept, read_kept_json
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape.prior import ShapePrior
-from labelfill.sources.agreement import Agreement
-from labelfill.sources.conventions import ConventionOffset, Sources
+from labelfill.sources.conventions import ConventionOffset, OffsetEntry, Sources
 from labelfill.sources.groups import SourceGroups
-from labelfill.sources.preparation import Preparation
 
-FORMAT = 1
 STAGE = "train-keypoint-models"
 _PRIOR = "shared-models/prior.safetensors"
 _SOURCES = "shared-models/sources.json"
 _DISTRUST = "shared-models/distrust.csv"
+
+
+class SchemaFile:
+    """What JSON files tell of the keypoints and images that their models are for."""
+
+    keypoints: tuple[str, ...]
+    image_size: str
+    mirror_shift: float
+
+    def __post_init__(self) -> None:
+        ImageSize.parse(self.image_size)
+
+    @property
+    def schema(self) -> KeypointSchema:
+        """Keypoints, image size and mirror axis."""
+        return KeypointSchema(self.keypoints, ImageSize.parse(self.image_size), self.mirror_shift)
+
+
+@dataclass(frozen=True)
+class RegressorFile:
+    """``model.json`` of a regressor.
+
+    Attributes
+    ----------
+    keypoint
+        The one that it finds; None: all.
+    examples
+        About how many one fold's network learnt from.
+    best_epochs, history
+        Of each fold's network.
+    """
+
+    format: int
+    keypoint: str | None
+    keypoints: tuple[str, ...]
+    image_size: str
+    view: View
+    folds: int
+    parameters: int
+    examples: int
+    best_epochs: list[int]
+    history: list[list[dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class SourcesFile(SchemaFile):
+    """``sources.json``: label sources, and which regressors there are; the rest as `Sources` has it.
+
+    Attributes
+    ----------
+    names, column, patterns, pattern_group
+        As `SourceGroups` has them.
+    patch, face, coarse
+        Keypoints that have a patch regressor; whether there are the other two.
+    """
+
+    format: int
+    keypoints: tuple[str, ...]
+    image_size: str
+    mirror_shift: float
+    names: tuple[str, ...]
+    column: str | None
+    patterns: list[list[int]]
+    pattern_group: list[int]
+    reference: list[int]
+    untested: dict[str, list[int]]
+    skipped: list[int]
+    patch: list[int]
+    face: bool
+    coarse: bool
+    offsets: list[OffsetEntry]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lists = (*self.patterns, *self.untested.values(), self.reference)
+        if any(len(of_keypoints) != len(self.keypoints) for of_keypoints in lists):
+            raise DamagedFile("the file tells of other numbers of keypoints than it names")
+
+    @property
+    def groups(self) -> SourceGroups:
+        """Label sources, and how their rows are told apart."""
+        patterns = np.array(self.patterns, bool).reshape(-1, len(self.keypoints))
+        return SourceGroups(self.names, patterns, np.array(self.pattern_group, np.int64), self.column)
+
+    def sources(self, arrays: Mapping[str, NDArray[Any]]) -> Sources:
+        """What the run knows of label sources, given the arrays beside the file."""
+        offsets = [
+            ConventionOffset.from_arrays(arrays, f"offset{number}.", entry)
+            for number, entry in enumerate(self.offsets)
+        ]
+        untested = {int(group): np.array(keypoints, bool) for group, keypoints in self.untested.items()}
+        reference, skipped = np.array(self.reference, np.int64), np.array(self.skipped, np.int64)
+        return Sources(self.groups, reference, offsets, untested, skipped)
+
+
+@dataclass(frozen=True)
+class KeypointModels:
+    """What the first stage made.
+
+    Attributes
+    ----------
+    audit
+        By disputed keypoint: the regressors that look at labels of other conventions.
+    """
+
+    ensemble: Ensemble
+    sources: Sources
+    audit: Mapping[int, Regressor]
 
 
 def regressor_files(
@@ -62,27 +166,23 @@ def regressor_files(
     """A trained regressor as files."""
     tensors = {
         f"fold{fold}.{name}": tensor.detach().cpu().contiguous()
-        for fold, one in enumerate(fitted)
-        for name, tensor in one.state.items()
+        for fold, network in enumerate(fitted)
+        for name, tensor in network.state.items()
     }
-    network = make_network(view, schema.count)
-    about = {
-        "format": FORMAT,
-        "keypoint": None if view.keypoint is None else schema.keypoints[view.keypoint],
-        "keypoints": list(schema.keypoints),
-        "image_size": str(schema.image_size),
-        "view": view.to_json(),
-        "folds": len(fitted),
-        "parameters": parameter_count(network),
-        "examples": examples,
-        "best_epochs": [one.best_epoch for one in fitted],
-        "history": [one.history for one in fitted],
-    }
+    about = RegressorFile(
+        FORMAT,
+        None if view.keypoint is None else schema.keypoints[view.keypoint],
+        schema.keypoints,
+        str(schema.image_size),
+        view,
+        len(fitted),
+        parameter_count(make_network(view, schema.count)),
+        examples,
+        [network.best_epoch for network in fitted],
+        [network.history for network in fitted],
+    )
     folder = unit.folder(schema)
-    return {
-        f"{folder}/model.safetensors": save(tensors),
-        f"{folder}/model.json": json.dumps(about, indent=1).encode(),
-    }
+    return {f"{folder}/model.safetensors": save(tensors), f"{folder}/model.json": json_file(about)}
 
 
 def load_regressor(
@@ -96,67 +196,40 @@ def load_regressor(
         If a file is missing, damaged, of a newer format, or made for other keypoints or images.
     """
     folder = unit.folder(schema)
-    about = _json(run, f"{folder}/model.json")
-    place = run.path / folder
-    if about.get("format", 0) > FORMAT:
+    about = read_kept_json(run, STAGE, f"{folder}/model.json", RegressorFile)
+    if about.keypoints != schema.keypoints or about.image_size != str(schema.image_size):
         raise ModelError(
-            f"{place} has format {about['format']}, newer than this version reads; update labelfill"
+            f"{run.path / folder} was trained for other keypoints or another image size; "
+            "train in another --run-dir"
         )
-    if tuple(about["keypoints"]) != schema.keypoints or about["image_size"] != str(schema.image_size):
-        raise ModelError(
-            f"{place} was trained for other keypoints or another image size; train in another --run-dir"
-        )
-    view = View(**about["view"])
+    networks = {f"fold{fold}.": make_network(about.view, schema.count) for fold in range(about.folds)}
+    read_networks(run, STAGE, f"{folder}/model.safetensors", networks)
+    return Regressor(about.view, [network.to(device).eval() for network in networks.values()])
+
+
+def read_networks(run: RunDirectory, stage: str, path: str, networks: Mapping[str, nn.Module]) -> None:
+    """Give networks the weights of a file, each those whose names begin with its prefix.
+
+    Raises
+    ------
+    ModelError
+        If the file does not hold them.
+    """
     try:
-        tensors = load(run.read_artefact(STAGE, f"{folder}/model.safetensors"))
-        networks = []
-        for fold in range(about["folds"]):
-            prefix = f"fold{fold}."
-            network = make_network(view, schema.count)
+        tensors = load(run.read_artefact(stage, path))
+        for prefix, network in networks.items():
             network.load_state_dict(
                 {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             )
-            networks.append(network.to(device).eval())
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"{place}/model.safetensors does not hold the network it should ({type(error).__name__}); "
+            f"{run.path / path} does not hold the network it should ({type(error).__name__}); "
             "train again in another --run-dir"
         ) from error
-    return Regressor(view, networks)
 
 
-def _json(run: RunDirectory, relative: str) -> dict[str, Any]:
-    try:
-        about = json.loads(run.read_artefact(STAGE, relative))
-    except ValueError as error:
-        raise ModelError(f"{run.path / relative} is no JSON: {error}") from error
-    if not isinstance(about, dict):
-        raise ModelError(f"{run.path / relative} does not hold what it should")
-    return about
-
-
-def offsets_to_json(offset: ConventionOffset, schema: KeypointSchema, groups: SourceGroups) -> dict[str, Any]:
-    """A convention offset for people and reports."""
-    low, high = offset.interval.round(3).tolist()
-    return {
-        "keypoint": schema.keypoints[offset.keypoint],
-        "source": groups.names[offset.group],
-        "reference": groups.names[offset.reference],
-        "offset": offset.mean.round(3).tolist(),
-        "interval": {"x": [low[0], high[0]], "y": [low[1], high[1]]},
-        "rows": offset.rows,
-        "remaining sigma": np.sqrt(offset.noise).round(3).tolist(),
-    }
-
-
-def save_ensemble_files(
-    run: RunDirectory,
-    ensemble: Ensemble,
-    preparation: Preparation,
-    agreements: Sequence[Agreement],
-    offsets: Sequence[ConventionOffset],
-    skipped: NDArray[np.int64],
-    for_report: Mapping[str, bytes],
+def save_ensemble(
+    run: RunDirectory, ensemble: Ensemble, sources: Sources, for_report: Mapping[str, bytes]
 ) -> None:
     """Write the shape prior, the calibration and the sources; the regressors were written one by one.
 
@@ -165,53 +238,37 @@ def save_ensemble_files(
     for_report
         Files that belong to the same unit of work, by path.
     """
-    arrays = {"prior.mean": ensemble.prior.mean, "prior.covariance": ensemble.prior.covariance}
+    parts: dict[str, KeptArrays | None]
+    parts = {"prior.": ensemble.prior, "calibration.": ensemble.calibration, "joint.": ensemble.joint,
+             "radii.": ensemble.radii}  # fmt: skip
+    parts |= {f"offset{number}.": offset for number, offset in enumerate(sources.offsets)}
+    arrays: dict[str, NDArray[Any]] = {}
+    for prefix, part in parts.items():
+        arrays |= {} if part is None else part.to_arrays(prefix)
     if ensemble.partners is not None:
         arrays["partners"] = np.asarray(ensemble.partners)
     if ensemble.coarse_noise is not None:
         arrays["coarse_noise"] = ensemble.coarse_noise
-    if ensemble.calibration is not None:
-        arrays |= {f"calibration.{name}": value for name, value in vars(ensemble.calibration).items()}
-    if ensemble.joint is not None:
-        arrays |= {f"joint.{name}": value for name, value in vars(ensemble.joint).items()}
-    if ensemble.radii is not None:
-        arrays |= {f"radii.{name}": value for name, value in vars(ensemble.radii).items()}
-    for number, offset in enumerate(offset for offset in offsets if offset.claimed):
-        arrays |= {
-            f"offset{number}.{name}": value
-            for name, value in vars(offset).items()
-            if isinstance(value, np.ndarray)
-        }
-    sources = {
-        "format": FORMAT,
-        "keypoints": list(ensemble.schema.keypoints),
-        "image_size": str(ensemble.schema.image_size),
-        "mirror_shift": ensemble.schema.mirror_shift,
-        "names": list(preparation.groups.names),
-        "column": preparation.groups.column,
-        "patterns": preparation.groups.patterns.astype(int).tolist(),
-        "pattern_group": preparation.groups.pattern_group.tolist(),
-        "reference": preparation.reference.tolist(),
-        "untested": {str(a.group): a.untested.astype(int).tolist() for a in agreements},
-        "skipped": skipped.tolist(),
-        "patch": sorted(ensemble.patch),
-        "face": ensemble.face is not None,
-        "coarse": ensemble.coarse is not None,
-        "offsets": [
-            {name: getattr(offset, name) for name in ("group", "reference", "keypoint", "rows", "claimed")}
-            for offset in offsets
-            if offset.claimed
-        ],
-    }
-    run.save_unit(
-        STAGE, "prior and sources",
-        {_PRIOR: arrays_file(arrays), _SOURCES: json.dumps(sources, indent=1).encode(), **for_report},
-    )  # fmt: skip
-
-
-def arrays_file(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Arrays by name as safetensors."""
-    return save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    schema, groups = ensemble.schema, sources.groups
+    about = SourcesFile(
+        FORMAT,
+        schema.keypoints,
+        str(schema.image_size),
+        schema.mirror_shift,
+        groups.names,
+        groups.column,
+        groups.patterns.astype(int).tolist(),
+        groups.pattern_group.tolist(),
+        sources.reference.tolist(),
+        {str(group): keypoints.astype(int).tolist() for group, keypoints in sources.untested.items()},
+        sources.skipped.tolist(),
+        sorted(ensemble.patch),
+        ensemble.face is not None,
+        ensemble.coarse is not None,
+        [offset.entry for offset in sources.offsets],
+    )
+    files = {_PRIOR: arrays_file(arrays), _SOURCES: json_file(about), **for_report}
+    run.save_unit(STAGE, "prior and sources", files)
 
 
 def save_distrusted(run: RunDirectory, dataset: Dataset) -> None:
@@ -231,128 +288,55 @@ def load_distrusted(run: RunDirectory, dataset: Dataset) -> NDArray[np.bool_] | 
     return read_distrust(run.path / _DISTRUST, dataset.table)
 
 
-def load_schema(run: RunDirectory) -> KeypointSchema:
-    """Keypoints and image size that the models of a run are for.
+def load_about(run: RunDirectory) -> SourcesFile:
+    """Keypoints, image size and label sources of a run, without an array.
 
     Raises
     ------
     ModelError
-        If the stage is not finished, or its files are not as they should be.
+        If the stage is not finished, or the file is not as it should be.
     """
-    with holding_what_it_should(run.path, STAGE):
-        about = _read_about(run)
-        return KeypointSchema(tuple(about["keypoints"]), ImageSize.parse(about["image_size"]))
-
-
-def load_groups(run: RunDirectory) -> SourceGroups:
-    """The label sources of a run and how their rows are told apart; errors as for `load_schema`."""
-    return _groups(_read_about(run))
-
-
-def _groups(about: Mapping[str, Any]) -> SourceGroups:
-    return SourceGroups(
-        tuple(about["names"]),
-        np.array(about["patterns"], bool).reshape(-1, len(about["keypoints"])),
-        np.array(about["pattern_group"], np.int64),
-        about["column"],
-    )
-
-
-def _read_about(run: RunDirectory) -> dict[str, Any]:
     run.require_stage(STAGE)
-    about = _json(run, _SOURCES)
-    if about["format"] > FORMAT:
-        raise ModelError(
-            f"{run.path} has model format {about['format']}, newer than this version reads; update labelfill"
-        )
-    return about
-
-
-def load_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, Sources, dict[int, Regressor]]:
-    """Read back what the first stage made: the ensemble, the sources, and the audit's regressors.
-
-    Raises
-    ------
-    ModelError
-        If the stage is not finished, or a file is not as it should be.
-    """
-    with holding_what_it_should(run.path, STAGE):
-        return _read_ensemble(run, device)
-
-
-@contextmanager
-def holding_what_it_should(folder: Path, stage: str) -> Iterator[None]:
-    """Files whose hashes are right but that another program wrote are refused, not loaded by halves."""
-    try:
-        yield
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AttributeError,
-        SafetensorError,
-        UsageError,
-    ) as error:
-        raise ModelError(
-            f"the models in {folder} do not hold what this labelfill writes "
-            f"({type(error).__name__}: {error}): run `labelfill {stage}` again in another --run-dir"
-        ) from error
+    return read_kept_json(run, STAGE, _SOURCES, SourcesFile)
 
 
 def load_sources(run: RunDirectory) -> tuple[KeypointSchema, Sources]:
-    """Keypoints with their mirror axis, and label sources, without a network; errors as for `load_schema`."""
-    with holding_what_it_should(run.path, STAGE):
-        return _sources(_read_about(run), load_arrays(run.read_artefact(STAGE, _PRIOR)))
+    """Keypoints with their mirror axis, and label sources, without a network; errors as for `load_about`."""
+    about = load_about(run)
+    return about.schema, read_kept(run, STAGE, _PRIOR, lambda content: about.sources(read_arrays(content)))
 
 
-def _sources(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tuple[KeypointSchema, Sources]:
-    schema = KeypointSchema(
-        tuple(about["keypoints"]), ImageSize.parse(about["image_size"]), about["mirror_shift"]
+def load_models(run: RunDirectory, device: torch.device) -> KeypointModels:
+    """Read back what the first stage made; errors as for `load_about`."""
+    about, (schema, sources) = load_about(run), load_sources(run)
+    ensemble = read_kept(run, STAGE, _PRIOR, lambda content: _untrained(schema, read_arrays(content)))
+    with_networks = replace(
+        ensemble,
+        patch={k: load_regressor(run, patch_name(k), schema, device) for k in about.patch},
+        face=load_regressor(run, FACE, schema, device) if about.face else None,
+        coarse=load_regressor(run, COARSE, schema, device) if about.coarse else None,
     )
-    offsets = [
-        ConventionOffset(**entry, **_part(arrays, f"offset{number}."))
-        for number, entry in enumerate(about["offsets"])
-    ]
-    return schema, Sources(
-        _groups(about),
-        np.array(about["reference"], np.int64),
-        offsets,
-        {int(group): np.array(mask, bool) for group, mask in about["untested"].items()},
-        np.array(about["skipped"], np.int64),
-    )
-
-
-def _read_ensemble(run: RunDirectory, device: torch.device) -> tuple[Ensemble, Sources, dict[int, Regressor]]:
-    about = _read_about(run)
-    arrays = load_arrays(run.read_artefact(STAGE, _PRIOR))
-    schema, sources = _sources(about, arrays)
-    calibration = None
-    if "calibration.weights" in arrays:
-        calibration = Calibration(**_part(arrays, "calibration."))
-    ensemble = Ensemble(
-        schema,
-        ShapePrior(**_part(arrays, "prior.")),
-        tuple(arrays["partners"].tolist()) if "partners" in arrays else None,
-        {k: load_regressor(run, patch_name(k), schema, device) for k in about["patch"]},
-        load_regressor(run, FACE, schema, device) if about["face"] else None,
-        load_regressor(run, COARSE, schema, device) if about["coarse"] else None,
-        arrays.get("coarse_noise"),
-        calibration,
-        JointCorrection(**_part(arrays, "joint.")) if "joint.weights" in arrays else None,
-        None if calibration is None else Radii(**_part(arrays, "radii.")),
-    )
+    audited = [audit_name(offset.keypoint) for offset in sources.offsets]
     finished = run.stages[STAGE]["units"]
     audit = {
-        offset.keypoint: load_regressor(run, audit_name(offset.keypoint), schema, device)
-        for offset in sources.offsets
-        if str(audit_name(offset.keypoint)) in finished
-    }
-    return ensemble, sources, audit
+        name.keypoint: load_regressor(run, name, schema, device) for name in audited
+        if name.keypoint is not None and str(name) in finished
+    }  # fmt: skip
+    return KeypointModels(with_networks, sources, audit)
 
 
-def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Any]:
-    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+def _untrained(schema: KeypointSchema, arrays: Mapping[str, NDArray[Any]]) -> Ensemble:
+    """An ensemble without its networks."""
+    calibrated, joint = "calibration.weights" in arrays, "joint.weights" in arrays
+    return Ensemble(
+        schema,
+        ShapePrior.from_arrays(arrays, "prior."),
+        tuple(arrays["partners"].tolist()) if "partners" in arrays else None,
+        coarse_noise=arrays.get("coarse_noise"),
+        calibration=Calibration.from_arrays(arrays, "calibration.") if calibrated else None,
+        joint=JointCorrection.from_arrays(arrays, "joint.") if joint else None,
+        radii=Radii.from_arrays(arrays, "radii.") if calibrated else None,
+    )
 
 
 def model_id(run: RunDirectory) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
-from labelfill.arrays import Array, Integers, Mask
-from labelfill.regressors.files import STAGE, arrays_file, holding_what_it_should
+from labelfill.arrays import Array, Integers, KeptArrays, Mask
+from labelfill.regressors.files import STAGE
 from labelfill.runs import RunDirectory
+from labelfill.runs.kept import arrays_file, read_arrays, read_kept
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset
 
@@ -24,7 +24,7 @@ COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
-class HeldOutPoints:
+class HeldOutPoints(KeptArrays):
     """What was filled in where labels of held-out rows were hidden as in rows to be filled.
 
     A row is hidden once for the keypoints that most rows to be filled lack, and once for each other one.
@@ -61,7 +61,7 @@ class HeldOutPoints:
 
 
 @dataclass(frozen=True)
-class DisputedLabels:
+class DisputedLabels(KeptArrays):
     """Where the reference convention would put the labels of a group that marks a keypoint otherwise.
 
     Attributes
@@ -93,9 +93,11 @@ def report_files(held_out: HeldOutPoints | None, disputed: Sequence[DisputedLabe
     """What the report shows of this stage as files: points, and labels of each claimed offset, in order."""
     files = {}
     if held_out is not None:
-        files[_HELD_OUT] = arrays_file(vars(held_out))
+        files[_HELD_OUT] = arrays_file(held_out.to_arrays())
     if disputed:
-        arrays = {f"{name}{i}": array for i, one in enumerate(disputed) for name, array in vars(one).items()}
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, labels in enumerate(disputed):
+            arrays |= {f"{name}{number}": array for name, array in labels.to_arrays().items()}
         files[_DISPUTED] = arrays_file(arrays)
     return files
 
@@ -108,29 +110,28 @@ def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
     ModelError
         If the file is not as it should be.
     """
-    arrays = _kept(run, _HELD_OUT)
-    if not arrays:
+    if _HELD_OUT not in run.stages[STAGE]["outputs"]:
         if run.stages[STAGE]["results"]["regressors"]:
             _log.warning(
                 "%s was trained by an earlier version, which kept nothing of held-out rows: train again in "
                 "another --run-dir to see how far fills are off", run.path,
             )  # fmt: skip
         return None
-    with holding_what_it_should(run.path, STAGE):
-        points = HeldOutPoints(**arrays)
+    points = read_kept(run, STAGE, _HELD_OUT, lambda content: HeldOutPoints.from_arrays(read_arrays(content)))
     return points if len(points.keypoint) else None
 
 
 def load_disputed(run: RunDirectory) -> list[DisputedLabels]:
     """The labels that were kept, in the order of the sources' offsets; errors as for `load_held_out`."""
-    arrays = _kept(run, _DISPUTED)
-    with holding_what_it_should(run.path, STAGE):
-        return [DisputedLabels(arrays[f"row{i}"], arrays[f"reference{i}"]) for i in range(len(arrays) // 2)]
+    if _DISPUTED not in run.stages[STAGE]["outputs"]:
+        return []
+    return read_kept(run, STAGE, _DISPUTED, _disputed)
 
 
-def _kept(run: RunDirectory, path: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a file; none if there was nothing to keep."""
-    if path not in run.stages[STAGE]["outputs"]:
-        return {}
-    with holding_what_it_should(run.path, STAGE):
-        return load(run.read_artefact(STAGE, path))
+def _disputed(content: bytes) -> list[DisputedLabels]:
+    arrays = read_arrays(content)
+    numbers = [str(number) for number in range(len(arrays) // 2)]
+    return [
+        DisputedLabels.from_arrays({name.removesuffix(number): array for name, array in arrays.items()})
+        for number in numbers
+    ]

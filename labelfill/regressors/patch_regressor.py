@@ -14,7 +14,7 @@ average over folds fills them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,11 @@ from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.loss import sigma_of
 from labelfill.networks.memory import answers
-from labelfill.regressors.patches import Frames, Pyramid
-from labelfill.regressors.views import Seen, View, base_positions, look, make_network, view_inputs
+from labelfill.regressors.patches import Pyramid
+from labelfill.regressors.views import Seen, View, ViewKind, base_positions, look, make_network, view_inputs
 from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
-from labelfill.shape.prior import Expected, ShapePrior
+from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import Anchors, PatternBank
 
 _VIEW_SHIFT = 0.035
@@ -40,6 +40,8 @@ MOST_EXAMPLES = 1500
 # In training of the face regressor this share of rows loses each anchor with a chance of a half, so
 # that it also learns keypoints that are nearly always labelled.
 _FORGETFUL = 0.25
+# Patches of all rows at once might not fit into memory.
+_PATCHES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,7 @@ class _Sample:
 
 def _sample(evidence: Evidence, sought: Mask, rows: Mask) -> _Sample:
     """Rows that label a keypoint that is sought (K,), then mirrored rows that do."""
-    own = rows & evidence.anchors.exact[:, sought].any(axis=1)
-    index = np.flatnonzero(own)
+    index = np.flatnonzero(rows & evidence.anchors.exact[:, sought].any(axis=1))
     sample = _Sample(index, np.zeros(len(index), bool), evidence.anchors.take(index))
     if evidence.partners is None:
         return sample
@@ -107,62 +108,50 @@ def _sample(evidence: Evidence, sought: Mask, rows: Mask) -> _Sample:
 
 
 def _examples(
-    view: View,
-    sample: _Sample,
-    bank: PatternBank,
-    evidence: Evidence,
-    pyramid: Pyramid,
-    key: int,
-    *,
-    jitter: bool,
-) -> Examples:
+    view: View, sample: _Sample, bank: PatternBank, evidence: Evidence, pyramid: Pyramid, key: int,
+    *, jitter: bool,
+) -> Examples:  # fmt: skip
     """One epoch's examples: labels hidden as in rows to be filled, patches cut where such rows' would be."""
     generator = np.random.default_rng(key)
     borrowed = bank.draw(sample.anchors, generator)
-    if view.keypoint is None and not view.whole_image and jitter:
+    if jitter and view.kind is ViewKind.FACE:
         forget = (generator.random(len(sample.rows)) < _FORGETFUL)[:, None] & (
             generator.random(borrowed.noise.shape[:2]) < 0.5
         )
         borrowed = Anchors(borrowed.xy, np.where(forget[..., None], np.inf, borrowed.noise))
     expected = evidence.prior.condition(borrowed.xy, borrowed.noise)
-    truth = sample.anchors.xy
-    if view.keypoint is not None and not view.whole_image and jitter:
-        # Not the error the prior made, which it may have learnt by heart, but one it could make.
-        root = np.linalg.cholesky(expected.covariance[:, view.keypoint] + 1e-6 * np.eye(2))
-        error = np.einsum("nab,nb->na", root, generator.standard_normal((len(truth), 2)))
-        xy = expected.xy.copy()
-        xy[:, view.keypoint] = truth[:, view.keypoint] - error
-        seen = look(view, sample.rows, sample.mirrored, expected, evidence.prior, evidence.schema)
-        seen = Seen(
-            seen.rows,
-            seen.mirrored,
-            Frames(xy[:, view.keypoint], seen.frames.half, seen.frames.angle),
-            Expected(xy, expected.covariance),
-            seen.scale,
-        )
-    else:
-        seen = look(view, sample.rows, sample.mirrored, expected, evidence.prior, evidence.schema)
+    seen = look(view, sample.rows, sample.mirrored, expected, evidence.prior, evidence.schema)
+    noise_source = None
     if jitter:
-        frames = seen.frames.jittered(generator)
-        if view.keypoint is None or view.whole_image:
-            shift = generator.standard_normal(frames.centre.shape) * _VIEW_SHIFT * 2 * view.half
-            frames = Frames(frames.centre + shift, frames.half, frames.angle)
-        seen = Seen(seen.rows, seen.mirrored, frames, seen.expected, seen.scale)
-    noise_source = torch.Generator(device=pyramid.device)
-    noise_source.manual_seed(key)
-    inputs, facts = view_inputs(view, seen, pyramid, evidence.prior, noise_source if jitter else None)
+        seen = _jittered(view, seen, sample.anchors.xy, generator)
+        noise_source = torch.Generator(device=pyramid.device)
+        noise_source.manual_seed(key)
+    inputs, facts = view_inputs(view, seen, pyramid, evidence.prior, noise_source)
     return _targets(view, sample, borrowed, seen, inputs, facts)
+
+
+def _jittered(view: View, seen: Seen, truth: Array, generator: np.random.Generator) -> Seen:
+    """Rows seen turned, scaled and shifted at random; patches lie off by errors that the prior could make."""
+    if view.kind is ViewKind.PATCH:
+        # Not the error the prior made, which it may have learnt by heart, but one it could make.
+        root = np.linalg.cholesky(seen.expected.covariance[:, view.keypoint] + 1e-6 * np.eye(2))
+        error = np.einsum("nab,nb->na", root, generator.standard_normal((len(truth), 2)))
+        centre = truth[:, view.keypoint] - error
+        frames = replace(seen.frames, centre=centre).jittered(generator)
+    else:
+        frames = seen.frames.jittered(generator)
+        shift = generator.standard_normal(frames.centre.shape) * _VIEW_SHIFT * 2 * view.half
+        frames = replace(frames, centre=frames.centre + shift)
+    return replace(seen, frames=frames)
 
 
 def _targets(
     view: View, sample: _Sample, borrowed: Anchors, seen: Seen, inputs: torch.Tensor, facts: torch.Tensor
 ) -> Examples:
-    which = slice(None) if view.keypoint is None else slice(view.keypoint, view.keypoint + 1)
-    base = base_positions(view, seen)[:, which]
-    offset = np.nan_to_num(sample.anchors.xy[:, which] - base)
+    offset = np.nan_to_num(sample.anchors.xy[:, view.answered] - base_positions(view, seen))
     target = seen.frames.to_frame(offset) * (view.half / view.spread)
-    weight = sample.anchors.exact[:, which].astype(np.float64)
-    if view.keypoint is None and not view.whole_image:
+    weight = sample.anchors.exact[:, view.answered].astype(np.float64)
+    if view.kind is ViewKind.FACE:
         weight[(borrowed.noise == 0).all(axis=2)] = 0.0  # what a row is told exactly is nothing to learn
 
     def move(values: Array) -> torch.Tensor:
@@ -181,50 +170,59 @@ def sought_keypoints(view: View, bank: PatternBank, labelled: Mask | None = None
     """
     keypoints = bank.noise.shape[1]
     if view.keypoint is not None:
-        own: Mask = np.arange(keypoints) == view.keypoint
-        return own
+        its_own: Mask = np.arange(keypoints) == view.keypoint
+        return its_own
     lacking: Mask = (~np.isfinite(bank.noise).all(axis=2)).mean(axis=0) >= 0.5
     if labelled is not None:
         lacking &= labelled
     return lacking if lacking.any() else np.ones(keypoints, bool)
 
 
+@dataclass(frozen=True)
+class RegressorJob:
+    """A regressor to train, and how.
+
+    Attributes
+    ----------
+    name
+        Tells regressors apart in random keys.
+    bank
+        Patterns of the rows to be filled.
+    passes
+        How often an epoch goes through the rows, each time jittered anew.
+    device
+        As text, for processes that see other devices.
+    """
+
+    name: str
+    view: View
+    bank: PatternBank
+    plan: Plan
+    passes: int
+    seed: int
+    device: str
+
+
 def train_folds(
-    view: View,
-    bank: PatternBank,
+    job: RegressorJob,
     evidence: Evidence,
-    plan: Plan,
     *,
-    seed: int,
-    name: str,
-    device: torch.device,
-    passes: int = 1,
     folds: Sequence[int] | None = None,
-    checkpoint: Callable[[int], Path | None] | None = None,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    checkpoint: Callable[[int], Path | None] = lambda _: None,
 ) -> list[Fitted]:
     """Train a regressor once per fold, each without that fold's rows.
 
     Parameters
     ----------
-    bank
-        Patterns of the rows to be filled.
-    name
-        Tells regressors apart in random keys.
-    passes
-        How often an epoch goes through the rows, each time jittered anew.
+    folds
+        Some of them; None for all.
     checkpoint
-        From a fold to the file of its unfinished state.
+        From a fold to the file of its unfinished state, if it is kept.
     """
-    pyramid = Pyramid(evidence.images, device)
-    sought = sought_keypoints(view, bank, np.any(evidence.anchors.exact[evidence.training], axis=0))
-    held_out = _sample(evidence, sought, evidence.validation)
-    validation = None
-    if len(held_out.rows):
-        key = random_key(seed, name, "validation")
-        validation = _examples(view, held_out, bank, evidence, pyramid, key, jitter=False)
-        if not bool((validation.weight > 0).any()):
-            validation = None
+    view, seed, name = job.view, job.seed, job.name
+    pyramid = Pyramid(evidence.images, torch.device(job.device))
+    sought = sought_keypoints(view, job.bank, np.any(evidence.anchors.exact[evidence.training], axis=0))
+    validation = _validation(job, evidence, sought, pyramid)
     fitted = []
     for fold in range(evidence.fold_count) if folds is None else folds:
         inside = evidence.training & (evidence.folds != fold)
@@ -232,26 +230,26 @@ def train_folds(
 
         def draw(epoch: int, sample: _Sample = sample, fold: int = fold) -> Examples:
             key = random_key(seed, name, fold, epoch)
-            part = sample.take(np.tile(np.arange(len(sample.rows)), passes)) if passes > 1 else sample
+            rows = np.tile(np.arange(len(sample.rows)), job.passes)
             if len(sample.rows) > MOST_EXAMPLES:
-                chosen = np.random.default_rng(key).permutation(len(sample.rows))[:MOST_EXAMPLES]
-                part = sample.take(chosen)
-            return _examples(view, part, bank, evidence, pyramid, key, jitter=True)
+                rows = np.random.default_rng(key).permutation(len(sample.rows))[:MOST_EXAMPLES]
+            return _examples(view, sample.take(rows), job.bank, evidence, pyramid, key, jitter=True)
 
         torch.manual_seed(random_key(seed, name, fold, "weights"))
-        network = make_network(view, evidence.schema.count).to(device)
-        fitted.append(
-            fit(
-                network,
-                draw,
-                validation,
-                plan,
-                key=(seed, name, fold),
-                checkpoint=checkpoint(fold) if checkpoint else None,
-                on_epoch=on_epoch,
-            )
-        )
+        network = make_network(view, evidence.schema.count).to(pyramid.device)
+        key = (seed, name, fold)
+        fitted.append(fit(network, draw, validation, job.plan, key=key, checkpoint=checkpoint(fold)))
     return fitted
+
+
+def _validation(job: RegressorJob, evidence: Evidence, sought: Mask, pyramid: Pyramid) -> Examples | None:
+    """What chooses the epoch; None if no validation row labels what is sought (K,)."""
+    held_out = _sample(evidence, sought, evidence.validation)
+    if not len(held_out.rows):
+        return None
+    key = random_key(job.seed, job.name, "validation")
+    examples = _examples(job.view, held_out, job.bank, evidence, pyramid, key, jitter=False)
+    return examples if bool((examples.weight > 0).any()) else None
 
 
 @dataclass(frozen=True)
@@ -271,17 +269,9 @@ class Answer:
 
 
 def answer(
-    view: View,
-    network: nn.Module,
-    rows: Integers,
-    mirrored: Mask,
-    expected: Expected,
-    prior: ShapePrior,
-    schema: KeypointSchema,
-    pyramid: Pyramid,
-    shift: float = 0.0,
+    view: View, network: nn.Module, seen: Seen, pyramid: Pyramid, prior: ShapePrior, shift: float = 0.0
 ) -> Answer:
-    """What one network answers for rows of which `expected` is known, in px of the (mirrored) image.
+    """What one network answers for rows as it sees them, in px of the (mirrored) image.
 
     Parameters
     ----------
@@ -289,30 +279,17 @@ def answer(
         By how many px (of a shape of mean size) the patch is cut beside the expected position, along
         its diagonal: averaging over several cuts lessens the error.
     """
-    seen = look(view, rows, mirrored, expected, prior, schema)
-    frames = seen.frames
-    if shift and not view.whole_image:
-        diagonal = np.full((len(rows), 2), shift / view.half)
-        frames = Frames(frames.centre + frames.from_frame(diagonal), frames.half, frames.angle)
-    seen = Seen(seen.rows, seen.mirrored, frames, seen.expected, seen.scale)
-    pieces, sigmas = [], []
-    which = slice(None) if view.keypoint is None else slice(view.keypoint, view.keypoint + 1)
-    for begin in range(0, len(rows), 512):  # patches of all rows at once might not fit
-        part = np.arange(begin, min(begin + 512, len(rows)))
-        piece = Seen(
-            rows[part],
-            mirrored[part],
-            frames.take(part),
-            Expected(seen.expected.xy[part], seen.expected.covariance[part]),
-            seen.scale[part],
-        )
-        inputs, facts = view_inputs(view, piece, pyramid, prior, None)
-        answer = answers(network, inputs, facts)
-        out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
-        scale = view.spread / view.half
-        pieces.append(base_positions(view, piece)[:, which] + piece.frames.from_frame(out[..., :2] * scale))
-        sigmas.append(sigma_of(out[..., 2]) * scale * piece.frames.half[:, None])
-    count = schema.count if view.keypoint is None else 1
-    if not pieces:
-        return Answer(np.zeros((0, count, 2)), np.zeros((0, count)))
-    return Answer(np.concatenate(pieces), np.concatenate(sigmas))
+    if shift and view.kind is not ViewKind.IMAGE:
+        diagonal = np.full((len(seen.rows), 2), shift / view.half)
+        frames = seen.frames
+        seen = replace(seen, frames=replace(frames, centre=frames.centre + frames.from_frame(diagonal)))
+    count, scale = view.answers(prior.keypoints), view.spread / view.half
+    positions, sigmas = [np.zeros((0, count, 2))], [np.zeros((0, count))]
+    for begin in range(0, len(seen.rows), _PATCHES_AT_ONCE):
+        part = seen.take(np.arange(begin, min(begin + _PATCHES_AT_ONCE, len(seen.rows))))
+        inputs, facts = view_inputs(view, part, pyramid, prior, None)
+        answered = answers(network, inputs, facts)
+        out = answered.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
+        positions.append(base_positions(view, part) + part.frames.from_frame(out[..., :2] * scale))
+        sigmas.append(sigma_of(out[..., 2]) * scale * part.frames.half[:, None])
+    return Answer(np.concatenate(positions), np.concatenate(sigmas))

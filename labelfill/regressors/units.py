@@ -13,15 +13,22 @@ import numpy as np
 import torch
 
 from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.devices import Computing
 from labelfill.networks.fit import Plan
 from labelfill.networks.memory import alone
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.files import STAGE, load_regressor, regressor_files
-from labelfill.regressors.patch_regressor import MOST_EXAMPLES, Evidence, sought_keypoints, train_folds
+from labelfill.regressors.patch_regressor import (
+    MOST_EXAMPLES,
+    Evidence,
+    RegressorJob,
+    sought_keypoints,
+    train_folds,
+)
 from labelfill.regressors.unit_names import UnitKind, UnitName
 from labelfill.regressors.views import View
 from labelfill.runs import RunDirectory, safe_file_name
-from labelfill.runs.engines import LOCAL, Engine, WorkersLost
+from labelfill.runs.engines import WorkersLost
 from labelfill.runs.progress import bar
 from labelfill.settings import KeypointModelSettings
 from labelfill.sources.anchors import PatternBank
@@ -51,7 +58,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Task:
     """A unit and all it needs beside the evidence, for a worker process.
 
     Attributes
@@ -61,49 +68,50 @@ class _Job:
     """
 
     unit: Unit
-    plan: Plan
-    passes: int
-    seed: int
-    device: str
+    job: RegressorJob
     checkpoints: Path | None
 
+    def checkpoint(self, fold: int) -> Path | None:
+        """The file of a fold's unfinished state, if it is kept."""
+        begin = self.checkpoints
+        return None if begin is None else begin.with_name(f"{begin.name}-{fold}.safetensors")
 
+
+@dataclass(frozen=True)
 class UnitTrainer:
     """Trains units, skips those that are finished, and writes each as soon as it is."""
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        settings: KeypointModelSettings,
-        seed: int,
-        device: torch.device,
-        progress: bool,
-        engine: Engine = LOCAL,
-    ) -> None:
-        self._run, self._settings, self._seed = run, settings, seed
-        self._device, self._progress, self._engine = device, progress, engine
+    run: RunDirectory
+    settings: KeypointModelSettings
+    seed: int
+    computing: Computing
 
     def train(self, units: Sequence[Unit], evidence: Evidence, desc: str) -> list[Regressor]:
         """The trained regressors, in the order of `units`."""
-        todo = [unit for unit in units if self._run.finished_unit(STAGE, str(unit.name)) is None]
-        folder = self._run.checkpoint_folder(STAGE)
-        folder.mkdir(parents=True, exist_ok=True)
-        attempt = self._run.stages[STAGE]["attempt"]
-        jobs = [
-            _Job(unit, *self._plan(unit, evidence), self._seed, str(self._device),
-                 None if self._engine.cluster else folder / f"{attempt}-{safe_file_name(str(unit.name))}")
-            for unit in todo
+        run, computing = self.run, self.computing
+        tasks = [
+            self._task(unit, evidence) for unit in units
+            if run.finished_unit(STAGE, str(unit.name)) is None
         ]  # fmt: skip
-        with bar(total=len(units), desc=desc, unit="model", show=self._progress) as shown:
-            shown.update(len(units) - len(jobs))
-            for job, fitted in _perform(jobs, evidence, self._device, self._engine):
-                self._keep(job, evidence, fitted)
+        run.checkpoint_folder(STAGE).mkdir(parents=True, exist_ok=True)
+        with bar(total=len(units), desc=desc, unit="model", show=computing.progress) as shown:
+            shown.update(len(units) - len(tasks))
+            for task, fitted in _perform(tasks, evidence, computing):
+                self._keep(task.unit, evidence, fitted)
                 shown.update()
-        return [load_regressor(self._run, unit.name, evidence.schema, self._device) for unit in units]
+        return [load_regressor(run, unit.name, evidence.schema, computing.device) for unit in units]
+
+    def _task(self, unit: Unit, evidence: Evidence) -> _Task:
+        plan, passes = self._plan(unit, evidence)
+        device = str(self.computing.device)
+        job = RegressorJob(str(unit.name), unit.view, unit.bank, plan, passes, self.seed, device)
+        attempt = self.run.stages[STAGE]["attempt"]
+        begin = self.run.checkpoint_folder(STAGE) / f"{attempt}-{safe_file_name(job.name)}"
+        return _Task(unit, job, None if self.computing.engine.cluster else begin)
 
     def _plan(self, unit: Unit, evidence: Evidence) -> tuple[Plan, int]:
         """How a unit is trained, and how often an epoch goes through its rows."""
-        settings = self._settings
+        settings = self.settings
         factor = _FACE_EPOCHS if unit.name.kind is UnitKind.FACE else 1.0
         epochs = max(round(settings.epochs * factor), 1)
         passes = 1
@@ -114,12 +122,12 @@ class UnitTrainer:
         plan = Plan(epochs, settings.batch_size, settings.learning_rate, best_by=settings.best_by)
         return plan, passes
 
-    def _keep(self, job: _Job, evidence: Evidence, fitted: list[Fitted]) -> None:
-        unit = job.unit
+    def _keep(self, unit: Unit, evidence: Evidence, fitted: list[Fitted]) -> None:
+        name = str(unit.name)
         files = regressor_files(unit.name, unit.view, fitted, evidence.schema, _example_count(unit, evidence))
-        best = [one.history[one.best_epoch] for one in fitted]
-        self._run.save_unit(STAGE, str(unit.name), files, {"best": best})
-        self._run.record({"stage": STAGE, "unit": str(unit.name), "label": unit.label, "best": best})
+        best = [network.history[network.best_epoch] for network in fitted]
+        self.run.save_unit(STAGE, name, files, {"best": best})
+        self.run.record({"stage": STAGE, "unit": name, "label": unit.label, "best": best})
 
 
 def _example_count(unit: Unit, evidence: Evidence) -> int:
@@ -132,31 +140,27 @@ def _example_count(unit: Unit, evidence: Evidence) -> int:
 
 
 def _perform(
-    jobs: list[_Job], evidence: Evidence, device: torch.device, engine: Engine
-) -> Iterator[tuple[_Job, list[Fitted]]]:
-    """Each job and what came of it, as they are finished: by a process per core or GPU."""
-    steps = [_steps(job, evidence) for job in jobs]
-    gpus = _gpus(device)
-    most = min(os.cpu_count() or 1, _MOST_WORKERS) if device.type == "cpu" else gpus
-    workers = min(most, len(jobs))
+    tasks: list[_Task], evidence: Evidence, computing: Computing
+) -> Iterator[tuple[_Task, list[Fitted]]]:
+    """Each task and what came of it, as they are finished: by a process per core or GPU."""
+    engine, steps = computing.engine, [_steps(task, evidence) for task in tasks]
+    gpus = _gpus(computing.device)
+    most = min(os.cpu_count() or 1, _MOST_WORKERS) if computing.device.type == "cpu" else gpus
+    workers = min(most, len(tasks))
     few = workers < 2 or sum(steps) < _WORTH_WORKERS
-    if not jobs or (few and not engine.cluster):
-        for job in jobs:
-            yield job, _train(evidence, job)
-        return
     # The longest first; a step of a regressor of all keypoints takes about three times as long.
-    todo = sorted(
-        range(len(jobs)), key=lambda i: -steps[i] * (3 if jobs[i].unit.view.keypoint is None else 1)
-    )
-    try:
-        ordered = {i: jobs[i] for i in todo}
-        for number, fitted in engine.results(_train, evidence, ordered, workers, gpus=gpus):
-            todo.remove(number)
-            yield jobs[number], fitted
-    except WorkersLost as lost:
-        _log.warning("%s: going on with one model at a time", lost)
-    for i in todo:  # none, unless workers were lost
-        yield jobs[i], _train(evidence, jobs[i])
+    todo = list(range(len(tasks)))
+    if tasks and (engine.cluster or not few):
+        todo.sort(key=lambda i: -steps[i] * (3 if tasks[i].unit.view.keypoint is None else 1))
+        try:
+            ordered = {i: tasks[i] for i in todo}
+            for number, fitted in engine.results(_train, evidence, ordered, workers, gpus=gpus):
+                todo.remove(number)
+                yield tasks[number], fitted
+        except WorkersLost as lost:
+            _log.warning("%s: going on with one model at a time", lost)
+    for i in todo:  # few, or those of workers that were lost
+        yield tasks[i], _train(evidence, tasks[i])
 
 
 def _gpus(device: torch.device) -> int:
@@ -166,22 +170,14 @@ def _gpus(device: torch.device) -> int:
     return torch.cuda.device_count() if device.index is None else 1
 
 
-def _steps(job: _Job, evidence: Evidence) -> float:
+def _steps(task: _Task, evidence: Evidence) -> float:
     """How many training steps a unit takes, over all folds."""
-    examples = job.passes * min(_example_count(job.unit, evidence), MOST_EXAMPLES)
-    return job.plan.epochs * evidence.fold_count * examples / job.plan.batch_size
+    plan = task.job.plan
+    examples = task.job.passes * min(_example_count(task.unit, evidence), MOST_EXAMPLES)
+    return plan.epochs * evidence.fold_count * examples / plan.batch_size
 
 
-def _train(evidence: Evidence, job: _Job) -> list[Fitted]:
+def _train(evidence: Evidence, task: _Task) -> list[Fitted]:
     """Train one unit; always with one thread, so that its result does not depend on where it runs."""
-    begin = job.checkpoints
-
-    def checkpoint(fold: int) -> Path | None:
-        return None if begin is None else begin.with_name(f"{begin.name}-{fold}.safetensors")
-
     with alone(1):
-        return train_folds(
-            job.unit.view, job.unit.bank, evidence, job.plan,
-            seed=job.seed, name=str(job.unit.name), device=torch.device(job.device), passes=job.passes,
-            checkpoint=checkpoint,
-        )  # fmt: skip
+        return train_folds(task.job, evidence, checkpoint=task.checkpoint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 import torch
@@ -22,6 +23,14 @@ _ERRORS_IN_PATCH = 3.0
 _FACE_REACH = 0.75
 _FACE_SIZE = 48
 _IMAGE_SIZE = 48
+
+
+class ViewKind(Enum):
+    """Kinds of views: a patch around one keypoint, the whole expected shape, the image as it is."""
+
+    PATCH = auto()
+    FACE = auto()
+    IMAGE = auto()
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,21 @@ class View:
     half: float
     spread: float
 
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
+    @property
+    def kind(self) -> ViewKind:
+        """What else depends on the kind asks for it."""
+        if self.whole_image:
+            return ViewKind.IMAGE
+        return ViewKind.FACE if self.keypoint is None else ViewKind.PATCH
+
+    @property
+    def answered(self) -> slice:
+        """The keypoints that it answers."""
+        return slice(None) if self.keypoint is None else slice(self.keypoint, self.keypoint + 1)
+
+    def answers(self, keypoints: int) -> int:
+        """How many of a table's keypoints it answers."""
+        return keypoints if self.keypoint is None else 1
 
 
 def patch_view(
@@ -91,12 +113,18 @@ class Seen:
     expected: Expected
     scale: Array
 
+    def take(self, part: Integers) -> Seen:
+        return Seen(
+            self.rows[part], self.mirrored[part], self.frames.take(part), self.expected.take(part),
+            self.scale[part],
+        )  # fmt: skip
+
 
 def look(
     view: View, rows: Integers, mirrored: Mask, expected: Expected, prior: ShapePrior, schema: KeypointSchema
 ) -> Seen:
     """Frames for rows of which `expected` is known, centred where the regressor's keypoint is expected."""
-    if view.whole_image:
+    if view.kind is ViewKind.IMAGE:
         count = len(rows)
         frames = Frames(
             np.tile(schema.image_size.centre, (count, 1)), np.full(count, view.half), np.zeros(count)
@@ -108,29 +136,30 @@ def look(
 
 
 def make_network(view: View, keypoints: int) -> nn.Module:
-    if view.keypoint is not None and not view.whole_image:
+    """An untrained network for such views of a table with so many keypoints."""
+    if view.kind is ViewKind.PATCH:
         return PatchRegressor(view.size)
-    answered = keypoints if view.keypoint is None else 1
-    return FaceRegressor(answered, view.size, 0 if view.whole_image else 3 * keypoints)
+    evidence = 3 * keypoints if view.kind is ViewKind.FACE else 0
+    return FaceRegressor(view.answers(keypoints), view.size, evidence)
 
 
 def view_inputs(
     view: View, seen: Seen, pyramid: Pyramid, prior: ShapePrior, generator: torch.Generator | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patches (n, 1, S, S), lit at random if a generator is given, and the evidence beside them (n, E)."""
     patches = pyramid.cut(seen.rows, seen.mirrored, seen.frames, view.size, view.half)
     if generator is not None:
         patches = photometric_jitter(patches, generator)
-    if view.keypoint is not None or view.whole_image:
-        facts = np.zeros((len(seen.rows), 0), np.float32)
-    else:
+    evidence = np.zeros((len(seen.rows), 0), np.float32)
+    if view.kind is ViewKind.FACE:
         placed = seen.frames.to_frame(seen.expected.xy - seen.frames.centre[:, None])
         sureness = seen.expected.sigma / max(prior.extent, 1.0) * 10
-        facts = np.concatenate([placed.reshape(len(placed), -1), sureness], axis=1).astype(np.float32)
-    return standardise(patches), torch.from_numpy(facts).to(patches.device)
+        evidence = np.concatenate([placed.reshape(len(placed), -1), sureness], axis=1).astype(np.float32)
+    return standardise(patches), torch.from_numpy(evidence).to(patches.device)
 
 
 def base_positions(view: View, seen: Seen) -> Array:
-    """(n, K, 2) px: from where answers count."""
-    if view.whole_image or view.keypoint is not None:
-        return np.repeat(seen.frames.centre[:, None], seen.expected.xy.shape[1], axis=1)
-    return seen.expected.xy
+    """(n, k, 2) px: from where answers count, for each keypoint that is answered."""
+    if view.kind is ViewKind.FACE:
+        return seen.expected.xy
+    return np.repeat(seen.frames.centre[:, None], view.answers(seen.expected.xy.shape[1]), axis=1)

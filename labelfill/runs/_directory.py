@@ -29,7 +29,6 @@ from labelfill.runs._files import (
     storage_error,
     write_bytes,
 )
-from labelfill.runs._ledger import Artefacts
 from labelfill.runs._lock import RunLock, warn_if_held
 from labelfill.runs._manifest import MANIFEST_FILE, Json, json_value, load_manifest, now
 from labelfill.runs._split import load_split, save_split
@@ -39,7 +38,7 @@ from labelfill.settings import Settings
 _IGNORE = "# What a run writes is not kept under version control.\n*\n!.gitignore\n"
 
 
-class RunDirectory(Stages, Artefacts):
+class RunDirectory(Stages):
     """A run directory; a context manager.
 
     Opened for work by `open`, for reading by `read_only`, and by `look` for saying what work would be done.
@@ -168,9 +167,8 @@ class RunDirectory(Stages, Artefacts):
         path = self.path / "metrics.jsonl"
         try:
             with self._changing, open(path, "ab", buffering=0) as file:
-                if file.write(line) != len(
-                    line
-                ):  # the disk is filling up; a partial line is mended on opening
+                # Where the disk is filling up; a partial line is mended on opening.
+                if file.write(line) != len(line):
                     raise StorageError(f"cannot write {path}: the disk is full; make space and run again")
         except OSError as error:
             raise storage_error(error, path) from error

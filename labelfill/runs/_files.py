@@ -12,6 +12,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast, overload
 
@@ -72,15 +73,47 @@ def _atomic_text(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _atomic_binary(path: Path) -> Iterator[BinaryIO]:
-    with staged_write(path) as (file, temporary):
-        yield file
-        finish_staged(file, path)
-        replace(temporary, path)
+    with staged_write(path) as staged:
+        yield staged.file
+        staged.finish()
+        staged.publish()
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A temporary file that is to take the place of `path`."""
+
+    path: Path
+    temporary: Path
+    file: BinaryIO
+
+    def finish(self) -> None:
+        """Bring what was written to the disk and close the file."""
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def publish(self) -> None:
+        """Put the finished file in its place and make the change of name durable."""
+        target = destination(self.path)
+        try:
+            os.replace(self.temporary, target)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        with suppress(OSError):  # not every file system lets a folder be synced; the file itself is whole
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 @contextmanager
-def staged_write(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A temporary file beside `path`, open for writing, and its path; removed in the end if still there."""
+def staged_write(path: Path) -> Iterator[StagedFile]:
+    """A temporary file beside `path`, open for writing; removed in the end if still there."""
     target = destination(path)
     temporary = target.with_name(f"{temporary_prefix(target)}{os.getpid()}-{_HOST}-{secrets.token_hex(4)}")
     _in_flight.add(temporary)
@@ -91,7 +124,7 @@ def staged_write(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
             temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
         )
         file = cast(BinaryIO, open(descriptor, "w+b"))  # noqa: SIM115 - closed below, before the file is removed
-        yield file, temporary
+        yield StagedFile(path, temporary, file)
     except OSError as error:
         raise storage_error(error, path) from error
     finally:
@@ -101,31 +134,6 @@ def staged_write(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         with suppress(OSError):  # already in place, or its folder is gone: nothing to tidy
             temporary.unlink()
         _in_flight.discard(temporary)
-
-
-def finish_staged(file: BinaryIO, path: Path) -> None:
-    """Bring what was written to the disk and close the file."""
-    try:
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-    except OSError as error:
-        raise storage_error(error, path) from error
-
-
-def replace(temporary: Path, path: Path) -> None:
-    """Put a finished temporary file in the place of `path` and make the change of name durable."""
-    target = destination(path)
-    try:
-        os.replace(temporary, target)
-    except OSError as error:
-        raise storage_error(error, path) from error
-    with suppress(OSError):  # not every file system lets a folder be synced; the file itself is whole
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def destination(path: Path) -> Path:
@@ -220,7 +228,7 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True
+        pass
     return True
 
 

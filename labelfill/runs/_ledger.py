@@ -1,4 +1,4 @@
-"""The manifest in memory and on disk, and the right to change it: what stages and artefacts share."""
+"""The manifest in memory and on disk, the right to change it, and the units of work that it records."""
 
 from __future__ import annotations
 
@@ -94,15 +94,6 @@ class Ledger:
         assert self._lock is not None, f"{self.path} was opened for reading"
         self._lock.check()
 
-
-def command_of(stage: str) -> str:
-    """The command that does a stage: what stands before the first space of its name."""
-    return stage.partition(" ")[0]
-
-
-class Artefacts(Ledger):
-    """The part of `RunDirectory` that keeps units of work."""
-
     def save_unit(
         self, stage: str, unit: str, files: Mapping[str, bytes], results: Mapping[str, Json] | None = None
     ) -> None:
@@ -159,3 +150,8 @@ class Artefacts(Ledger):
                 f"run `labelfill {command_of(stage)}` again"
             )
         return data
+
+
+def command_of(stage: str) -> str:
+    """The command that does a stage: what stands before the first space of its name."""
+    return stage.partition(" ")[0]

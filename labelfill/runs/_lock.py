@@ -7,12 +7,14 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfill.errors import StorageError
+from labelfill.errors import DamagedFile, StorageError
 from labelfill.runs._files import is_alive, storage_error, write_bytes
+from labelfill.runs.records import read_record
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -40,15 +42,18 @@ class RunLock:
         try:
             self._lock.acquire()
         except Timeout:
+            holder = _holder(folder) or "another process that has only just begun"
             raise StorageError(
-                f"the run directory {folder} is in use by {_holder(folder)}; "
+                f"the run directory {folder} is in use by {holder}; "
                 "wait for it to end, or choose another --run-dir"
             ) from None
         except OSError as error:
             raise storage_error(error, folder / LOCK_FILE) from error
         self._inode = self._current_inode()
         try:
-            write_bytes(folder / HOLDER_FILE, _about_this_process())
+            since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+            about = _Holder(os.getpid(), socket.gethostname(), since)
+            write_bytes(folder / HOLDER_FILE, json.dumps(vars(about)).encode())
         except BaseException:
             self._lock.release()
             raise
@@ -78,29 +83,32 @@ class RunLock:
         return status.st_dev, status.st_ino
 
 
+@dataclass(frozen=True)
+class _Holder:
+    """The process that holds the lock."""
+
+    pid: int
+    host: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} (since {self.since})"
+
+
 def warn_if_held(folder: Path) -> None:
     """Tell of a living process of this machine that works in a run directory, without touching its lock."""
-    try:
-        about = json.loads((folder / HOLDER_FILE).read_bytes())
-        held = about["host"] == socket.gethostname() and is_alive(int(about["pid"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return  # nobody, or somebody who has only just begun
-    if held:
+    holder = _holder(folder)
+    if holder is not None and holder.host == socket.gethostname() and is_alive(holder.pid):
         _log.warning(
             "the run directory %s is in use by %s: until that ends the command would be refused",
             folder,
-            _holder(folder),
+            holder,
         )
 
 
-def _about_this_process() -> bytes:
-    since = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode()
-
-
-def _holder(folder: Path) -> str:
+def _holder(folder: Path) -> _Holder | None:
+    """Who holds the lock; None: nobody, or somebody who has only just begun."""
     try:
-        about = json.loads((folder / HOLDER_FILE).read_bytes())
-        return f"process {about['pid']} on {about['host']} (since {about['since']})"
-    except (OSError, ValueError, TypeError, KeyError):
-        return "another process that has only just begun"
+        return read_record(_Holder, (folder / HOLDER_FILE).read_bytes())
+    except (OSError, DamagedFile):
+        return None

@@ -19,14 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from labelfill.errors import ModelError, StorageError, UsageError
-from labelfill.runs._files import (
-    destination,
-    finish_staged,
-    remove_orphans_of,
-    replace,
-    sha256_file,
-    staged_write,
-)
+from labelfill.runs._files import destination, remove_orphans_of, sha256_file, staged_write
 from labelfill.runs._ledger import Ledger, command_of
 from labelfill.runs._manifest import Json, changes, json_value, now, versions
 
@@ -249,12 +242,19 @@ class Stages(Ledger):
         self._may_replace(
             stage, {key: sha256_file(p) for key, p in zip(keys, paths, strict=True) if p.is_file()}
         )
-        with StagedOutputs(paths) as staged:
-            yield staged.files
-            intent = dict(zip(keys, staged.complete(), strict=True))
+        with ExitStack() as stack:
+            staged = []
+            for path in paths:
+                remove_orphans_of(path)
+                staged.append(stack.enter_context(staged_write(path)))
+            yield [each.file for each in staged]
+            for each in staged:
+                each.finish()
+            intent = {key: sha256_file(each.temporary) for key, each in zip(keys, staged, strict=True)}
             self.stages[stage]["intent"] = intent
             self._may_replace(stage, intent)
-            staged.publish()
+            for each in staged:
+                each.publish()
 
     def _may_replace(self, stage: str, hashes: Mapping[str, str]) -> None:
         with self._changing:
@@ -267,36 +267,3 @@ class Stages(Ledger):
         """A path for the manifest: relative within the run directory (it may be moved), else absolute."""
         resolved, root = Path(os.path.abspath(path)), Path(os.path.abspath(self.path))
         return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
-
-
-class StagedOutputs:
-    """Temporary files beside `paths`, put into their places one after the other by `publish`."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = tuple(paths)
-        self.files: list[BinaryIO] = []
-        self._temporary: list[Path] = []
-        self._open = ExitStack()
-
-    def __enter__(self) -> StagedOutputs:
-        with ExitStack() as opening:
-            for path in self.paths:
-                remove_orphans_of(path)
-                file, temporary = opening.enter_context(staged_write(path))
-                self.files.append(file)
-                self._temporary.append(temporary)
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> bool | None:
-        return self._open.__exit__(*error)  # type: ignore[arg-type]  # passed on as they came
-
-    def complete(self) -> list[str]:
-        """Bring all files to the disk; their SHA-256 in the order of `paths`."""
-        for file, path in zip(self.files, self.paths, strict=True):
-            finish_staged(file, path)
-        return [sha256_file(temporary) for temporary in self._temporary]
-
-    def publish(self) -> None:
-        for temporary, path in zip(self._temporary, self.paths, strict=True):
-            replace(temporary, path)

@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from labelfill.errors import DamagedFile
+from labelfill.runs.records import read_record
+
 T = TypeVar("T")
 
 _PAUSE = 0.25  # seconds between two looks at the memory, at least
@@ -74,8 +77,8 @@ def measured_once(
 
 def _read(file: Path) -> Cost:
     try:
-        return Cost(**json.loads(file.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return read_record(Cost, file.read_bytes())
+    except (OSError, DamagedFile):
         return Cost()  # a figure is lost, no result is
 
 

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Array
+from labelfill.arrays import Array, Integers, KeptArrays
 from labelfill.errors import DataError
 from labelfill.schema import KeypointSchema
 
@@ -54,9 +54,12 @@ class Expected:
         variance: Array = np.trace(self.covariance, axis1=-2, axis2=-1) / 2
         return np.sqrt(variance)
 
+    def take(self, rows: Integers) -> Expected:
+        return Expected(self.xy[rows], self.covariance[rows])
+
 
 @dataclass(frozen=True)
-class ShapePrior:
+class ShapePrior(KeptArrays):
     """A Gaussian over the 2K coordinates of a row.
 
     Attributes

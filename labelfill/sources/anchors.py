@@ -61,6 +61,12 @@ class Anchors:
         known: Mask = np.all(np.isfinite(self.noise), axis=2)
         return known
 
+    def with_rows(self, rows: Integers, others: Anchors) -> Anchors:
+        """The same with other anchors in some rows."""
+        xy, noise = self.xy.copy(), self.noise.copy()
+        xy[rows], noise[rows] = others.xy, others.noise
+        return Anchors(xy, noise)
+
     def mirrored(self, schema: KeypointSchema, partners: Sequence[int]) -> Anchors:
         order = np.asarray(partners)
         noise = np.where((order >= 0)[:, None], self.noise[:, order], np.inf)

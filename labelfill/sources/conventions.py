@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Array, Integers, Mask
+from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.sources.agreement import Agreement
 from labelfill.sources.groups import LEAST_ROWS, SourceGroups, least_offset
 
@@ -19,7 +19,18 @@ _LEAST_SLOPE = 0.4
 
 
 @dataclass(frozen=True)
-class ConventionOffset:
+class OffsetEntry:
+    """What a convention offset is about; fields as those of `ConventionOffset`."""
+
+    group: int
+    reference: int
+    keypoint: int
+    rows: int
+    claimed: bool
+
+
+@dataclass(frozen=True)
+class ConventionOffset(KeptArrays):
     """By how much a group's labels of a keypoint differ from the reference convention, and the ways between.
 
     The group's labels are described as a linear function of the reference position and of the anchors
@@ -56,6 +67,11 @@ class ConventionOffset:
     noise: Array
     anchors: Integers
     to_group: Array
+
+    @property
+    def entry(self) -> OffsetEntry:
+        """The fields that are no arrays."""
+        return OffsetEntry(self.group, self.reference, self.keypoint, self.rows, self.claimed)
 
     def guess(self, labels: Array) -> Array:
         """(n, 2) px: the keypoint's labels among (n, K, 2), moved into the reference convention."""

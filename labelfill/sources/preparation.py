@@ -81,7 +81,7 @@ def prepare(run: RunDirectory, dataset: Dataset, table: TableSettings, seed: int
     labelled = dataset.table.labelled
     _warn_of_labels_astray(dataset)
     groups = _groups(dataset, table, labelled)
-    group_of = groups.assign(labelled, declared_sources(dataset, groups))
+    group_of = groups_of_rows(dataset, groups)
     ids = row_ids(dataset)
     together = _column_ids(dataset, table.group_column)
     patterns = np.unique(dataset.table.observed.reshape(len(labelled), -1), axis=0, return_inverse=True)[1]
@@ -141,11 +141,16 @@ def _groups(dataset: Dataset, table: TableSettings, labelled: Mask) -> SourceGro
     return find_groups(labelled, _column(dataset, column, "--source-column"), column)
 
 
-def declared_sources(dataset: Dataset, groups: SourceGroups) -> list[str] | None:
-    """The source column's values, if a column names the sources and this table has it."""
-    if groups.column is None:
-        return None
-    return dataset.table.extra.get(groups.column)
+def groups_of_rows(dataset: Dataset, groups: SourceGroups, labelled: Mask | None = None) -> Integers:
+    """(n,): the label source of each row, by the column that names them, or by what the row labels (n, K).
+
+    Parameters
+    ----------
+    labelled
+        None: as the table does.
+    """
+    declared = None if groups.column is None else dataset.table.extra.get(groups.column)
+    return groups.assign(dataset.table.labelled if labelled is None else labelled, declared)
 
 
 def _column(dataset: Dataset, name: str, option: str) -> list[str]:

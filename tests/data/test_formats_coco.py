@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelfill.data.formats import FoundPoints, check_out, declared_occluded, read_keypoints, write_found
+from labelfill.data.formats import check_out, declared_occluded, read_keypoints, write_found
 from labelfill.data.formats.json_files import json_bytes
+from labelfill.data.table import FoundPoints
 from labelfill.errors import DataError, UsageError
 from tests.drawn_points import write_faces, write_points
 from tests.driving import PRIOR, done, labelfill, read_provenance

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelfill.data.formats import FoundPoints, read_keypoints, write_found
+from labelfill.data.formats import read_keypoints, write_found
 from labelfill.data.formats.conversion import convert
 from labelfill.data.formats.deeplabcut import is_deeplabcut
 from labelfill.data.formats.visibility import declared_occluded
+from labelfill.data.table import FoundPoints
 from labelfill.errors import DataError
 from tests.drawn_points import write_faces, write_images
 from tests.driving import PRIOR, done, labelfill, read_provenance

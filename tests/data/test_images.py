@@ -12,18 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import io
 
-from labelfill.data.images import (
-    FileStore,
-    ImageFiles,
-    MemoryStore,
-    PixelText,
-    content_ids,
-    equalize,
-    exact_ids,
-    likely_sizes,
-    load_image_files,
-)
 from labelfill.data.images.decoding import Decoder, decode_one_by_one
+from labelfill.data.images.equalization import equalize
+from labelfill.data.images.files import ImageFiles, load_image_files
+from labelfill.data.images.identity import content_ids, exact_ids
+from labelfill.data.images.pixel_text import PixelText, likely_sizes
+from labelfill.data.images.storage import FileStore, MemoryStore
+from labelfill.data.table import ImageTexts
 from labelfill.errors import DataError, StorageError, UsageError
 from labelfill.schema import ImageSize
 
@@ -37,8 +32,7 @@ def decoded(texts: list[bytes], size: ImageSize | None = None, cut_short: bool =
     buffer = b"|".join(texts)
     ends = np.cumsum([len(text) + 1 for text in texts]) - 1
     starts = ends - [len(text) for text in texts]
-    rows = np.arange(len(texts))
-    sink.add(buffer, starts, ends, rows, rows + 2, cut_short=cut_short)
+    sink.add(ImageTexts(buffer, starts, ends, 0, np.arange(len(texts)) + 2, cut_short))
     return sink.finish()
 
 

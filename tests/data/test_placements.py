@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from skimage import io
 
 from labelfill.data.dataset_reading import TableRequest, read_dataset
-from labelfill.data.images import content_ids, placed, sampling
+from labelfill.data.images.identity import content_ids
+from labelfill.data.images.placing import placed, sampling
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements, common_frame
 from tests.examples import drawing

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelfill.data.table import scanning
+from labelfill.data.table import tokenizer
 
 
 @settings(deadline=None)
@@ -18,6 +18,6 @@ from labelfill.data.table import scanning
 )
 def test_positions_are_those_that_python_finds(buffer: bytes, wanted: list[int]) -> None:
     """Wherever they stand, whole stretches without any of them in between or not."""
-    found = scanning.positions(buffer, *wanted)
+    found = tokenizer.positions(buffer, *wanted)
     assert found.dtype == np.int64
     assert found.tolist() == [i for i, byte in enumerate(buffer) if byte in wanted]

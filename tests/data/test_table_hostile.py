@@ -156,13 +156,13 @@ def test_a_damaged_table_is_refused_or_kept_intact(tmp_path: Path, raw: bytes, b
 )
 def test_both_tokenizers_agree(raw: bytes) -> None:
     """Where the fast tokenizer trusts a block, the slow one finds the same separators."""
-    cursor, path = tokenizer.Cursor(b""), Path("t.csv")
+    cutter = tokenizer.Tokenizer(Path("t.csv"), ",", (), tokenizer.Cursor(b""))
     for at_end in (False, True):
         results = []
         for most in (1 << 20, -1):  # -1: the slow one always
             with mock.patch.object(tokenizer, "_MOST_QUOTES_AT_ONCE", most):
                 try:
-                    found = tokenizer.find_separators(path, raw, ",", cursor, at_end=at_end)
+                    found = cutter.separators(raw, at_end=at_end)
                     results.append(
                         found[: np.searchsorted(found, tokenizer._last_safe_end(raw, found))].tolist()
                     )

@@ -11,12 +11,16 @@ import pytest
 import torch
 
 from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
-from labelfill.filling.fill import _condition_on_half, fill
-from labelfill.filling.fills import FillMethod, Fills, copy_from_identical
+from labelfill.filling.fill import _conditioned_on_half, fill
+from labelfill.filling.fills import FillMethod, Fills
+from labelfill.filling.label_fills import copied_fills
 from labelfill.filling.provenance import write_provenance
+from labelfill.filling.request import FillRequest
+from labelfill.networks.devices import Computing
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.ensemble import Ensemble
+from labelfill.regressors.files import KeypointModels
 from labelfill.schema import ImageSize, Placements
 from labelfill.settings import ImputeSettings
 from labelfill.shape.prior import fit_shape_prior
@@ -57,7 +61,7 @@ def filled(dataset: Dataset, seed: int) -> Fills:
 def test_every_filled_point_has_one_line_of_provenance(seed: int) -> None:
     """No line is lost, doubled or about a point that was not filled; each tells which coordinates are new."""
     dataset = gappy(seed)
-    fills, out = filled(dataset, seed), io.BytesIO()
+    fills, out = filled(dataset, seed).in_own_px(dataset), io.BytesIO()
     write_provenance(out, dataset, fills, SOURCES, "model")
     lines = list(csv.DictReader(io.StringIO(out.getvalue().decode())))
     new = np.isfinite(fills.xy)
@@ -93,8 +97,10 @@ def test_copies_are_as_unsure_as_their_labels_differ() -> None:
     images[4] = 7  # another image, which gives nothing
     labels[4, 1] += 5.0
     dataset = dataset_of_arrays(labels, NAMES, images, "X")
-    fills = filled(dataset, 0)
-    copy_from_identical(fills, dataset, np.zeros(5, np.int64), SOURCES, 0.9)
+    prior = fit_shape_prior(labels[:3], np.zeros((3, 3, 2)))
+    models = KeypointModels(Ensemble(dataset.schema, prior, None), SOURCES, {})
+    copies = copied_fills(FillRequest(dataset, models, ImputeSettings(), np.zeros(5, np.int64)))
+    fills = filled(dataset, 0).overlaid(copies)
     assert (fills.method == FillMethod.COPY).nonzero()[0].tolist() == [3, 3, 3]
     np.testing.assert_allclose(fills.xy[3], [[5.0, 6.0], [8.0, 10.0], [20.0, 9.0]])
     assert fills.sigma[3, 0] == fills.sigma[3, 1] < 1
@@ -106,10 +112,10 @@ def test_a_known_half_moves_the_other_as_errors_go_together() -> None:
     """Where x is known to lie further right than found, y goes down as far as their errors correlate."""
     labels = np.array([[[12.0, np.nan], [np.nan, 7.0], [np.nan, np.nan], [5.0, 5.0]]])
     found = np.array([[[10.0, 20.0], [30.0, 10.0], [1.0, 2.0], [np.nan, np.nan]]])
-    _condition_on_half(found, labels, np.array([0.5, -0.5, 0.9, 0.9]))
-    assert found[0, 0].tolist() == [10.0, 21.0]
-    assert found[0, 1].tolist() == [31.5, 10.0]
-    assert found[0, 2].tolist() == [1.0, 2.0]
+    moved = _conditioned_on_half(found, labels, np.array([0.5, -0.5, 0.9, 0.9]))
+    assert moved[0, 0].tolist() == [10.0, 21.0]
+    assert moved[0, 1].tolist() == [31.5, 10.0]
+    assert moved[0, 2].tolist() == [1.0, 2.0]
 
 
 # -- by the shape prior alone -----------------------------------------------------------------------
@@ -147,10 +153,9 @@ def filled_as(group: int, offsets: list[ConventionOffset]) -> tuple[Dataset, Fil
     rows[0, 0, 1] = np.nan  # half a point
     dataset = dataset_of_labels(rows, FACE.keypoints, "X", FACE.image_size)
     groups = np.full(5, group)
-    found = fill(
-        dataset, ensemble, of_two_groups(offsets), {}, ImputeSettings(), torch.device("cpu"), groups=groups
-    )
-    return dataset, found.fills
+    models = KeypointModels(ensemble, of_two_groups(offsets), {})
+    request = FillRequest(dataset, models, ImputeSettings(), groups)
+    return dataset, fill(request, Computing(torch.device("cpu"))).fills
 
 
 def test_blanks_are_filled_and_nothing_else() -> None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from labelfill.data.dataset import dataset_of_arrays
-from labelfill.data.images import equalize
-from labelfill.final.fitting import jittered_examples, new_model, plain_examples
+from labelfill.data.images.equalization import equalize
+from labelfill.final.fitting import FinalSetup, jittered_examples, new_model, plain_examples
 from labelfill.final.model import FinalModel
 from labelfill.final.predict import _answer
 from labelfill.final.targets import Heads, Targets
+from labelfill.networks.devices import Computing
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.schema import Placements
 from labelfill.settings import FinalModelSettings, PredictSettings
@@ -38,7 +39,8 @@ def targets() -> Targets:
 @pytest.fixture(scope="module")
 def model(targets: Targets) -> FinalModel:
     chosen, parts = FinalModelSettings().complete(), np.zeros(ROWS, np.int8)
-    return new_model(FACE, Heads(FACE.count), targets, parts, PARTNERS, ("1",), chosen, 0, CPU)
+    setup = FinalSetup(FACE, PARTNERS, ("1",), parts, chosen, 0, Computing(CPU))
+    return new_model(setup, Heads(FACE.count), targets)
 
 
 def stirred(model: FinalModel) -> FinalModel:
@@ -110,7 +112,7 @@ def test_predictions_are_stated_in_px_of_their_own_images(model: FinalModel) -> 
         placements=placements,
     )
     kept, settings = Kept(), PredictSettings(batch_size=2)
-    _answer(model, dataset, np.full(5, UNKNOWN), settings, CPU, [kept], progress=False)
+    _answer(model, dataset, np.full(5, UNKNOWN), settings, Computing(CPU), [kept])
     found, sigma = model.answer(images, CPU)
     np.testing.assert_allclose(kept.xy, placements.to_own(found))
     np.testing.assert_allclose(kept.radius, 2 * sigma * times[:, None])

@@ -11,6 +11,7 @@ from labelfill.final.fitting import rows_learnt_from
 from labelfill.final.targets import Heads, Targets, make_targets
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION
 from labelfill.settings import FinalModelSettings
+from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset, constant_map
 
 FILLED_ALONE = 2
@@ -56,7 +57,10 @@ def test_fills_and_moved_labels_count_less_and_are_not_scored() -> None:
         1, 0, 0, mean, np.zeros((2, 2)), 50, True, variance, variance, np.array([1]),
         constant_map(np.array([1]), mean),
     )  # fmt: skip
-    groups, moved = np.array([0, 0, 1, 1]), (labels - 5.0, np.full(labels.shape, (HALF_WEIGHT * 50) ** 2))
+    groups, moved = (
+        np.array([0, 0, 1, 1]),
+        Anchors(labels - 5.0, np.full(labels.shape, (HALF_WEIGHT * 50) ** 2)),
+    )
     targets = make_targets(Filled(dataset, observed, sigma), Heads(3, ((0, 1),)), [offset], groups, moved)
     np.testing.assert_allclose(targets.xy[:2, 0], labels[:2, 0])
     np.testing.assert_allclose(targets.xy[2:, 0], labels[2:, 0] - 5)

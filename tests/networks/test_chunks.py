@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from labelfill.errors import OutOfMemory
 from labelfill.networks import memory
-from labelfill.networks.memory import RowsAtOnce, answers, in_chunks
+from labelfill.networks.memory import answers, in_chunks
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,15 +36,16 @@ class Greedy(nn.Module):
 def test_a_chunk_that_does_not_fit_is_halved(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answers are the same, what fitted is remembered, and it is said once."""
-    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 8))
+    """The answers are the same, all that follow are as small, and it is said once."""
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", 8)
+    memory._warn_of_little_memory.cache_clear()
     inputs = torch.arange(11 * 9.0).reshape(11, 1, 3, 3)
     network = Greedy(fits=2)
     with caplog.at_level(logging.WARNING, "labelfill"):
         found = answers(network, inputs, inputs.new_zeros(11, 0))
         answers(network, inputs, inputs.new_zeros(11, 0))
     torch.testing.assert_close(found, torch.stack([inputs[:, 0, 0, :3]] * 2, dim=1) * 2)
-    assert network.asked == [8, 4] + [2] * 12
+    assert network.asked == 2 * ([8, 4] + [2] * 6)
     assert [record.getMessage() for record in caplog.records] == [
         "the memory does not suffice for the networks' answers as planned; going on with fewer rows at once"
     ]
@@ -52,7 +53,7 @@ def test_a_chunk_that_does_not_fit_is_halved(
 
 def test_a_single_row_that_does_not_fit_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 4 at one row, naming what was asked for."""
-    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", RowsAtOnce("the networks' answers", 4))
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", 4)
     with pytest.raises(
         OutOfMemory, match=r"not suffice for a single row of the networks' answers .*20.00 GiB"
     ) as raised:
@@ -62,15 +63,16 @@ def test_a_single_row_that_does_not_fit_is_a_sentence(monkeypatch: pytest.Monkey
 
 def test_outer_chunks_shrink_where_inner_ones_cannot() -> None:
     """What one row of the inner work lacks, fewer rows of the outer work may free."""
-    outer = RowsAtOnce("outer", 8)
+    sizes = []
 
     def work(part: slice, rows: int) -> list[int]:
+        sizes.append(rows)
         if rows > 2:
             raise OutOfMemory("one row of the inner work does not fit")
         return list(range(part.start, part.stop))
 
-    assert [row for piece in in_chunks(5, outer, work) for row in piece] == [0, 1, 2, 3, 4]
-    assert outer.rows == 2
+    assert [row for piece in in_chunks(5, 8, work, "outer work") for row in piece] == [0, 1, 2, 3, 4]
+    assert sizes == [8, 4, 2, 2, 2]
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
@@ -80,18 +82,20 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        list(in_chunks(3, RowsAtOnce("it", 4), work))
+        list(in_chunks(3, 4, work, "it"))
 
 
 LIMITED = """
 import resource, sys, torch
-from labelfill.networks.memory import RowsAtOnce, in_chunks
+from labelfill.networks.memory import in_chunks
 torch.zeros(1)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), -1))
-rows = RowsAtOnce("the work", 1024)
-pieces = in_chunks(1024, rows, lambda part, n: torch.ones(n, 1 << 20)[:, :1].clone())
-print(sum(float(piece.sum()) for piece in pieces), rows.rows)
+sizes = []
+def work(part, rows):
+    sizes.append(rows)
+    return torch.ones(rows, 1 << 20)[:, :1].clone()
+print(sum(float(piece.sum()) for piece in in_chunks(1024, 1024, work, "the work")), sizes[-1])
 """
 
 

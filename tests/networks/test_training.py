@@ -21,7 +21,7 @@ from labelfill.networks.devices import choose_device
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.fit import _one_cycle as one_cycle
 from labelfill.networks.loss import keypoint_loss
-from labelfill.networks.memory import RowsAtOnce, answers
+from labelfill.networks.memory import answers
 from labelfill.runs.randomness import random_key
 from tests.toy_examples import SIDE, examples
 
@@ -303,7 +303,7 @@ class Count(nn.Module):
 def test_the_last_chunk_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every forward pass has the same number of rows."""
     network = Count()
-    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", RowsAtOnce("answers", 4))
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", 4)
     assert answers(network, torch.zeros(10, 1, 8, 8), torch.zeros(10, 0)).shape == (10, 1, 3)
     assert network.seen == [4, 4, 4]
 

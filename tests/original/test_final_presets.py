@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply
-from labelfill.final.fitting import copied_examples, new_model
+from labelfill.final.fitting import FinalSetup, copied_examples, new_model
 from labelfill.final.targets import Heads, Targets
-from labelfill.networks.devices import choose_device
+from labelfill.networks.devices import Computing, choose_device
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
 from tests.driving import bare_table, done, labelfill
@@ -131,7 +131,8 @@ def test_copies_are_turned_with_their_labels() -> None:
     targets = Targets(xy, np.ones((2, 2)), np.ones((2, 2), bool))
     chosen = FinalModelSettings(preset="phase2", equalize="none").complete()
     device, parts = choose_device("cpu"), np.zeros(2, np.int8)
-    model = new_model(schema, Heads(2), targets, parts, (1, 0), ("1",), chosen, 0, device)
+    setup = FinalSetup(schema, (1, 0), ("1",), parts, chosen, 0, Computing(device))
+    model = new_model(setup, Heads(2), targets)
     examples = copied_examples(model, targets, model.pyramid(images, device), np.array([True, False]), 0)
     assert len(examples.inputs) == 2 + 2 + 2, "rows, mirrored rows, and the complete row turned both ways"
     for image, place in zip(examples.inputs[:, 0].numpy(), examples.target.numpy(), strict=True):

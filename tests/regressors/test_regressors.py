@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Plan
 from labelfill.regressors.patch_regressor import (
+    Answer,
     Evidence,
+    RegressorJob,
     _examples,
     _sample,
     answer,
@@ -22,6 +25,7 @@ from labelfill.regressors.patch_regressor import (
 )
 from labelfill.regressors.patches import Pyramid
 from labelfill.regressors.views import View, face_view, image_view, look, make_network, patch_view
+from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape.prior import Expected, ShapePrior, fit_shape_prior, with_mirrored
 from labelfill.sources.anchors import Anchors, PatternBank, labels_as_anchors
@@ -70,6 +74,15 @@ def views() -> dict[str, View]:
 
 
 KINDS = sorted(views())
+
+
+def answered(
+    view: View, network: nn.Module, rows: np.ndarray, expected: Expected, pyramid: Pyramid,
+    *, mirrored: bool = False, shift: float = 0.0,
+) -> Answer:  # fmt: skip
+    prior = world().prior
+    seen = look(view, rows, np.full(len(rows), mirrored), expected, prior, FACE)
+    return answer(view, network, seen, pyramid, prior, shift)
 
 
 class Told(nn.Module):
@@ -126,7 +139,7 @@ def test_a_single_keypoint_has_views() -> None:
 def test_a_view_survives_its_json(kind: str) -> None:
     """What is written of a view makes the same view again."""
     view = views()[kind]
-    assert View(**view.to_json()) == view  # type: ignore[arg-type]
+    assert record_of(View, json.loads(json.dumps(asdict(view)))) == view
 
 
 def test_patches_are_centred_on_the_keypoint_and_views_on_the_shape() -> None:
@@ -161,7 +174,7 @@ def test_a_network_that_answers_its_targets_finds_the_truth(kind: str, mirrored:
     known = truth.without(~EYES)
     expected = evidence.prior.condition(known.xy, known.noise)
     told = torch.cat([learnt.target, torch.zeros(*learnt.target.shape[:2], 1)], dim=-1)
-    found = answer(view, Told(told), rows, flipped, expected, evidence.prior, FACE, pyramid)
+    found = answered(view, Told(told), rows, expected, pyramid, mirrored=mirrored)
     which = range(7) if view.keypoint is None else [view.keypoint]
     np.testing.assert_allclose(found.xy, truth.xy[:, which], atol=1e-3)
     np.testing.assert_allclose(
@@ -193,16 +206,13 @@ def test_shifted_cuts_of_an_untrained_answer_move_with_the_cut() -> None:
     evidence, view, rows = world(), views()["patch"], np.arange(5)
     expected, pyramid = expected_of(rows), Pyramid(evidence.images, CPU)
     blind = Told(torch.zeros(0, 1, 3))
-    straight, shifted = (
-        answer(view, blind, rows, np.zeros(5, bool), expected, evidence.prior, FACE, pyramid, shift)
-        for shift in (0.0, 0.5)
-    )
+    straight, shifted = (answered(view, blind, rows, expected, pyramid, shift=shift) for shift in (0.0, 0.5))
     np.testing.assert_allclose(straight.xy[:, 0], expected.xy[:, RIGHT_BROW], atol=1e-9)
     moved = np.linalg.norm(shifted.xy - straight.xy, axis=2)[:, 0]
     seen = look(view, rows, np.zeros(5, bool), expected, evidence.prior, FACE)
     np.testing.assert_allclose(moved, np.sqrt(0.5) * seen.scale)
     nobody = np.zeros(0, np.int64)
-    none = answer(view, blind, nobody, nobody == 1, expected_of(nobody), evidence.prior, FACE, pyramid)
+    none = answered(view, blind, nobody, expected_of(nobody), pyramid)
     assert none.xy.shape == (0, 1, 2)
 
 
@@ -265,7 +275,7 @@ def test_keypoints_that_are_sought() -> None:
 
 def trained(evidence: Evidence, plan: Plan = FEW, folds: list[int] | None = None) -> list[Fitted]:
     return train_folds(
-        views()["patch"], eyes_only(), evidence, plan, seed=0, name="brow", device=CPU, folds=folds
+        RegressorJob("brow", views()["patch"], eyes_only(), plan, 1, 0, "cpu"), evidence, folds=folds
     )
 
 
@@ -309,7 +319,7 @@ def test_a_patch_regressor_beats_the_prior() -> None:
     rows = np.flatnonzero((evidence.folds == 0) | (np.arange(ROWS) >= 75))
     expected = expected_of(rows)
     pyramid = Pyramid(evidence.images, CPU)
-    found = answer(view, network, rows, np.zeros(len(rows), bool), expected, evidence.prior, FACE, pyramid)
+    found = answered(view, network, rows, expected, pyramid)
     truth = evidence.anchors.xy[rows, RIGHT_BROW]
     error, before = found.xy[:, 0] - truth, expected.xy[:, RIGHT_BROW] - truth
     assert np.sqrt(np.mean(error**2)) < 0.8 * np.sqrt(np.mean(before**2))

@@ -11,7 +11,7 @@ import pytest
 
 from labelfill.cli.main import main
 from labelfill.data.dataset_reading import read_dataset
-from labelfill.data.images import content_ids
+from labelfill.data.images.identity import content_ids
 from labelfill.data.synthetic import write_table
 from labelfill.errors import DataError
 from labelfill.reports.comparison import (

@@ -40,7 +40,7 @@ def answer_alike(*what: Any) -> Any:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a hundred rows are several shards, other than in the run that these are compared with."""
-    monkeypatch.setattr(answering.ROWS_AT_ONCE, "rows", 40)
+    monkeypatch.setattr(answering, "ROWS_AT_ONCE", 40)
     monkeypatch.setattr(units, "_train", train_alike)
     monkeypatch.setattr(answering, "_answer", answer_alike)
 

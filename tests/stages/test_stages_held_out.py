@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelfill.data.images import content_ids
+from labelfill.data.images.identity import content_ids
 from labelfill.data.synthetic import DrawnTable, write_table
 from labelfill.runs import EVALUATION, load_split
 from labelfill.sources import preparation

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelfill.data.images import exact_ids
+from labelfill.data.images.identity import exact_ids
 from labelfill.data.synthetic import DrawnTable, write_table
 from tests.driving import PRIOR, bare_table, check_filled, done, labelfill, read_provenance
 from tests.trained_runs import Trained, draw_small_table, draw_two_sources

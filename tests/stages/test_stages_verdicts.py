@@ -86,6 +86,7 @@ def test_train_final_trusts_confirmed_points_fully(
     small_prior: Trained, filled: Path, tmp_path: Path
 ) -> None:
     """A confirmed point weighs as much as a label; a fill weighs less."""
+    from labelfill.data.dataset_reading import TableRequest
     from labelfill.final.filled_table import read_filled
     from labelfill.final.targets import Heads, make_targets
 
@@ -93,7 +94,7 @@ def test_train_final_trusts_confirmed_points_fully(
     row, k = (int(i) for i in np.argwhere(~table.observed.any(axis=2))[0])
     xy = tuple(before.labels[row, k].tolist())
     out, _, _ = _corrected(small_prior, tmp_path, Verdict(row, table.keypoints[k], "accepted", xy))
-    known = read_filled(out, None, None, tmp_path / "cache")
+    known = read_filled(out, None, TableRequest(filled=True), tmp_path / "cache")
     targets = make_targets(known, Heads(4), [], np.zeros(table.rows, np.int64), None)
     assert targets.weight[row, k] == 1
     others = ~table.observed.any(axis=2)

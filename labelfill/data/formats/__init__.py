@@ -10,19 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from labelfill.data.formats.coco import FORMAT as COCO
-from labelfill.data.formats.coco import read_coco
-from labelfill.data.formats.coco_writing import write_filled_coco
-from labelfill.data.formats.deeplabcut import FORMAT as DEEPLABCUT
+from labelfill.data.formats.coco import COCO as COCO
+from labelfill.data.formats.coco import filled_coco, read_coco
+from labelfill.data.formats.deeplabcut import DEEPLABCUT as DEEPLABCUT
 from labelfill.data.formats.deeplabcut import is_deeplabcut, read_deeplabcut
-from labelfill.data.formats.label_studio import FORMAT as LABEL_STUDIO
-from labelfill.data.formats.label_studio import read_label_studio
-from labelfill.data.formats.label_studio_writing import write_filled_label_studio
-from labelfill.data.formats.parquet import FORMAT as PARQUET
-from labelfill.data.formats.parquet import MAGIC, read_parquet, write_filled_parquet
-from labelfill.data.formats.points import FoundPoints
-from labelfill.data.formats.visibility import declared_occluded, with_boxes
+from labelfill.data.formats.label_studio import LABEL_STUDIO as LABEL_STUDIO
+from labelfill.data.formats.label_studio import filled_label_studio, read_label_studio
+from labelfill.data.formats.parquet import MAGIC, filled_parquet, read_parquet
+from labelfill.data.formats.parquet import PARQUET as PARQUET
+from labelfill.data.formats.visibility import declared_occluded as declared_occluded
+from labelfill.data.formats.visibility import with_boxes
 from labelfill.data.table import (
+    FoundPoints,
     ImageSink,
     KeypointTable,
     WrittenTable,
@@ -31,26 +30,10 @@ from labelfill.data.table import (
     open_decompressed,
     read_header,
     read_table,
+    send,
     write_filled,
 )
 from labelfill.errors import UsageError
-
-__all__ = [
-    "COCO",
-    "DEEPLABCUT",
-    "FORMATS",
-    "LABEL_STUDIO",
-    "PARQUET",
-    "TABLE",
-    "FoundPoints",
-    "check_out",
-    "declared_occluded",
-    "detect",
-    "has_images",
-    "read_keypoints",
-    "suffix_of",
-    "write_found",
-]
 
 TABLE = "table"
 FORMATS = {
@@ -61,6 +44,7 @@ FORMATS = {
     LABEL_STUDIO: "Label Studio's tasks",
 }
 _SUFFIXES = {COCO: ".json", DEEPLABCUT: ".csv", PARQUET: ".parquet", LABEL_STUDIO: ".json"}
+_FILLED = {COCO: filled_coco, LABEL_STUDIO: filled_label_studio, PARQUET: filled_parquet}
 _TEXT_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".gz", ".zip"))
 _FIRST_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
@@ -123,21 +107,17 @@ def read_keypoints(
     if kind == DEEPLABCUT:
         return read_deeplabcut(path, beside=beside, show_progress=show_progress)
     if kind == PARQUET:
-        return with_boxes(
-            read_parquet(
-                path,
-                image_sink=image_sink,
-                require_keypoints=require_keypoints,
-                require_images=require_images,
-            )
+        table = read_parquet(
+            path, image_sink=image_sink, require_keypoints=require_keypoints, require_images=require_images
         )
-    table = read_table(
-        path,
-        image_sink=image_sink,
-        require_keypoints=require_keypoints,
-        require_images=require_images,
-        show_progress=show_progress,
-    )
+    else:
+        table = read_table(
+            path,
+            image_sink=image_sink,
+            require_keypoints=require_keypoints,
+            require_images=require_images,
+            show_progress=show_progress,
+        )
     return with_boxes(table)
 
 
@@ -192,11 +172,8 @@ def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: s
     StorageError
         If `out` cannot be written.
     """
-    if table.format == COCO:
-        return write_filled_coco(table, found, out)
-    if table.format == LABEL_STUDIO:
-        return write_filled_label_studio(table, found, out)
-    if table.format == PARQUET:
-        return write_filled_parquet(table, found, out)
+    if table.format in _FILLED:
+        data, cells = _FILLED[table.format](table, found)
+        return send([data], cells, out)
     with compressed_writer(out, name) as plain:
         return write_filled(table, found.xy, plain)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from labelfill.arrays import Array, Images, Positions
+from labelfill.arrays import Array, Images
 from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
-from labelfill.data.formats.coco_writing import write_coco
-from labelfill.data.formats.deeplabcut import write_deeplabcut
-from labelfill.data.formats.label_studio_writing import write_label_studio
-from labelfill.data.formats.parquet import require_pyarrow, write_parquet_table
-from labelfill.data.formats.tables import further_columns, write_table
-from labelfill.data.images import ImageFiles, MemoryStore, PixelText
+from labelfill.data.formats.coco import table_as_coco
+from labelfill.data.formats.deeplabcut import table_as_deeplabcut
+from labelfill.data.formats.label_studio import table_as_label_studio
+from labelfill.data.formats.parquet import require_pyarrow, table_as_parquet
+from labelfill.data.formats.tables import further_columns, table_as_csv
+from labelfill.data.images.files import ImageFiles
+from labelfill.data.images.pixel_text import PixelText
+from labelfill.data.images.storage import MemoryStore
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
+    ImageTexts,
     KeypointTable,
-    WrittenTable,
     compressed_writer,
+    send,
 )
 from labelfill.errors import DataError, UsageError
 from labelfill.runs import atomic_write, make_folder
@@ -32,30 +35,15 @@ from labelfill.settings import TableSettings
 
 _log = logging.getLogger("labelfill")
 
-_Writer = Callable[[KeypointTable, Sequence[str], Array, BinaryIO, Path], WrittenTable]
 # Formats that know an image by its file's name, and some its size.
-_WITH_IMAGES: dict[str, _Writer] = {
-    COCO: write_coco,
-    DEEPLABCUT: write_deeplabcut,
-    LABEL_STUDIO: write_label_studio,
+_WITH_IMAGES: dict[str, Callable[[KeypointTable, Sequence[str], Array, Path], Iterable[bytes]]] = {
+    COCO: table_as_coco,
+    DEEPLABCUT: table_as_deeplabcut,
+    LABEL_STUDIO: table_as_label_studio,
 }
 _BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET}
 # They have no word for half a point.
 _WHOLE_POINTS = (COCO, LABEL_STUDIO)
-
-
-class _Texts:
-    """Grey values as text, one per row, from the ``Image`` column."""
-
-    def __init__(self) -> None:
-        self.rows: list[str] = []
-
-    def add(
-        self, buffer: bytes, starts: Positions, ends: Positions, rows: Positions, lines: Positions, *,
-        cut_short: bool,
-    ) -> None:  # fmt: skip
-        found = zip(starts.tolist(), ends.tolist(), strict=True)
-        self.rows += [buffer[start:end].decode("utf-8", "surrogateescape") for start, end in found]
 
 
 @dataclass(frozen=True)
@@ -122,39 +110,49 @@ def convert(
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
     settings = settings or TableSettings()
     images_beside = settings.images_beside
-    pixels, texts = PixelText(source, settings.image_size, MemoryStore()), _Texts()
+    pixels = PixelText(source, settings.image_size, MemoryStore())
+    texts: list[str] = []
+
+    def keep(block: ImageTexts) -> None:
+        spans = zip(block.starts.tolist(), block.ends.tolist(), strict=True)
+        texts.extend(block.buffer[start:end].decode("utf-8", "surrogateescape") for start, end in spans)
+
     table = read_keypoints(
-        source, beside=images_beside, image_sink=pixels if to in _WITH_IMAGES else texts,
+        source, beside=images_beside, image_sink=pixels.add if to in _WITH_IMAGES else keep,
         require_images=to in _WITH_IMAGES, show_progress=show_progress,
     )  # fmt: skip
-    _warn_of_losses(table, to)
+    _refuse_losses(table, to)
+    observed = int(table.observed.sum())
     written = 0
     if to not in _WITH_IMAGES:
-        table = _with_names(table, _names_from(table, images_beside, out))
-        grey = texts.rows if table.image_column == IMAGE_COLUMN else None
+        if IMAGE_PATH_COLUMN in table.extra:
+            names = _names_from(table, images_beside, out)
+            table = replace(table, extra={**table.extra, IMAGE_PATH_COLUMN: names})
+        grey = texts if table.image_column == IMAGE_COLUMN else None
         if to == PARQUET:
             require_pyarrow(out)
-            with atomic_write(out) as file:
-                write_parquet_table(table, further_columns(table), grey, file)
+            pieces: Iterable[bytes] = [table_as_parquet(table, further_columns(table), grey)]
         else:
-            with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
-                write_table(table, grey, plain)
+            pieces = table_as_csv(table, grey)
+    elif table.image_column == IMAGE_COLUMN:
+        images = pixels.finish()
+        table = _with_image_files(table, images, out, force=force)
+        written, sizes = len(images), np.tile(np.array(images.shape[1:], np.float64), (len(images), 1))
+        pieces = _WITH_IMAGES[to](table, table.extra[IMAGE_PATH_COLUMN], sizes, out)
     else:
-        if table.image_column == IMAGE_COLUMN:
-            images = pixels.finish()
-            table = _with_image_files(table, images, out, force=force)
-            written, names, sizes = len(images), table.extra[IMAGE_PATH_COLUMN], _same_size(images)
-        else:
-            files = ImageFiles(
-                source, table.extra[IMAGE_PATH_COLUMN], table.lines, images_beside, settings.allow_outside
-            )
-            names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
-        with atomic_write(out) as file:
-            _WITH_IMAGES[to](table, names, sizes, file, out)
-    return Converted(str(out), to, table.rows, len(table.keypoints), int(table.observed.sum()), written)
+        names = table.extra[IMAGE_PATH_COLUMN]
+        files = ImageFiles(source, names, table.lines, images_beside, settings.allow_outside)
+        names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
+        pieces = _WITH_IMAGES[to](table, names, sizes, out)
+    with ExitStack() as stack:
+        file = stack.enter_context(atomic_write(out))
+        packed = stack.enter_context(compressed_writer(file, out.name)) if to == TABLE else file
+        send(pieces, observed, packed)
+    return Converted(str(out), to, table.rows, len(table.keypoints), observed, written)
 
 
-def _warn_of_losses(table: KeypointTable, to: str) -> None:
+def _refuse_losses(table: KeypointTable, to: str) -> None:
+    """Refuse half a point where the format has no word for it."""
     half = table.observed.any(axis=2) & ~table.labelled
     if to in _WHOLE_POINTS and half.any():
         row, k = np.argwhere(half)[0]
@@ -181,12 +179,6 @@ def _names_from(table: KeypointTable, beside: Path | None, out: Path) -> list[st
     return [(Path(way) / name).as_posix() for name in names]
 
 
-def _with_names(table: KeypointTable, names: list[str]) -> KeypointTable:
-    if IMAGE_PATH_COLUMN not in table.extra:
-        return table
-    return replace(table, extra={**table.extra, IMAGE_PATH_COLUMN: names})
-
-
 def _with_image_files(table: KeypointTable, images: Images, out: Path, *, force: bool) -> KeypointTable:
     """The table with its grey values written as ``<out>_images/<row>.png``."""
     from skimage.io import imsave
@@ -200,7 +192,3 @@ def _with_image_files(table: KeypointTable, images: Images, out: Path, *, force:
     for name, image in zip(names, images, strict=True):
         imsave(out.parent / name, image, check_contrast=False)
     return replace(table, extra={IMAGE_PATH_COLUMN: names, **table.extra}, image_column=IMAGE_PATH_COLUMN)
-
-
-def _same_size(images: Images) -> Array:
-    return np.tile(np.array(images.shape[1:], np.float64), (len(images), 1))

@@ -17,26 +17,23 @@ The format: https://deeplabcut.github.io/DeepLabCut/docs/standardDeepLabCut_User
 from __future__ import annotations
 
 import csv
-import io
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from labelfill.arrays import Array
-from labelfill.data.formats.points import send
+from labelfill.data.formats.tables import as_csv, exact_texts
 from labelfill.data.formats.visibility import HIDDEN, visibilities
-from labelfill.data.table import IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, WrittenTable, read_table
+from labelfill.data.table import IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, read_table
 from labelfill.errors import DataError, listed, place, shown
+from labelfill.schema import AXES
 
-FORMAT = "deeplabcut"
+DEEPLABCUT = "deeplabcut"
 
-_AXES = ("x", "y")
 _HEADER_ROWS = ("scorer", "bodyparts", "coords")
 # The last alternative matches where no line end follows: else the search would begin anew at every byte.
 _LINE = re.compile(rb"([^\r\n]*+)(\r?\r\n|[\r\n]|\Z)")
@@ -75,7 +72,7 @@ def read_deeplabcut(path: Path, *, beside: Path | None = None, show_progress: bo
         IMAGE_PATH_COLUMN: _as_they_lie((beside or path).resolve().parent, names),
         **{name: texts for name, texts in table.extra.items() if name not in _index_columns(table.columns)},
     }
-    return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=FORMAT)
+    return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=DEEPLABCUT)
 
 
 def _whole_lines(buffer: bytes) -> list[re.Match[bytes]]:
@@ -119,14 +116,14 @@ def _header(path: Path, rows: Sequence[Sequence[str]]) -> Header:
     for c in range(first, len(kinds)):
         part, kind = parts[c].strip(), kinds[c].strip()
         known = keypoints.setdefault(part, set())
-        if not part or kind in known or kind not in (*_AXES, "likelihood"):
+        if not part or kind in known or kind not in (*AXES, "likelihood"):
             raise DataError(
                 f"{place(path, line=3)}, field {c + 1}: found {shown(kind)} of {shown(part)}, expected x and "
                 "y of each body part once"
             )
         known.add(kind)
         columns.append(f"{part}_{kind}")
-    lacking = [part for part, kinds in keypoints.items() if not kinds.issuperset(_AXES)]
+    lacking = [part for part, kinds in keypoints.items() if not kinds.issuperset(AXES)]
     if lacking or not keypoints:
         raise DataError(f"{place(path, line=3)}: no x and y of {listed(lacking) or 'any body part'}")
     return Header(",", tuple(columns), tuple(keypoints), IMAGE_PATH_COLUMN)
@@ -155,30 +152,22 @@ def _on(way: tuple[int, int], parts: Sequence[str]) -> str:
     return "/".join([*[".."] * up, *parts[min(left, len(parts) - 1) :]])
 
 
-def write_deeplabcut(
-    table: KeypointTable, names: Sequence[str], sizes: Array, out: BinaryIO, path: Path
-) -> WrittenTable:
+def table_as_deeplabcut(
+    table: KeypointTable, names: Sequence[str], sizes: Array, path: Path
+) -> Iterator[bytes]:
     """A whole table as a new file at `path`, whose name tells the scorer; `names` are from its folder."""
     hidden = int((visibilities(table) == HIDDEN).sum())
     if hidden:
         _log.warning("%s: DeepLabCut knows no visibility: %d hidden points lose theirs", path, hidden)
     scorer = path.stem.removeprefix("CollectedData_").removeprefix("CollectedData") or "labelfill"
     folder = ("labeled-data", path.resolve().parent.name)
-    return send(_lines(table, names, scorer, folder), int(table.observed.sum()), out)
 
+    def lines() -> Iterator[list[str]]:
+        each = [(keypoint, axis) for keypoint in table.keypoints for axis in AXES]
+        yield ["scorer", "", "", *[scorer] * len(each)]
+        yield ["bodyparts", "", "", *(keypoint for keypoint, _ in each)]
+        yield ["coords", "", "", *(axis for _, axis in each)]
+        for name, labels in zip(names, table.labels, strict=True):
+            yield [*folder, name.replace(os.sep, "/"), *exact_texts(labels)]
 
-def _lines(
-    table: KeypointTable, names: Sequence[str], scorer: str, folder: tuple[str, str]
-) -> Iterator[bytes]:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    each = [(keypoint, axis) for keypoint in table.keypoints for axis in _AXES]
-    writer.writerow(["scorer", "", "", *[scorer] * len(each)])
-    writer.writerow(["bodyparts", "", "", *(keypoint for keypoint, _ in each)])
-    writer.writerow(["coords", "", "", *(axis for _, axis in each)])
-    for row, name in enumerate(names):
-        values = ["" if math.isnan(v) else repr(v) for v in table.labels[row].reshape(-1).tolist()]
-        writer.writerow([*folder, name.replace(os.sep, "/"), *values])
-        yield text.getvalue().encode("utf-8", "surrogateescape")
-        text.seek(0)
-        text.truncate()
+    yield from as_csv(lines())

@@ -66,6 +66,23 @@ class Layout:
     after: str = "\n"
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An object of a file's array: what messages call it, its number from 0, the line in which it begins."""
+
+    path: Path
+    kind: str
+    number: int
+    line: int
+    content: dict[str, Json]
+
+    def bad(self, field: str, what: str) -> DataError:
+        """What is wrong with one of its fields."""
+        given = self.content.get("id")
+        name = given if given is not None else f"number {self.number}"
+        return DataError(f"{self.path}, {self.kind} {name} (line {self.line}), field {field!r}: {what}")
+
+
 class JsonFile:
     """The content of a JSON file, and how it was written.
 

@@ -11,119 +11,102 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
-from labelfill.data.formats.json_files import is_number, read_json
-from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable
+from labelfill.arrays import Array, Mask
+from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
+from labelfill.data.table import IMAGE_PATH_COLUMN, FoundPoints, KeypointTable, refuse_changed
 from labelfill.errors import DataError, shown
 
-FORMAT = "label-studio"
-KIND = "keypointlabels"
-TASK_ID = "task_id"
-
-MODEL = "labelfill"
+LABEL_STUDIO = "label-studio"
+_KIND, _MODEL = "keypointlabels", "labelfill"
+_TASK_ID = "task_id"
+# Names of tags where no label tells what the project calls them, and how large a point is drawn, percent.
+_FROM, _TO, _POINT_WIDTH = "keypoints", "image", 0.5
+_LOCAL_FILES = "/data/local-files/?d="
 # Label Studio puts this in front of the names of uploaded files.
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _IMAGE_SUFFIX = re.compile(r"\.(?:png|jpe?g|gif|bmp|webp|tiff?)(?:$|\?)", re.IGNORECASE)
+_SIZE = ("original_width", "original_height")
 # Percent and back moves a place by less than this many decimals of a px.
 _DECIMALS = 9
 
 
 @dataclass(frozen=True)
-class Task:
-    """One task, the line in which it begins, and its keypoints: name to result."""
+class Task(Entry):
+    """One task and its keypoints: name to result."""
 
-    content: dict[str, Any]
-    line: int
-    number: int
     points: dict[str, dict[str, Any]]
-
-    @property
-    def name(self) -> str:
-        given = self.content.get("id")
-        return f"task {given if given is not None else f'number {self.number}'}"
 
 
 class Document:
     """A file's tasks."""
 
     def __init__(self, path: Path, *, filled: bool = False) -> None:
-        self.json, self.path, self._filled = read_json(path), path, filled
-        self._annotated: dict[str, None] = {}
-        self.tasks = [
-            self._task(Task(content, line, number, {}))
-            for number, (content, line) in enumerate(zip(self.json.content, self.json.lines(), strict=True))
-        ]
+        self.json, self.path = read_json(path), path
+        annotated: dict[str, None] = {}
+        self.tasks: list[Task] = []
+        for number, (content, line) in enumerate(zip(self.json.content, self.json.lines(), strict=True)):
+            if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
+                raise DataError(
+                    f"{path}, task number {number} (line {line}): expected an object "
+                    "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
+                )
+            task = Task(path, "task", number, line, content, {})
+            annotations = content.get("annotations") or []
+            kept = next((a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")), {})
+            task.points.update(_points(task, kept, "annotations"))
+            annotated.update(dict.fromkeys(task.points))
+            if filled:
+                ours = [p for p in content.get("predictions") or [] if _is_ours(p)]
+                fills = _points(task, ours[-1] if ours else {}, "predictions")
+                task.points.update({n: p for n, p in fills.items() if n not in task.points})
+            self.tasks.append(task)
         if not self.tasks:
             raise DataError(f"{path} holds no task; export it with annotations, as JSON")
         # In the order in which annotations name them first, with fills and without.
-        self.keypoints = tuple(dict.fromkeys([*self._annotated, *(n for t in self.tasks for n in t.points)]))
+        self.keypoints = tuple(dict.fromkeys([*annotated, *(n for t in self.tasks for n in t.points)]))
         # How the project calls its tags, as any result tells.
         self.example = next((point for task in self.tasks for point in task.points.values()), {})
 
-    def bad(self, task: Task, field: str, what: str) -> DataError:
-        return DataError(f"{self.path}, {task.name} (line {task.line}), field {field!r}: {what}")
 
-    def _task(self, task: Task) -> Task:
-        """A task of a known content with its keypoints."""
-        content = task.content
-        if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
-            raise DataError(
-                f"{self.path}, task number {task.number} (line {task.line}): expected an object "
-                "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
+def _points(task: Entry, annotation: dict[str, Any], field: str) -> dict[str, dict[str, Any]]:
+    """The keypoints of an annotation or a prediction, checked: name to result."""
+    points: dict[str, dict[str, Any]] = {}
+    results = annotation.get("result") or []
+    if not isinstance(results, list):
+        raise task.bad(field, "expected an array 'result'")
+    for result in results:
+        if not isinstance(result, dict) or result.get("type") != _KIND:
+            continue
+        value = result.get("value")
+        labels = value.get(_KIND) if isinstance(value, dict) else None
+        if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
+            raise task.bad(field, f"a keypoint has labels {shown(json.dumps(labels))}, expected one")
+        name = labels[0]
+        if name in points:
+            raise task.bad(
+                field, f"two keypoints are called {shown(name)}; expected one set of keypoints per image"
             )
-        annotations = content.get("annotations") or []
-        kept = next((a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")), {})
-        self._collect(task, kept, "annotations")
-        self._annotated.update(dict.fromkeys(task.points))
-        if self._filled:
-            ours = [p for p in content.get("predictions") or [] if _is_ours(p)]
-            fills = replace(task, points={})
-            self._collect(fills, ours[-1] if ours else {}, "predictions")
-            task.points.update({n: p for n, p in fills.points.items() if n not in task.points})
-        return task
-
-    def _collect(self, task: Task, annotation: dict[str, Any], field: str) -> None:
-        results = annotation.get("result") or []
-        if not isinstance(results, list):
-            raise self.bad(task, field, "expected an array 'result'")
-        for result in results:
-            if not isinstance(result, dict) or result.get("type") != KIND:
-                continue
-            value = result.get("value")
-            labels = value.get(KIND) if isinstance(value, dict) else None
-            if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
-                raise self.bad(
-                    task, field, f"a keypoint has labels {shown(json.dumps(labels))}, expected one"
-                )
-            if labels[0] in task.points:
-                raise self.bad(
-                    task, field,
-                    f"two keypoints are called {shown(labels[0])}; expected one set of keypoints per image",
-                )  # fmt: skip
-            self._check(task, field, result, labels[0])
-            task.points[labels[0]] = result
-
-    def _check(self, task: Task, field: str, result: dict[str, Any], name: str) -> None:
-        numbers = dict(result["value"])
-        numbers.update({key: result.get(key) for key in ("original_width", "original_height")})
-        for key in ("x", "y", "original_width", "original_height"):
-            number = numbers.get(key)
-            if not is_number(number):
-                raise self.bad(
-                    task, field, f"{key} of {shown(name)} is {shown(json.dumps(number))}, expected a number"
-                )
+        numbers = {**result["value"], **{key: result.get(key) for key in _SIZE}}
+        for key in ("x", "y", *_SIZE):
+            if not is_number(numbers.get(key)):
+                found = shown(json.dumps(numbers.get(key)))
+                raise task.bad(field, f"{key} of {shown(name)} is {found}, expected a number")
         if result.get("image_rotation") not in (None, 0):
-            raise self.bad(task, field, f"image_rotation of {shown(name)} is not 0; turn the image itself")
+            raise task.bad(field, f"image_rotation of {shown(name)} is not 0; turn the image itself")
+        points[name] = result
+    return points
 
 
 def _is_ours(prediction: Any) -> bool:
-    return isinstance(prediction, dict) and str(prediction.get("model_version", "")).startswith(MODEL)
+    return isinstance(prediction, dict) and str(prediction.get("model_version", "")).startswith(_MODEL)
 
 
 def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = False) -> KeypointTable:
@@ -142,36 +125,32 @@ def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = 
         If it is no such file; names the task and its field.
     """
     document = Document(path, filled=filled)
-    rows, count = len(document.tasks), len(document.keypoints)
-    labels = np.full((rows, count, 2), np.nan)
+    labels = np.full((len(document.tasks), len(document.keypoints), 2), np.nan)
     for row, task in enumerate(document.tasks):
         for k, name in enumerate(document.keypoints):
             if name in task.points:
                 labels[row, k] = _px(task.points[name])
     folder = (beside or path).resolve().parent
     extra = {
-        TASK_ID: [str(task.content.get("id", "")) for task in document.tasks],
-        IMAGE_PATH_COLUMN: [_image(document, task, folder) for task in document.tasks],
+        _TASK_ID: [str(task.content.get("id", "")) for task in document.tasks],
+        IMAGE_PATH_COLUMN: [_image(task, folder) for task in document.tasks],
     }
-    further: dict[str, None] = {}
-    for task in document.tasks:
-        further.update(
-            dict.fromkeys(n for n, v in task.content["data"].items() if isinstance(v, str | int | float))
-        )
+    data = [task.content["data"] for task in document.tasks]
+    further = {n: None for each in data for n, v in each.items() if isinstance(v, str | int | float)}
     for name in further:
-        if name not in extra and any(name != _image_key(task.content["data"]) for task in document.tasks):
-            extra[name] = [_plain(task.content["data"].get(name)) for task in document.tasks]
+        if name not in extra and any(name != _image_key(each) for each in data):
+            extra[name] = [_plain(each.get(name)) for each in data]
     return KeypointTable(
         path=path,
         content_sha256=document.json.sha256,
         content_length=document.json.length,
         keypoints=document.keypoints,
         labels=labels,
-        field_spans=np.zeros((rows, count, 2, 2), np.int64),
+        field_spans=np.zeros((*labels.shape, 2), np.int64),
         lines=np.array([task.line for task in document.tasks], np.int64),
         extra=extra,
         image_column=IMAGE_PATH_COLUMN,
-        format=FORMAT,
+        format=LABEL_STUDIO,
     )
 
 
@@ -193,19 +172,96 @@ def _image_key(data: dict[str, Any]) -> str | None:
     return next((name for name in ("image", "img", *likely) if name in texts), None)
 
 
-def _image(document: Document, task: Task, folder: Path) -> str:
+def _image(task: Task, folder: Path) -> str:
     """The image's file as seen from `folder`, if it lies there in part of its path."""
     key = _image_key(task.content["data"])
     if key is None:
-        raise document.bad(task, "data", "names no image; expected its address under 'image'")
+        raise task.bad("data", "names no image; expected its address under 'image'")
     address = urlsplit(task.content["data"][key])
     query = parse_qs(address.query)
     name = query["d"][0] if "d" in query else unquote(address.path)
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "/"]
     if not parts:
-        raise document.bad(task, "data", f"names no image: found {shown(task.content['data'][key])}")
+        raise task.bad("data", f"names no image: found {shown(task.content['data'][key])}")
     ways = [parts[left:] for left in range(len(parts))] + [[_UPLOADED.sub("", parts[-1])]]
     for way in ways:
         if (folder / "/".join(way)).is_file():
             return "/".join(way)
     return "/".join(parts)
+
+
+def filled_label_studio(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int]:
+    """The file with one more prediction in each task in which something was found; how many coordinates."""
+    document = Document(table.path)
+    refuse_changed(table, document.json.sha256)
+    new: Mask = np.all(found.new(table), axis=2)
+    for row in np.flatnonzero(np.any(new, axis=1)).tolist():
+        task = document.tasks[row]
+        predictions = task.content.get("predictions") or []
+        if not isinstance(predictions, list):
+            raise task.bad("predictions", "expected an array")
+        example = next(iter(task.points.values()), document.example)
+        points = {table.keypoints[k]: k for k in np.flatnonzero(new[row]).tolist()}
+        task.content["predictions"] = [*predictions, _prediction(row, points, example, found)]
+    return document.json.rewritten(), 2 * int(new.sum())
+
+
+def _prediction(
+    row: int, points: dict[str, int], example: dict[str, Any], found: FoundPoints
+) -> dict[str, Any]:
+    """The prediction of the points found in a row, in the words of the project's own results."""
+    height, width = (int(side) for side in found.sizes[row])
+    results = []
+    for name, k in points.items():
+        x, y = (float(f"{value:.4f}") for value in found.xy[row, k])
+        result = _result(example, f"labelfill-{row}-{k}", name, (x, y), (height, width))
+        results.append({**result, "score": round(float(found.score[row, k]), 4)})
+    return {
+        "model_version": f"{_MODEL} {found.model}",
+        "score": round(float(np.mean([result["score"] for result in results])), 4),
+        "result": results,
+    }
+
+
+def _result(
+    example: dict[str, Any], identity: str, name: str, xy: tuple[float, float], size: tuple[int, int]
+) -> dict[str, Any]:
+    """One keypoint at x and y in px on an image of a height and width."""
+    return {
+        "id": identity,
+        "from_name": example.get("from_name", _FROM),
+        "to_name": example.get("to_name", _TO),
+        "type": _KIND,
+        "original_width": size[1],
+        "original_height": size[0],
+        "image_rotation": 0,
+        "value": {
+            "x": xy[0] * 100 / size[1],
+            "y": xy[1] * 100 / size[0],
+            "width": example.get("value", {}).get("width", _POINT_WIDTH),
+            _KIND: [name],
+        },
+    }
+
+
+def table_as_label_studio(
+    table: KeypointTable, names: Sequence[str], sizes: Array, path: Path
+) -> list[bytes]:
+    """A whole table as new tasks; images as local storage serves those of the file's folder."""
+    further = [column for column in table.extra if column not in (IMAGE_PATH_COLUMN, _TASK_ID, "image")]
+    ids = table.extra.get(_TASK_ID, [])
+    usable = len(set(ids)) == table.rows and all(text.isdecimal() for text in ids)
+    tasks: list[dict[str, Any]] = []
+    for row, name in enumerate(names):
+        size = int(sizes[row, 0]), int(sizes[row, 1])
+        results = []
+        for k in np.flatnonzero(table.labelled[row]).tolist():
+            x, y = table.labels[row, k].tolist()
+            results.append(_result({}, f"{row}-{k}", table.keypoints[k], (x, y), size))
+        data = {
+            "image": _LOCAL_FILES + quote(name),
+            **{column: table.extra[column][row] for column in further},
+        }
+        identity = int(ids[row]) if usable else row + 1
+        tasks.append({"id": identity, "data": data, "annotations": [{"result": results}]})
+    return [json_bytes(tasks)]

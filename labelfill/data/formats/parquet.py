@@ -11,32 +11,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.formats.points import FoundPoints, refuse_changed, send
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
+    FoundPoints,
     ImageSink,
+    ImageTexts,
     KeypointTable,
     NoImagesError,
-    WrittenTable,
     coordinate_text,
+    refuse_blank_image_paths,
+    refuse_changed,
 )
 from labelfill.errors import DataError, StorageError, UsageError, listed, place
-from labelfill.schema import AXES, keypoints_in_header, x_column, y_column
+from labelfill.schema import AXES, coordinate_columns, keypoints_in_header
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = "parquet"
+PARQUET = "parquet"
 MAGIC = b"PAR1"
 
 _ROWS_AT_ONCE = 256
-_BLOCK_BYTES = 1 << 20
 
 
 def read_parquet(
@@ -74,13 +75,15 @@ def read_parquet(
     rows = file.metadata.num_rows
     if not rows:
         raise DataError(f"{path} has no rows; expected at least one row of labels or images")
-    coordinates = [name(keypoint) for keypoint in keypoints for name in (x_column, y_column)]
+    coordinates = coordinate_columns(keypoints)
     others = [name for name in columns if name not in coordinates and name != IMAGE_COLUMN]
     content = file.read(columns=[*coordinates, *others])
     labels = [_numbers(path, name, content.column(name)) for name in coordinates]
     extra = {name: texts for name in others if (texts := _texts(content.column(name))) is not None}
     if image_column == IMAGE_PATH_COLUMN:
-        _refuse_blank(path, extra.get(IMAGE_PATH_COLUMN))
+        if IMAGE_PATH_COLUMN not in extra:
+            raise DataError(f"{path}, column {IMAGE_PATH_COLUMN!r}: expected names of files as text")
+        refuse_blank_image_paths(path, extra[IMAGE_PATH_COLUMN])
     if image_column == IMAGE_COLUMN and image_sink is not None:
         _send_images(path, file, image_sink)
     shape = (rows, len(keypoints), len(AXES))
@@ -96,7 +99,7 @@ def read_parquet(
         lines=np.arange(1, rows + 1),
         extra=extra,
         image_column=image_column,
-        format=FORMAT,
+        format=PARQUET,
     )
 
 
@@ -150,15 +153,6 @@ def _texts(column: pa.ChunkedArray) -> list[str] | None:
         return None
 
 
-def _refuse_blank(path: Path, names: Sequence[str] | None) -> None:
-    if names is None:
-        raise DataError(f"{path}, column {IMAGE_PATH_COLUMN!r}: expected names of files as text")
-    for row, name in enumerate(names):
-        if not name.strip():
-            where = place(path, row=row, column=IMAGE_PATH_COLUMN)
-            raise DataError(f"{where}: no image is named; name its file, or remove the row")
-
-
 def _send_images(path: Path, file: Any, sink: ImageSink) -> None:
     import pyarrow as pa
 
@@ -172,53 +166,42 @@ def _send_images(path: Path, file: Any, sink: ImageSink) -> None:
             )
         texts = [(text or "").encode() for text in column.to_pylist()]
         ends = np.cumsum([len(text) for text in texts])
-        rows = np.arange(row, row + len(texts))
-        sink.add(b"".join(texts), ends - [len(text) for text in texts], ends, rows, rows + 1, cut_short=False)
+        lines = np.arange(row + 1, row + 1 + len(texts))
+        sink(ImageTexts(b"".join(texts), ends - [len(text) for text in texts], ends, row, lines))
         row += len(texts)
 
 
 def _fingerprint(path: Path) -> tuple[str, int]:
-    sha256, length = hashlib.sha256(), 0
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            sha256.update(block)
-            length += len(block)
-    return sha256.hexdigest(), length
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
-def write_filled_parquet(table: KeypointTable, found: FoundPoints, out: BinaryIO) -> WrittenTable:
-    """The file with its blank coordinates filled, everything else the same."""
+def filled_parquet(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int]:
+    """The file with its blank coordinates filled, everything else the same; how many were filled."""
     import pyarrow as pa
 
     refuse_changed(table, _fingerprint(table.path)[0])
     file = _open(table.path)
     content: pa.Table = file.read()
     new = found.new(table)
-    for k, keypoint in enumerate(table.keypoints):
-        for axis, name in enumerate((x_column(keypoint), y_column(keypoint))):
-            if new[:, k, axis].any():
-                values = np.where(new[:, k, axis], _written(found.xy[:, k, axis]), table.labels[:, k, axis])
-                index = content.column_names.index(name)
-                field = content.schema.field(index).with_type(pa.float64()).with_nullable(True)
-                # What stays blank was a null or a NaN: both are nulls now.
-                content = content.set_column(index, field, pa.array(values, pa.float64(), from_pandas=True))
-    groups = file.metadata
-    packed = _packed(
-        content,
-        compression=groups.row_group(0).column(0).compression,
-        row_group_size=groups.row_group(0).num_rows,
-    )
-    return send([packed], int(new.sum()), out)
+    by_column = (array.reshape(table.rows, -1).T for array in (new, found.xy, table.labels))
+    for name, filled, xy, labels in zip(coordinate_columns(table.keypoints), *by_column, strict=True):
+        if filled.any():
+            # Filled coordinates as they stand in a text table: four decimals.
+            written = np.array([float(coordinate_text(value)) for value in xy.tolist()])
+            index = content.column_names.index(name)
+            field = content.schema.field(index).with_type(pa.float64()).with_nullable(True)
+            # What stays blank was a null or a NaN: both are nulls now.
+            values = pa.array(np.where(filled, written, labels), pa.float64(), from_pandas=True)
+            content = content.set_column(index, field, values)
+    group = file.metadata.row_group(0)
+    packed = _packed(content, compression=group.column(0).compression, row_group_size=group.num_rows)
+    return packed, int(new.sum())
 
 
-def _written(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Filled coordinates as they stand in a text table: four decimals."""
-    return np.array([float(coordinate_text(value)) for value in values.tolist()])
-
-
-def write_parquet_table(
-    table: KeypointTable, further: Mapping[str, Sequence[str]], images: Sequence[str] | None, out: BinaryIO
-) -> WrittenTable:
+def table_as_parquet(
+    table: KeypointTable, further: Mapping[str, Sequence[str]], images: Sequence[str] | None
+) -> bytes:
     """A whole table as a new file: further columns as text, coordinates as float64, blanks as nulls.
 
     Parameters
@@ -232,12 +215,12 @@ def write_parquet_table(
     for name, texts in further.items():  # Parquet's texts are UTF-8
         valid = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
         columns[name] = pa.array(valid, pa.string())
-    for k, keypoint in enumerate(table.keypoints):
-        for axis, name in enumerate((x_column(keypoint), y_column(keypoint))):
-            columns[name] = pa.array(table.labels[:, k, axis], pa.float64(), from_pandas=True)
+    labels = table.labels.reshape(table.rows, -1).T
+    for name, values in zip(coordinate_columns(table.keypoints), labels, strict=True):
+        columns[name] = pa.array(values, pa.float64(), from_pandas=True)
     if images is not None:
         columns[IMAGE_COLUMN] = pa.array(images, pa.string())
-    return send([_packed(pa.table(columns))], int(table.observed.sum()), out)
+    return _packed(pa.table(columns))
 
 
 def _packed(content: pa.Table, **how: Any) -> bytes:

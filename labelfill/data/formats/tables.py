@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Sequence
 
-from labelfill.data.formats.points import send
+from labelfill.arrays import Array
 from labelfill.data.formats.visibility import BOX_COLUMN, box_of
-from labelfill.data.table import IMAGE_COLUMN, KeypointTable, WrittenTable
-from labelfill.schema import x_column, y_column
+from labelfill.data.table import IMAGE_COLUMN, KeypointTable
+from labelfill.schema import coordinate_columns
 
 _ROWS_AT_ONCE = 1000
 
@@ -27,7 +26,7 @@ def further_columns(table: KeypointTable) -> dict[str, list[str]]:
     return columns
 
 
-def write_table(table: KeypointTable, images: Sequence[str] | None, out: BinaryIO) -> WrittenTable:
+def table_as_csv(table: KeypointTable, images: Sequence[str] | None) -> Iterator[bytes]:
     """A header, and a line for each row; coordinates keep every digit that they need.
 
     Parameters
@@ -35,20 +34,30 @@ def write_table(table: KeypointTable, images: Sequence[str] | None, out: BinaryI
     images
         Each row's grey values as text, if the table holds them.
     """
-    return send(_lines(table, images), int(table.observed.sum()), out)
+    columns = further_columns(table)
+    last = {} if images is None else {IMAGE_COLUMN: images}
+
+    def lines() -> Iterator[list[str]]:
+        yield [*columns, *coordinate_columns(table.keypoints), *last]
+        for row, labels in enumerate(table.labels):
+            further, grey = ([texts[row] for texts in part.values()] for part in (columns, last))
+            yield [*further, *exact_texts(labels), *grey]
+
+    return as_csv(lines())
 
 
-def _lines(table: KeypointTable, images: Sequence[str] | None) -> Iterator[bytes]:
-    further = further_columns(table)
-    coordinates = [name(k) for k in table.keypoints for name in (x_column, y_column)]
+def exact_texts(labels: Array) -> list[str]:
+    """A row's labels (K, 2) with every digit that they need, nothing for a blank."""
+    return ["" if math.isnan(value) else repr(value) for value in labels.ravel().tolist()]
+
+
+def as_csv(lines: Iterable[Sequence[str]]) -> Iterator[bytes]:
+    """Lines of fields as the bytes of a csv file, many at once."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*further, *coordinates, *([] if images is None else [IMAGE_COLUMN])])
-    for row in range(table.rows):
-        values = ["" if math.isnan(v) else repr(v) for v in table.labels[row].reshape(-1).tolist()]
-        grey = [] if images is None else [images[row]]
-        writer.writerow([*(texts[row] for texts in further.values()), *values, *grey])
-        if row % _ROWS_AT_ONCE == 0:
+    for number, fields in enumerate(lines):
+        writer.writerow(fields)
+        if number % _ROWS_AT_ONCE == 1:
             yield text.getvalue().encode("utf-8", "surrogateescape")
             text.seek(0)
             text.truncate()

@@ -57,33 +57,57 @@ class ImageFiles:
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(h, w) grey; colour becomes luminance, 16-bit and float values are scaled to 0..255."""
-        where, name = self.where(row), self.names[row]
-        return _grey(where, name, _read(where, name, self.file(row)))
+        path, where = self.file(row), self.where(row)
+        try:
+            return _grey(_read(path))
+        except PermissionError as error:
+            raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
+        except UnusableError as error:
+            raise DataError(f"{where}: {shown(self.names[row])} {error}") from error
 
-    def size(self, row: int) -> ImageSize:
-        """The image's size, from its header if that tells it."""
+    def sizes(self, *, show_progress: bool = False) -> NDArray[np.float64]:
+        """(n, 2): height and width of each row's image; a file that several rows name is looked at once."""
+        known: dict[str, tuple[int, int]] = {}
+        for row in bar(range(len(self)), desc="measuring images", unit="image", show=show_progress):
+            if self.names[row] not in known:
+                known[self.names[row]] = self._size(row)
+        return np.array([known[name] for name in self.names], np.float64).reshape(-1, 2)
+
+    def _size(self, row: int) -> tuple[int, int]:
+        """Height and width, from the image's header if that tells it."""
         from PIL import Image
 
         with suppress(Exception), warnings.catch_warnings():  # whatever it is, reading the image says it
             warnings.simplefilter("ignore")
             with Image.open(self.file(row)) as header:
-                return ImageSize(header.height, header.width)
-        return ImageSize(*self.read(row).shape)
-
-    def sizes(self, *, show_progress: bool = False) -> NDArray[np.float64]:
-        """(n, 2): height and width of each row's image; a file that several rows name is looked at once."""
-        known: dict[str, ImageSize] = {}
-        rows = bar(range(len(self)), desc="measuring images", unit="image", show=show_progress)
-        for row in rows:
-            if self.names[row] not in known:
-                known[self.names[row]] = self.size(row)
-        return np.array([[known[n].height, known[n].width] for n in self.names], np.float64).reshape(-1, 2)
+                return header.height, header.width
+        height, width = self.read(row).shape
+        return height, width
 
     def file(self, row: int) -> Path:
         """Where the image lies; refused if it is not there, or lies outside where that is not allowed."""
-        return image_file(
-            self.where(row), self.beside or self.table_path, self.names[row], allow_outside=self.allow_outside
-        )
+        where, name = self.where(row), self.names[row]
+        folder = (self.beside or self.table_path).parent.resolve()
+        try:
+            real = (folder / name).resolve()
+            if "\\" in name and not real.exists():  # a table made on Windows
+                real = (folder / PureWindowsPath(name).as_posix()).resolve()
+            if not self.allow_outside and not real.is_relative_to(folder):
+                raise DataError(
+                    f"{where}: {shown(name)} leads out of the table's folder {folder}; "
+                    "pass --allow-outside if that is meant"
+                )
+            if not real.is_file():
+                raise DataError(
+                    f"{where}: no file {shown(name)} in {folder}; names are relative to the table's folder"
+                )
+        except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
+            raise DataError(f"{where}: {shown(name)} is no file name ({error}); correct it") from error
+        return real
+
+
+class UnusableError(ValueError):
+    """A file that cannot be used as an image; the place and its name are added by whoever knows them."""
 
 
 class SizesDifferError(DataError):
@@ -104,47 +128,24 @@ def load_image_files(
         images.
     """
     store = store or MemoryStore()
-    first: ImageSize | None = None
+    first: tuple[int, ...] | None = None
     for row in bar(range(len(files)), desc="reading images", unit="image", show=show_progress):
         image = files.read(row)
-        size = ImageSize(*image.shape)
-        if first is None:
-            first = size
-        elif size != first:
+        first = first or image.shape
+        if image.shape != first:
             raise SizesDifferError(
-                f"{files.where(row)}: {shown(files.names[row])} is {size}, but {shown(files.names[0])} of "
-                f"the first row is {first}"
+                f"{files.where(row)}: {shown(files.names[row])} is {ImageSize(*image.shape)}, but "
+                f"{shown(files.names[0])} of the first row is {ImageSize(*first)}"
             )
         store.append(image)
     assert first is not None, "a table has at least one row"
-    return store.finish(first)
+    return store.finish(ImageSize(*first))
 
 
-def image_file(where: str, table_path: Path, name: str, *, allow_outside: bool) -> Path:
-    """The file a table names, if it exists and lies in the table's folder (or may lie elsewhere)."""
-    folder = table_path.parent.resolve()
-    try:
-        real = (folder / name).resolve()
-        if "\\" in name and not real.exists():  # a table made on Windows
-            real = (folder / PureWindowsPath(name).as_posix()).resolve()
-        if not allow_outside and not real.is_relative_to(folder):
-            raise DataError(
-                f"{where}: {shown(name)} leads out of the table's folder {folder}; "
-                "pass --allow-outside if that is meant"
-            )
-        if not real.is_file():
-            raise DataError(
-                f"{where}: no file {shown(name)} in {folder}; names are relative to the table's folder"
-            )
-    except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
-        raise DataError(f"{where}: {shown(name)} is no file name ({error}); correct it") from error
-    return real
-
-
-def _read(where: str, name: str, path: Path) -> NDArray[Any]:
+def _read(path: Path) -> NDArray[Any]:
     from skimage import io
 
-    _refuse_too_large(where, name, path)
+    _refuse_too_large(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata; pixels are what counts
@@ -152,20 +153,20 @@ def _read(where: str, name: str, path: Path) -> NDArray[Any]:
                 return np.asarray(io.imread(path))
             with open(path, "rb") as file:  # opened here: imread leaves open what it cannot read
                 return np.asarray(io.imread(file))
-    except PermissionError as error:
-        raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
-    except MemoryError:
+    except (PermissionError, MemoryError):
         raise
     except Exception as error:  # every plugin behind imread has exceptions of its own
-        raise DataError(
-            f"{where}: {shown(name)} is no image that can be read ({_brief(error)}); replace it"
-        ) from error
+        # How Python shows an open file tells nobody anything.
+        lines = re.sub(r"`?<_io\.[^>]*>`?", "it", str(error)).strip().splitlines()
+        brief = f"{type(error).__name__}: {lines[0][:100]}" if lines else type(error).__name__
+        raise UnusableError(f"is no image that can be read ({brief}); replace it") from error
 
 
-def _refuse_too_large(where: str, name: str, path: Path) -> None:
+def _refuse_too_large(path: Path) -> None:
     """Look at the header alone; formats whose header Pillow does not know are bounded by their file size."""
     from PIL import Image
 
+    several = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, larger bound
@@ -173,36 +174,29 @@ def _refuse_too_large(where: str, name: str, path: Path) -> None:
                 pixels = header.width * header.height
                 # A phone's MPO photograph holds a preview as well; imread takes the first image.
                 several = getattr(header, "is_animated", False) and header.format != "MPO"
-    except PermissionError as error:
-        raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
+    except PermissionError:
+        raise
     except Image.DecompressionBombError:  # so far beyond the bound that Pillow does not open it
-        pixels, several = Image.MAX_IMAGE_PIXELS or MAX_IMAGE_PIXELS + 1, False
+        pixels = Image.MAX_IMAGE_PIXELS or MAX_IMAGE_PIXELS + 1
     except Exception:  # not Pillow's; imread decides
-        pixels, several = path.stat().st_size, False
+        pixels = path.stat().st_size
     if several:
-        raise DataError(f"{where}: {shown(name)} holds several images; give one image per file")
+        raise UnusableError("holds several images; give one image per file")
     if pixels > MAX_IMAGE_PIXELS:
-        raise DataError(
-            f"{where}: {shown(name)} has more than {MAX_IMAGE_PIXELS // 1_000_000} megapixels, "
-            "the most that is read; scale it down"
+        raise UnusableError(
+            f"has more than {MAX_IMAGE_PIXELS // 1_000_000} megapixels, the most that is read; scale it down"
         )
 
 
-def _brief(error: Exception) -> str:
-    # How Python shows an open file tells nobody anything.
-    lines = re.sub(r"`?<_io\.[^>]*>`?", "it", str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:100]}" if lines else type(error).__name__
-
-
-def _grey(where: str, name: str, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """(H, W) or (H, W, 1..4) of any kind of number -> (H, W) uint8."""
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.ndim not in (2, 3) or channels > 4 or not pixels.size:
         shape = "x".join(map(str, pixels.shape))
-        raise DataError(f"{where}: {shown(name)} is an array of {shape}, expected one grey or colour image")
+        raise UnusableError(f"is an array of {shape}, expected one grey or colour image")
     if pixels.dtype == np.uint8 and channels == 1:
         return pixels.reshape(pixels.shape[:2])
-    unit = _unit_range(where, name, pixels)
+    unit = _unit_range(pixels)
     if channels == 2:  # grey and alpha, on white as for colours
         unit = unit[..., 0] * unit[..., 1] + (1 - unit[..., 1])
     elif channels >= 3:
@@ -212,7 +206,7 @@ def _grey(where: str, name: str, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.round(np.clip(unit.reshape(pixels.shape[:2]), 0, 1) * 255).astype(np.uint8)
 
 
-def _unit_range(where: str, name: str, pixels: NDArray[Any]) -> NDArray[np.float64]:
+def _unit_range(pixels: NDArray[Any]) -> NDArray[np.float64]:
     """Values as 0..1: whole numbers by the range of their type, floats as they are."""
     if pixels.dtype == np.bool_:
         return pixels.astype(np.float64)
@@ -223,7 +217,7 @@ def _unit_range(where: str, name: str, pixels: NDArray[Any]) -> NDArray[np.float
             return pixels / float(largest)
     elif pixels.dtype.kind == "f" and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
         return pixels.astype(np.float64)
-    raise DataError(
-        f"{where}: {shown(name)} has {pixels.dtype} values from {pixels.min()} to {pixels.max()}, "
+    raise UnusableError(
+        f"has {pixels.dtype} values from {pixels.min()} to {pixels.max()}, "
         "expected 8 or 16 bits, or floats in 0..1; convert it"
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Images, Positions
+from labelfill.arrays import Images
 from labelfill.data.images.decoding import BadPixels, Decoder, decode_one_by_one
 from labelfill.data.images.storage import ImageStore
+from labelfill.data.table import IMAGE_COLUMN, ImageTexts
 from labelfill.errors import DataError, place
 from labelfill.schema import ImageSize
 
-_COLUMN = "Image"
 _ANY_BLANK_TO_SPACE = bytes.maketrans(b"\t\n\r", b"   ")
 
 
@@ -43,27 +43,13 @@ class PixelText:
         self._store = store
         self._decoder = Decoder()
 
-    @property
-    def image_size(self) -> ImageSize:
-        """As given, or as assumed from the first row."""
-        assert self._size is not None, "no row was decoded yet"
-        return self._size
-
     def finish(self) -> Images:
         """All images, (n, H, W) uint8, read-only."""
-        return self._store.finish(self.image_size)
+        assert self._size is not None, "no row was decoded yet"
+        return self._store.finish(self._size)
 
-    def add(
-        self,
-        buffer: bytes,
-        starts: Positions,
-        ends: Positions,
-        rows: Positions,
-        lines: Positions,
-        *,
-        cut_short: bool = False,
-    ) -> None:
-        """Decode one block of rows; see `labelfill.data.table.ImageSink`.
+    def add(self, block: ImageTexts) -> None:
+        """Decode one block of rows.
 
         Raises
         ------
@@ -71,32 +57,28 @@ class PixelText:
             If a row has no pixels, another number of them than its image size says, or one that is
             not a whole number in 0..255.
         """
+        buffer, starts, ends = block.buffer, block.starts, block.ends
         row = 0
-        while row < len(rows):
-            images = self._decode_rows(buffer, starts[row:], ends[row:])
-            if len(images):
-                self._store.append(images)
-                row += len(images)
-            else:
-                text, last = memoryview(buffer)[starts[row] : ends[row]], row == len(rows) - 1
-                self._add_one(text, int(rows[row]), int(lines[row]), cut_short and last)
-                row += 1
-
-    def _decode_rows(self, buffer: bytes, starts: Positions, ends: Positions) -> NDArray[np.uint8]:
-        """Images of the first of these rows, up to one that needs a closer look, as the very first does."""
-        if self._size is None:
-            return np.empty((0, 0), np.uint8)
-        return self._decoder.decode_rows(buffer, starts, ends, self._size.pixels)
-
-    def _add_one(self, text: memoryview, row: int, line: int, cut_short: bool) -> None:
-        try:
-            self._store.append(self._decode(text))
-        except BadPixels as error:
-            where = place(self._path, row=row, line=line, column=_COLUMN)
-            cut = "; the file ends there without a line end: it may be cut short" if cut_short else ""
-            raise DataError(f"{where}: {error}{cut}") from error
+        while row < len(starts):
+            # Up to a row that needs a closer look, as the very first does.
+            if self._size is not None:
+                images = self._decoder.decode_rows(buffer, starts[row:], ends[row:], self._size.pixels)
+                if len(images):
+                    self._store.append(images)
+                    row += len(images)
+                    continue
+            try:
+                self._store.append(self._decode(memoryview(buffer)[starts[row] : ends[row]]))
+            except BadPixels as error:
+                number, line = block.first_row + row, int(block.lines[row])
+                last = block.cut_short and row == len(starts) - 1
+                cut = "; the file ends there without a line end: it may be cut short" if last else ""
+                where = place(self._path, row=number, line=line, column=IMAGE_COLUMN)
+                raise DataError(f"{where}: {error}{cut}") from error
+            row += 1
 
     def _decode(self, text: memoryview) -> NDArray[np.uint8]:
+        """The pixels of one row, looked at closely."""
         spaced = text.tobytes().translate(_ANY_BLANK_TO_SPACE)
         decoded = self._decoder.decode([memoryview(spaced)])
         pixels = decoded[0] if decoded is not None else decode_one_by_one(spaced)

@@ -51,7 +51,10 @@ class _Canvas:
     """One group of heads, its pixels' places on the heads and how its pictures are taken."""
 
     def __init__(self, heads: Heads, camera: Camera, looks: Single, image_size: ImageSize) -> None:
-        self.heads, self.camera, self.looks, self.image_size = heads, camera, looks, image_size
+        self.heads = heads.per_pixel()
+        self.lids = [_per_head(lid) for lid in lid_line(heads)]
+        self.under_nose = _per_head(heads.nose_tip_y + heads.nose_under) + 2
+        self.camera, self.looks, self.image_size = camera, looks, image_size
         rows, columns = np.indices(_shape(image_size), dtype=np.float32)
         scale = _per_head(camera.scale)
         self.view_x: Single = (columns[None] - _per_head(camera.offset[:, 0])) / scale  # (m, H, W) head units
@@ -79,7 +82,7 @@ class _Canvas:
             return turn[:, i, j, None, None]
 
         ray = [axis(2, j) for j in range(3)]  # the viewing direction in each head frame
-        half = [_per_head(v) for v in (heads.half_width, heads.half_height, heads.half_depth)]
+        half = [heads.half_width, heads.half_height, heads.half_depth]
         square = sum((r / h) ** 2 for r, h in zip(ray, half, strict=True))
         bump: Single = np.zeros_like(self.view_x)
         for _ in range(_SURFACE_STEPS):
@@ -107,11 +110,9 @@ class _Canvas:
         return _over(picture, skin * self._light(), self.cover(self.outline))
 
     def _light(self) -> Single:
-        heads = self.heads
-        light_x, light_y = _per_head(heads.light_x), _per_head(heads.light_y)
+        light_x, light_y, ambient = self.heads.light_x, self.heads.light_y, self.heads.ambient
         length = np.sqrt(1 + light_x**2 + light_y**2)
         facing = (self.normal[0] * light_x + self.normal[1] * light_y + 1) * self.normal[2] / length
-        ambient = _per_head(heads.ambient)
         lit: Single = ambient + (1.08 - ambient) * facing.clip(0, None) + 0.10 * facing.clip(0, None) ** 12
         return lit
 
@@ -132,30 +133,26 @@ class _Canvas:
 
     def _body(self, picture: Single) -> Single:
         """Hair behind the head, neck, shoulders and ears."""
-        heads = self.heads
-        x, y = self.view_x, self.view_y
-        half_width, half_height = _per_head(heads.half_width), _per_head(heads.half_height)
-        skin, hair = _per_head(heads.skin), _per_head(heads.hair)
-        volume = _per_head(heads.hair_width) + 9 * _per_head(heads.long_hair)
-        strand = self._strands(x, y)
+        heads, x, y = self.heads, self.view_x, self.view_y
+        half_width, half_height = heads.half_width, heads.half_height
+        volume = heads.hair_width + 9 * heads.long_hair
         wide, high = half_width + volume, half_height + 0.6 * volume
-        below = (y - 4).clip(0) * (1 - _per_head(heads.long_hair))  # short hair ends above the ears
+        below = (y - 4).clip(0) * (1 - heads.long_hair)  # short hair ends above the ears
         around = (np.sqrt((x / wide) ** 2 + (y / high) ** 2) - 1) * wide + below
         for side in SIDES:
             ear = _ellipse(x - side * (half_width + 0.5), y - 6, 4.2, 9.5)
-            picture = _over(picture, skin * 0.75, self.cover(ear))
+            picture = _over(picture, heads.skin * 0.75, self.cover(ear))
         shoulders = 0.92 * half_height + 5 + 0.006 * x * x - y
         picture = _over(picture, self.look(16, 0.05, 0.8), self.cover(shoulders))
         neck = np.maximum(abs(x) - 0.66 * half_width, 0.4 * half_height - y)
         neck = np.maximum(neck, y - half_height - 12 + 0.25 * abs(x))
-        picture = _over(picture, skin * 0.55, self.cover(neck))
-        return _over(picture, hair * strand, self.cover(around))
+        picture = _over(picture, heads.skin * 0.55, self.cover(neck))
+        return _over(picture, heads.hair * self._strands(x, y), self.cover(around))
 
     def _face(self) -> Single:
         """The albedo of the head's surface."""
         heads, x, y = self.heads, self.x, self.y
-        skin = _per_head(heads.skin)
-        albedo = skin * (1 + 0.04 * np.sin(0.35 * x + self.look(17, 0, 6)) * np.sin(0.3 * y))
+        albedo = heads.skin * (1 + 0.04 * np.sin(0.35 * x + self.look(17, 0, 6)) * np.sin(0.3 * y))
         albedo = self._stubble(albedo)
         albedo = self._nose(albedo)
         albedo = self._mouth(albedo)
@@ -163,12 +160,12 @@ class _Canvas:
             albedo = self._eye(albedo, side)
             albedo = self._brow(albedo, side, i)
             albedo = self._spectacles(albedo, side)
-        line = _per_head(heads.hairline) + _per_head(heads.hairline_curve) * x * x
+        line = heads.hairline + heads.hairline_curve * x * x
         wave = self.look(18, 0.0, 6.0)
         line = line + 0.9 * np.sin(0.53 * x + wave) + 0.7 * np.sin(0.21 * x + 2 * wave) - y
-        temple = (0.90 + 0.1 * self.looks[:, 19, None, None]) * _per_head(heads.half_width) - abs(x)
+        temple = (0.90 + 0.1 * self.looks[:, 19, None, None]) * heads.half_width - abs(x)
         line = np.minimum(-line, np.maximum(temple, y - 2))
-        return _over(albedo, _per_head(heads.hair) * self._strands(x, y), self.cover(line / 1.5))
+        return _over(albedo, heads.hair * self._strands(x, y), self.cover(line / 1.5))
 
     def _strands(self, x: Single, y: Single) -> Single:
         """Hair's unevenness, as a factor on its tone."""
@@ -180,20 +177,17 @@ class _Canvas:
 
     def _stubble(self, albedo: Single) -> Single:
         heads, x, y = self.heads, self.x, self.y
-        under_nose = _per_head(heads.nose_tip_y + heads.nose_under) + 2
-        mouth = _per_head(heads.mouth_y)
-        lip = np.maximum(
-            abs(x) - 0.9 * _per_head(heads.mouth_half_width), abs(y - (under_nose + mouth) / 2) - 3
-        )
+        mouth = heads.mouth_y
+        lip = np.maximum(abs(x) - 0.9 * heads.mouth_half_width, abs(y - (self.under_nose + mouth) / 2) - 3)
         jaw = mouth + 9 - 0.012 * x * x - y
-        tone = np.minimum(_per_head(heads.hair) + 0.05, 0.8 * _per_head(heads.skin))
-        albedo = _over(albedo, tone, self.cover(lip / 2) * _per_head(heads.moustache) * 0.8)
-        return _over(albedo, tone, self.cover(jaw / 2) * _per_head(heads.beard) * 0.7)
+        tone = np.minimum(heads.hair + 0.05, 0.8 * heads.skin)
+        albedo = _over(albedo, tone, self.cover(lip / 2) * heads.moustache * 0.8)
+        return _over(albedo, tone, self.cover(jaw / 2) * heads.beard * 0.7)
 
     def _nose(self, albedo: Single) -> Single:
         heads, x, y = self.heads, self.x, self.y
-        tip_x, tip_y = _per_head(heads.nose_tip_x), _per_head(heads.nose_tip_y)
-        width, under = _per_head(heads.nose_half_width), _per_head(heads.nose_under)
+        tip_x, tip_y = heads.nose_tip_x, heads.nose_tip_y
+        width, under = heads.nose_half_width, heads.nose_under
         nose_x = x - tip_x
         shade = _ellipse(nose_x, y - tip_y - under, 1.05 * width, 1.5)
         albedo = albedo * (1 - 0.28 * self.cover(shade / 1.5))
@@ -203,50 +197,50 @@ class _Canvas:
             wing = abs(np.hypot(side * nose_x - 0.7 * width, y - tip_y - 0.4 * under) - 0.42 * width) - 0.3
             outer = (side * nose_x - 0.85 * width).clip(0, 1)
             albedo = albedo * (1 - 0.30 * outer * self.cover(wing / 1.5))
-            along = ((y - tip_y) / (_per_head(heads.mouth_y) - tip_y)).clip(0, 1.1)
-            crease = width + 1.5 + along * (_per_head(heads.mouth_half_width) - width + 1)
+            along = ((y - tip_y) / (heads.mouth_y - tip_y)).clip(0, 1.1)
+            crease = width + 1.5 + along * (heads.mouth_half_width - width + 1)
             near = 1 - (abs(side * nose_x - crease) / 1.6).clip(0, 1)
-            albedo = albedo * (1 - _per_head(heads.cheek_line) * near * (along > 0) * (along < 1.1))
+            albedo = albedo * (1 - heads.cheek_line * near * (along > 0) * (along < 1.1))
         gloss = np.exp(-((nose_x / 2.2) ** 2) - ((y - tip_y) / 2.4) ** 2)
         return albedo * (1 + 0.22 * gloss)
 
     def _mouth(self, albedo: Single) -> Single:
         heads, y = self.heads, self.y
-        half_width = _per_head(heads.mouth_half_width)
-        u = (self.x - _per_head(heads.mouth_shift)) / half_width  # -1 and 1 at the corners
-        lift = np.where(u > 0, _per_head(heads.mouth_lift[:, 0]), _per_head(heads.mouth_lift[:, 1]))
-        v = y - _per_head(heads.mouth_y) + lift * u * u
+        half_width = heads.mouth_half_width
+        u = (self.x - heads.mouth_shift) / half_width  # -1 and 1 at the corners
+        lift = np.where(u > 0, heads.mouth_lift[:, 0], heads.mouth_lift[:, 1])
+        v = y - heads.mouth_y + lift * u * u
         arc = (1 - u * u).clip(0)
         end = (abs(u) - 1) * half_width
-        half = _per_head(heads.mouth_opening) / 2 * arc
+        half = heads.mouth_opening / 2 * arc
         peaks = 0.8 * arc * (1 - np.exp(-((u / 0.16) ** 2)))  # none in the middle, where the label stands
-        top = half + _per_head(heads.upper_lip) * arc**0.8 + peaks
-        bottom = half + _per_head(heads.lower_lip) * np.sqrt(arc)
-        lip = _per_head(heads.lip_tone) * _per_head(heads.skin)
+        top = half + heads.upper_lip * arc**0.8 + peaks
+        bottom = half + heads.lower_lip * np.sqrt(arc)
+        lip = heads.lip_tone * heads.skin
         albedo = _over(albedo, lip * 0.92, self.cover(np.maximum(np.maximum(-v - top, v), end)))
         albedo = _over(albedo, lip * 1.08, self.cover(np.maximum(np.maximum(v - bottom, -v), end)))
         line = np.maximum(abs(v) - half - 0.55 * arc**0.5, end)
         albedo = _over(albedo, np.float32(0.10), self.cover(line))
         teeth = np.maximum(np.maximum(abs(v + 0.35 * half) - 0.55 * half, end + 2), 0.7 - half)
-        return _over(albedo, np.float32(0.85), self.cover(teeth) * _per_head(heads.teeth))
+        return _over(albedo, np.float32(0.85), self.cover(teeth) * heads.teeth)
 
     def _eye(self, albedo: Single, side: float) -> Single:
         heads = self.heads
-        half_width = _per_head(heads.eye_half_width)
-        u = (side * self.x - _per_head(heads.eye_x)) / half_width  # -1 inner, 1 outer corner
-        v = self.y - _per_head(heads.eye_y) - _per_head(heads.eye_slant) * u
+        half_width = heads.eye_half_width
+        u = (side * self.x - heads.eye_x) / half_width  # -1 inner, 1 outer corner
+        v = self.y - heads.eye_y - heads.eye_slant * u
         arc = (1 - u * u).clip(0)
-        upper, lower = (_per_head(lid) for lid in lid_line(heads))
+        upper, lower = self.lids
         end = (abs(u) - 1) * half_width
         inside = np.maximum(np.maximum(upper * arc - v, v - lower * arc), end)
         shadow = _ellipse(u * half_width, v + 2.2, 1.25 * half_width, 4.0)
         albedo = albedo * (1 - 0.20 * self.cover(shadow / 4))
         open_eye = self.cover(inside)
         albedo = _over(albedo, np.float32(0.80), open_eye)
-        gaze = u * half_width - side * _per_head(heads.gaze) * half_width
+        gaze = u * half_width - side * heads.gaze * half_width
         middle = v - (upper + lower) / 2
         reach = np.hypot(gaze, middle)
-        albedo = _over(albedo, _per_head(heads.iris), open_eye * self.cover(reach - 3.1))
+        albedo = _over(albedo, heads.iris, open_eye * self.cover(reach - 3.1))
         albedo = _over(albedo, np.float32(0.03), open_eye * self.cover(reach - 1.4))
         shine = np.hypot(gaze - 1, middle + 1) - 0.6
         albedo = _over(albedo, np.float32(1.0), open_eye * self.cover(shine))
@@ -259,29 +253,28 @@ class _Canvas:
 
     def _brow(self, albedo: Single, side: float, i: int) -> Single:
         heads = self.heads
-        inner, outer = _per_head(heads.brow_inner_x[:, i]), _per_head(heads.brow_outer_x[:, i])
+        inner, outer = heads.brow_inner_x[:, i], heads.brow_outer_x[:, i]
         along = (side * self.x - inner) / (outer - inner)
         within = along.clip(0, 1)
-        inner_drop = _per_head(heads.brow_inner_drop[:, i])
-        outer_drop = _per_head(heads.brow_outer_drop[:, i])
-        line = _per_head(heads.eye_y) - _per_head(heads.brow_height[:, i]) + inner_drop
+        inner_drop, outer_drop = heads.brow_inner_drop[:, i], heads.brow_outer_drop[:, i]
+        line = heads.eye_y - heads.brow_height[:, i] + inner_drop
         line = line + (outer_drop - inner_drop) * within
-        line = line - 4 * _per_head(heads.brow_arch) * within * (1 - within)
-        half = _per_head(heads.brow_thickness) / 2 * (1 - 0.6 * within**2)
+        line = line - 4 * heads.brow_arch * within * (1 - within)
+        half = heads.brow_thickness / 2 * (1 - 0.6 * within**2)
         past = np.maximum(-along, along - 1) * (outer - inner)
-        tone = np.minimum(_per_head(heads.brow_tone), 1.1 * _per_head(heads.hair) + 0.12)
-        tone = tone * _per_head(heads.skin)
+        tone = np.minimum(heads.brow_tone, 1.1 * heads.hair + 0.12)
+        tone = tone * heads.skin
         hair = 1 + 0.2 * np.sin(1.9 * self.x * side + 0.8 * self.y)
         return _over(albedo, tone * hair, 0.92 * self.cover(np.maximum(abs(self.y - line) - half, past)))
 
     def _spectacles(self, albedo: Single, side: float) -> Single:
         heads = self.heads
-        dx, dy = side * self.x - _per_head(heads.eye_x), self.y - _per_head(heads.eye_y) - 1.5
+        dx, dy = side * self.x - heads.eye_x, self.y - heads.eye_y - 1.5
         shape = (abs(dx) / self.look(20, 11, 14)) ** 3 + (abs(dy) / self.look(21, 8, 11)) ** 3
         rim = abs(np.cbrt(shape) - 1) * 10 - self.look(22, 0.4, 0.9)
-        bridge = np.maximum(abs(dy + 2) - 0.6, side * self.x - _per_head(heads.eye_x) + 11)
+        bridge = np.maximum(abs(dy + 2) - 0.6, side * self.x - heads.eye_x + 11)
         frame = self.cover(np.minimum(rim, bridge)) * (side * self.x > 0)
-        return _over(albedo, self.look(23, 0.03, 0.5), frame * _per_head(heads.glasses) * 0.9)
+        return _over(albedo, self.look(23, 0.03, 0.5), frame * heads.glasses * 0.9)
 
     def develop(self, light: Single, noise: Single) -> Images:
         """A camera's blur, contrast, noise and 8 bits."""

@@ -118,6 +118,11 @@ class Heads:
         """The heads of some rows."""
         return Heads(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
+    def per_pixel(self) -> Heads:
+        """In single precision, each trait (n, 1, 1) or (n, 2, 1, 1), to meet pixels (n, H, W)."""
+        traits = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Heads(**{name: trait.astype(np.float32)[..., None, None] for name, trait in traits.items()})
+
 
 def draw_heads(count: int, rng: np.random.Generator) -> Heads:
     """`count` heads with independent traits."""
@@ -137,25 +142,20 @@ def draw_heads(count: int, rng: np.random.Generator) -> Heads:
 def relief(heads: Heads, x: Array, y: Array) -> Array:
     """How far the surface stands out of the ellipsoid at (x, y), in head units.
 
-    `x` and `y` are of shape (n, ...): the first axis runs over the heads.
+    `x` and `y` are of shape (n, ...), as the traits are: the first axis runs over the heads.
     """
-
-    def per_head(trait: Array) -> Array:
-        return trait.reshape(trait.shape + (1,) * (x.ndim - 1)).astype(x.dtype)
-
-    mouth_y, eye_y = per_head(heads.mouth_y), per_head(heads.eye_y)
-    tip_y, under = per_head(heads.nose_tip_y), per_head(heads.nose_under)
+    mouth_y, eye_y, tip_y, under = heads.mouth_y, heads.eye_y, heads.nose_tip_y, heads.nose_under
     along = ((y - eye_y) / (tip_y - eye_y)).clip(0, 1)  # 0 at the bridge, 1 from the tip on
     below = ((y - tip_y) / under).clip(0, 1.25)
     bridge = 0.14 * ((y - eye_y + 9) / 9).clip(0, 1)  # fades towards the forehead
     profile = (bridge + 0.86 * along**1.4) * (1 - below * below * (3 - 2 * below) * 0.8).clip(0, 1)
-    width = per_head(heads.nose_half_width) * (0.5 + 0.5 * along)
-    across = (x - per_head(heads.nose_tip_x) * along) / width
-    height = per_head(heads.nose_height) * profile * np.exp(-across * across)
+    width = heads.nose_half_width * (0.5 + 0.5 * along)
+    across = (x - heads.nose_tip_x * along) / width
+    height = heads.nose_height * profile * np.exp(-across * across)
     for side in SIDES:
-        dx = (side * x - per_head(heads.eye_x)) / 8
+        dx = (side * x - heads.eye_x) / 8
         dy = (y - eye_y) / 6
-        height -= per_head(heads.eye_socket) * np.exp(-dx * dx - dy * dy)
+        height -= heads.eye_socket * np.exp(-dx * dx - dy * dy)
     dy = (y - mouth_y) / 6
     height += 2.2 * np.exp(-dy * dy - (x / 12) ** 2)
     dy = (y - mouth_y - 15) / 6

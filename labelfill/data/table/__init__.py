@@ -18,43 +18,27 @@ blank ones; no other byte changes.
 
 from __future__ import annotations
 
-from labelfill.data.table.container import (
-    DecompressedReader,
-    check_suffix,
-    compressed_writer,
-    open_decompressed,
-)
-from labelfill.data.table.header import (
-    DELIMITERS,
-    IMAGE_COLUMN,
-    IMAGE_PATH_COLUMN,
-    Header,
-    NoImagesError,
-    read_header,
-    without_images,
-)
-from labelfill.data.table.reading import ImageSink, KeypointTable, read_table
-from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor
-from labelfill.data.table.writing import WrittenTable, coordinate_text, write_filled
-
-__all__ = [
-    "DELIMITERS",
-    "IMAGE_COLUMN",
-    "IMAGE_PATH_COLUMN",
-    "MAX_RECORD_BYTES",
-    "Cursor",
-    "DecompressedReader",
-    "Header",
-    "ImageSink",
-    "KeypointTable",
-    "NoImagesError",
-    "WrittenTable",
-    "check_suffix",
-    "compressed_writer",
-    "coordinate_text",
-    "open_decompressed",
-    "read_header",
-    "read_table",
-    "without_images",
-    "write_filled",
-]
+from labelfill.data.table.container import DecompressedReader as DecompressedReader
+from labelfill.data.table.container import check_suffix as check_suffix
+from labelfill.data.table.container import compressed_writer as compressed_writer
+from labelfill.data.table.container import open_decompressed as open_decompressed
+from labelfill.data.table.header import DELIMITERS as DELIMITERS
+from labelfill.data.table.header import IMAGE_COLUMN as IMAGE_COLUMN
+from labelfill.data.table.header import IMAGE_PATH_COLUMN as IMAGE_PATH_COLUMN
+from labelfill.data.table.header import Header as Header
+from labelfill.data.table.header import NoImagesError as NoImagesError
+from labelfill.data.table.header import read_header as read_header
+from labelfill.data.table.header import without_images as without_images
+from labelfill.data.table.reading import ImageSink as ImageSink
+from labelfill.data.table.reading import ImageTexts as ImageTexts
+from labelfill.data.table.reading import KeypointTable as KeypointTable
+from labelfill.data.table.reading import read_table as read_table
+from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blank_image_paths
+from labelfill.data.table.tokenizer import MAX_RECORD_BYTES as MAX_RECORD_BYTES
+from labelfill.data.table.tokenizer import Cursor as Cursor
+from labelfill.data.table.writing import FoundPoints as FoundPoints
+from labelfill.data.table.writing import WrittenTable as WrittenTable
+from labelfill.data.table.writing import coordinate_text as coordinate_text
+from labelfill.data.table.writing import refuse_changed as refuse_changed
+from labelfill.data.table.writing import send as send
+from labelfill.data.table.writing import write_filled as write_filled

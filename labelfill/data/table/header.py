@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
 from labelfill.errors import DataError, listed, place, shown
-from labelfill.schema import keypoints_in_header, x_column, y_column
+from labelfill.schema import coordinate_columns, keypoints_in_header
 
 DELIMITERS = (",", ";", "\t")
 IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"
@@ -39,7 +39,7 @@ class Header:
     def coordinate_columns(self) -> list[int]:
         """Positions of ``a_x, a_y, b_x, ...`` among the columns, in keypoint order."""
         index = {column: c for c, column in enumerate(self.columns)}
-        return [index[name(keypoint)] for keypoint in self.keypoints for name in (x_column, y_column)]
+        return [index[column] for column in coordinate_columns(self.keypoints)]
 
     @property
     def extra_columns(self) -> list[int]:

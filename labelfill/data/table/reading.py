@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +17,41 @@ from labelfill.arrays import Positions
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.coordinates import NotACoordinate, decode_coordinates
 from labelfill.data.table.header import IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header, read_header
-from labelfill.data.table.tokenizer import Cursor, RecordBlock, record_blocks
+from labelfill.data.table.tokenizer import Cursor, RecordBlock, Tokenizer
 from labelfill.errors import DataError, place
 from labelfill.runs.progress import bar
 from labelfill.schema import AXES
+
+Block = TypeVar("Block")
 
 HeaderReader = Callable[[Path, Callable[[int], bytes]], tuple[Header, Cursor]]
 """From a table's path and a function that gives its next bytes: the header, and the cursor behind it."""
 
 
-class ImageSink(Protocol):
-    """Takes the text of the ``Image`` column, block by block, in row order, in one thread at a time."""
+@dataclass(frozen=True)
+class ImageTexts:
+    """What stands in the ``Image`` column of consecutive rows.
 
-    def add(
-        self,
-        buffer: bytes,
-        starts: Positions,
-        ends: Positions,
-        rows: Positions,
-        lines: Positions,
-        *,
-        cut_short: bool,
-    ) -> None:
-        """The text of row ``rows[i]`` is ``buffer[starts[i]:ends[i]]``, without quotes.
+    Attributes
+    ----------
+    buffer, starts, ends
+        The text of row ``first_row + i`` is ``buffer[starts[i]:ends[i]]``, without quotes.
+    lines
+        On which the rows begin.
+    cut_short
+        Whether the table ends after the last of these rows without a line end.
+    """
 
-        `cut_short` says that the table ends after the last of these rows without a line end.
-        """
+    buffer: bytes
+    starts: Positions
+    ends: Positions
+    first_row: int
+    lines: Positions
+    cut_short: bool = False
+
+
+ImageSink = Callable[[ImageTexts], None]
+"""Takes the images' texts, block by block, in row order, in one thread at a time."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,7 @@ def read_table(
         else:
             found, cursor = header(path, read)
         collected = _Collected(path, found, image_sink, imaging)
-        for block in record_blocks(path, read, found.delimiter, found.columns, cursor):
+        for block in Tokenizer(path, found.delimiter, found.columns, cursor).blocks(read):
             collected.add(block)
             source.refuse_bomb(collected.memory)
         if not collected.rows:
@@ -181,10 +190,10 @@ class _Beside:
         finally:
             self._worker.shutdown()
 
-    def do(self, work: Callable[..., None], *arguments: object, **options: object) -> None:
+    def do(self, work: Callable[[Block], None], block: Block) -> None:
         """Begin, once the work before has ended: at most one block is in memory for it."""
         self.wait()
-        self._last = self._worker.submit(work, *arguments, **options)
+        self._last = self._worker.submit(work, block)
 
     def wait(self) -> None:
         last, self._last = self._last, None
@@ -221,14 +230,13 @@ class _Collected:
         self.rows = 0
         self._path, self._header, self._sink, self._imaging = path, header, sink, imaging
         self._coordinates = np.array(header.coordinate_columns, np.intp)
-        self._extra_columns = header.extra_columns
         has_text = header.image_column == IMAGE_COLUMN
         self._image = header.columns.index(IMAGE_COLUMN) if has_text else None
         shape = (len(header.keypoints), len(AXES))
         self._labels = _Growing(shape, np.float64)
         self._spans = _Growing((*shape, 2), np.int64)
         self._lines = _Growing((), np.int64)
-        self._extra: list[list[str]] = [[] for _ in self._extra_columns]
+        self._extra: dict[int, list[str]] = {c: [] for c in header.extra_columns}
 
     @property
     def memory(self) -> int:
@@ -243,24 +251,25 @@ class _Collected:
         except NotACoordinate as error:
             r, c = divmod(error.index, starts.shape[1])
             column = self._header.columns[self._coordinates[c]]
-            where = place(self._path, row=block.first_row + r, line=int(block.lines[r]), column=column)
+            where = place(self._path, row=self.rows + r, line=int(block.lines[r]), column=column)
             raise DataError(f"{where}: {error}") from error
         self._labels.append(values.reshape(shape))
         self._spans.append(np.stack([starts, ends], -1).reshape(*shape, 2) + block.offset)
         self._lines.append(block.lines)
-        for texts, c in zip(self._extra, self._extra_columns, strict=True):
-            texts += _texts(block.buffer, block.starts[:, c].tolist(), block.ends[:, c].tolist())
+        for c, fields in self._extra.items():
+            spans = zip(block.starts[:, c].tolist(), block.ends[:, c].tolist(), strict=True)
+            fields += [_text(block.buffer[start:end]) for start, end in spans]
         if self._image is not None and self._sink is not None:
             begin, end = _inner(block.buffer, block.starts[:, self._image], block.ends[:, self._image])
-            lines, cut_short = block.lines, block.cut_short
-            self._imaging.do(self._sink.add, block.buffer, begin, end, block.rows, lines, cut_short=cut_short)
+            texts = ImageTexts(block.buffer, begin, end, self.rows, block.lines, block.cut_short)
+            self._imaging.do(self._sink, texts)
         self.rows += len(block.lines)
 
     def table(self, sha256: str, length: int) -> KeypointTable:
         columns, lines = self._header.columns, self._lines.finish()
-        extra = {columns[c]: texts for c, texts in zip(self._extra_columns, self._extra, strict=True)}
+        extra = {columns[c]: texts for c, texts in self._extra.items()}
         if self._header.image_column == IMAGE_PATH_COLUMN:
-            _refuse_blank_image_paths(self._path, extra[IMAGE_PATH_COLUMN], lines)
+            refuse_blank_image_paths(self._path, extra[IMAGE_PATH_COLUMN], lines)
         return KeypointTable(
             path=self._path,
             content_sha256=sha256,
@@ -276,15 +285,13 @@ class _Collected:
         )
 
 
-def _refuse_blank_image_paths(path: Path, texts: list[str], lines: Positions) -> None:
+def refuse_blank_image_paths(path: Path, texts: Sequence[str], lines: Positions | None = None) -> None:
+    """Refuse a row that names no image; a table of text has lines."""
     for row, text in enumerate(texts):
         if not text.strip():
-            where = place(path, row=row, line=int(lines[row]), column=IMAGE_PATH_COLUMN)
+            line = None if lines is None else int(lines[row])
+            where = place(path, row=row, line=line, column=IMAGE_PATH_COLUMN)
             raise DataError(f"{where}: no image is named; name its file, or remove the row")
-
-
-def _texts(buffer: bytes, starts: Sequence[int], ends: Sequence[int]) -> list[str]:
-    return [_text(buffer[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 def _text(field: bytes) -> str:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Bytes, Positions
 from labelfill.data.table import faults
-from labelfill.data.table.scanning import positions
 from labelfill.errors import place
 
 BLOCK_BYTES = 1 << 21
@@ -50,13 +49,7 @@ class RecordBlock:
     starts: Positions
     ends: Positions
     lines: Positions
-    first_row: int
     cut_short: bool
-
-    @property
-    def rows(self) -> Positions:
-        """0-based data row of each record."""
-        return np.arange(self.first_row, self.first_row + len(self.lines))
 
 
 @dataclass
@@ -77,88 +70,153 @@ class _Fields(NamedTuple):
     counts: Positions
 
 
-def record_blocks(
-    path: Path, read: Callable[[int], bytes], delimiter: str, columns: tuple[str, ...], cursor: Cursor
-) -> Iterator[RecordBlock]:
-    """Cut all that `read` gives after `cursor` into records of one field per column.
+@dataclass(frozen=True)
+class Tokenizer:
+    """Cuts what follows a table's header into records of one field per column."""
 
-    Raises
-    ------
-    DataError
-        On a record with another number of fields, on unbalanced quotes, and on a record of more than
-        `MAX_RECORD_BYTES`.
-    """
-    at_end = False
-    while not at_end:
-        chunk = read(_next_read(len(cursor.carry)))
-        at_end = not chunk
-        buffer = cursor.carry + chunk
-        separators = find_separators(path, buffer, delimiter, cursor, at_end=at_end)
-        end = len(buffer) if at_end else _last_safe_end(buffer, separators)
-        if end == 0 or len(buffer) - end > MAX_RECORD_BYTES:
-            _refuse_endless(path, buffer, end, separators, delimiter, columns, cursor)
-        if end > 0:
-            block, lines = _cut(path, buffer, end, separators, delimiter, columns, cursor)
-            cursor.line += lines
-            cursor.row += len(block.lines)
-            cursor.offset += end
-            if len(block.lines):
-                yield block
-        cursor.carry = buffer[end:]
+    path: Path
+    delimiter: str
+    columns: tuple[str, ...]
+    cursor: Cursor
+
+    def blocks(self, read: Callable[[int], bytes]) -> Iterator[RecordBlock]:
+        """Cut all that `read` gives after the cursor into records.
+
+        Raises
+        ------
+        DataError
+            On a record with another number of fields, on unbalanced quotes, and on a record of more than
+            `MAX_RECORD_BYTES`.
+        """
+        at_end = False
+        while not at_end:
+            # Twice as much every time a record does not end, but not far beyond the longest record.
+            carried = len(self.cursor.carry)
+            chunk = read(max(BLOCK_BYTES, min(carried, MAX_RECORD_BYTES + BLOCK_BYTES - carried)))
+            at_end = not chunk
+            buffer = self.cursor.carry + chunk
+            separators = self.separators(buffer, at_end=at_end)
+            end = len(buffer) if at_end else _last_safe_end(buffer, separators)
+            if end == 0 or len(buffer) - end > MAX_RECORD_BYTES:
+                self._refuse_endless(buffer, end, separators)
+            if end > 0:
+                block, lines = self._cut(buffer, end, separators)
+                self.cursor.line += lines
+                self.cursor.row += len(block.lines)
+                self.cursor.offset += end
+                if len(block.lines):
+                    yield block
+            self.cursor.carry = buffer[end:]
+
+    def _refuse_endless(self, buffer: bytes, end: int, separators: Positions) -> None:
+        """Stop at a record that is too long, or has too many fields already, instead of reading on."""
+        where = self._place_of(buffer, end, separators)
+        # Two may be the CRs of an unfinished CR CR LF.
+        if end == 0 and len(separators) > len(self.columns) + 2:
+            raise faults.endless_record(where, len(separators) - 2, self.columns)
+        if len(buffer) - end > MAX_RECORD_BYTES:
+            raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=b'"' in buffer[end:])
+
+    def separators(self, buffer: bytes, *, at_end: bool) -> Positions:
+        """Positions of the delimiters, LF and CR outside quotes in a buffer that begins with a record.
+
+        A field whose closing quote may still come ends the search, unless the table ends there
+        (`DataError`).
+        """
+        text = np.frombuffer(buffer, np.uint8)
+        if b'"' not in buffer:
+            return positions(buffer, ord(self.delimiter), _LF, _CR)
+        count = buffer.count(b'"')
+        quotes = positions(buffer, _QUOTE) if count <= _MOST_QUOTES_AT_ONCE else None
+        unclosed = count % 2 == 1
+        # The slow one also tells which quote the table's end leaves open.
+        if quotes is None or (unclosed and at_end) or not self._quotes_stand_around_fields(text, quotes):
+            return self._walk(buffer, at_end=at_end)
+        found = positions(buffer, ord(self.delimiter), _LF, _CR)
+        if unclosed:  # behind an opening quote without a closing one everything is quoted
+            found = found[: np.searchsorted(found, quotes[-1])]
+        outside: NDArray[np.bool_] = np.searchsorted(quotes, found) % 2 == 0
+        return found[outside]
+
+    def _quotes_stand_around_fields(self, text: Bytes, quotes: Positions) -> bool:
+        """Whether every even quote opens a field and every odd one closes it; doubled quotes do both."""
+        border = np.zeros(256, bool)
+        border[[ord(self.delimiter), _LF, _CR, _QUOTE]] = True
+        opening, closing = quotes[::2], quotes[1::2]
+        before = opening[opening > 0] - 1
+        after = closing[closing < len(text) - 1] + 1
+        return bool(border[text[before]].all() and border[text[after]].all())
+
+    def _walk(self, buffer: bytes, *, at_end: bool) -> Positions:
+        """The slow tokenizer: field by field, a quote inside an unquoted field taken as it is."""
+        field = field_pattern(self.delimiter)
+        found: list[int] = []
+        position = 0
+        while match := field.match(buffer, position):
+            if match[1] and match[1].strip(_BLANKS):
+                where = self._place_of(buffer, position, np.array(found, np.int64))
+                raise faults.text_after_quote(where, match[1], self.delimiter)
+            if match.end() == len(buffer):
+                break
+            found.append(match.end())
+            position = match.end() + 1
+        separators = np.array(found, np.int64)
+        if match is None and at_end:
+            where = self._place_of(buffer, position, separators)
+            raise faults.quote_never_closed(where, buffer[position : position + 200])
+        return separators
+
+    def _cut(self, buffer: bytes, end: int, separators: Positions) -> tuple[RecordBlock, int]:
+        fields = _fields(buffer, end, separators, self.delimiter)
+        # Without quotes every line end is a separator, and was found already.
+        breaks = positions(buffer, _LF, _CR) if b'"' in buffer else separators
+        feeds = _line_ends_among(breaks[: np.searchsorted(breaks, end)], np.frombuffer(buffer, np.uint8))
+        first = np.cumsum(fields.counts) - fields.counts
+        lines = self.cursor.line + np.searchsorted(feeds, fields.starts[first])
+        row = self.cursor.row
+        cut_short = bool(len(fields.ends)) and int(fields.ends[-1]) == end
+        wrong = np.flatnonzero(fields.counts != len(self.columns))
+        if len(wrong):
+            r = int(wrong[0])
+            record = buffer[fields.starts[first[r]] : fields.ends[first[r] + fields.counts[r] - 1]]
+            raise faults.wrong_number_of_fields(
+                place(self.path, row=row + r, line=int(lines[r])),
+                record,
+                int(fields.counts[r]),
+                self.columns,
+                self.delimiter,
+                lines=1 + len(line_ends(record)),
+                cut_short=cut_short and r == len(fields.counts) - 1,
+            )
+        starts = fields.starts.reshape(-1, len(self.columns))
+        ends = fields.ends.reshape(-1, len(self.columns))
+        too_long = np.flatnonzero(ends[:, -1] - starts[:, 0] > MAX_RECORD_BYTES)
+        if len(too_long):
+            r = int(too_long[0])
+            quotes = b'"' in buffer[starts[r, 0] : ends[r, -1]]
+            where = place(self.path, row=row + r, line=int(lines[r]))
+            raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=quotes)
+        return RecordBlock(buffer, self.cursor.offset, starts, ends, lines, cut_short), len(feeds)
+
+    def _place_of(self, buffer: bytes, position: int, separators: Positions) -> str:
+        """Row and line of the record in which a position lies, given the separators before it."""
+        line = self.cursor.line + len(line_ends(buffer[:position]))
+        before = separators[separators < position]
+        kinds = np.frombuffer(buffer, np.uint8)[before]
+        ends = before[kinds != ord(self.delimiter)]
+        begin = int(ends[-1]) + 1 if len(ends) else 0
+        complete = _fields(buffer, begin, separators, self.delimiter).counts if begin else ()
+        return place(self.path, row=self.cursor.row + len(complete), line=line)
 
 
-def _next_read(carried: int) -> int:
-    """Twice as much every time a record does not end, but not far beyond the longest record."""
-    return max(BLOCK_BYTES, min(carried, MAX_RECORD_BYTES + BLOCK_BYTES - carried))
-
-
-def _refuse_endless(
-    path: Path,
-    buffer: bytes,
-    end: int,
-    separators: Positions,
-    delimiter: str,
-    columns: tuple[str, ...],
-    cursor: Cursor,
-) -> None:
-    """Stop at a record that is too long, or has too many fields already, instead of reading on."""
-    where = _place_of(path, buffer, end, separators, delimiter, cursor)
-    if end == 0 and len(separators) > len(columns) + 2:  # two may be the CRs of an unfinished CR CR LF
-        raise faults.endless_record(where, len(separators) - 2, columns)
-    if len(buffer) - end > MAX_RECORD_BYTES:
-        raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=b'"' in buffer[end:])
-
-
-def find_separators(path: Path, buffer: bytes, delimiter: str, cursor: Cursor, *, at_end: bool) -> Positions:
-    """Positions of the delimiters, LF and CR outside quotes in a buffer that begins with a record.
-
-    A field whose closing quote may still come ends the search, unless the table ends there
-    (`DataError`).
-    """
+def positions(buffer: bytes, *wanted: int) -> Positions:
+    """Where any of some byte values stands in `buffer`, in order: the one loop over every byte of a table."""
     text = np.frombuffer(buffer, np.uint8)
-    if b'"' not in buffer:
-        return positions(buffer, ord(delimiter), _LF, _CR)
-    count = buffer.count(b'"')
-    quotes = positions(buffer, _QUOTE) if count <= _MOST_QUOTES_AT_ONCE else None
-    unclosed = count % 2 == 1
-    # The slow one also tells which quote the table's end leaves open.
-    if quotes is None or (unclosed and at_end) or not _quotes_stand_around_fields(text, quotes, delimiter):
-        return _walk(path, buffer, delimiter, cursor, at_end=at_end)
-    found = positions(buffer, ord(delimiter), _LF, _CR)
-    if unclosed:  # behind an opening quote without a closing one everything is quoted
-        found = found[: np.searchsorted(found, quotes[-1])]
-    outside: NDArray[np.bool_] = np.searchsorted(quotes, found) % 2 == 0
-    return found[outside]
-
-
-def _quotes_stand_around_fields(text: Bytes, quotes: Positions, delimiter: str) -> bool:
-    """Whether every even quote opens a field and every odd one closes it; doubled quotes do both."""
-    border = np.zeros(256, bool)
-    border[[ord(delimiter), _LF, _CR, _QUOTE]] = True
-    opening, closing = quotes[::2], quotes[1::2]
-    before = opening[opening > 0] - 1
-    after = closing[closing < len(text) - 1] + 1
-    return bool(border[text[before]].all() and border[text[after]].all())
+    mask: NDArray[np.bool_] = text == wanted[0]
+    another = np.empty_like(mask)
+    for byte in wanted[1:]:
+        mask |= np.equal(text, byte, out=another)
+    return np.flatnonzero(mask)
 
 
 def field_pattern(delimiter: str) -> re.Pattern[bytes]:
@@ -166,26 +224,6 @@ def field_pattern(delimiter: str) -> re.Pattern[bytes]:
     border = re.escape(delimiter.encode()) + rb"\r\n"
     # Possessive: without them a field of many doubled quotes would take memory for every one.
     return re.compile(rb'"[^"]*+(?:""[^"]*+)*+"([^' + border + rb']*+)|(?!")[^' + border + rb"]*+")
-
-
-def _walk(path: Path, buffer: bytes, delimiter: str, cursor: Cursor, *, at_end: bool) -> Positions:
-    """The slow tokenizer: field by field, a quote inside an unquoted field taken as it is."""
-    field = field_pattern(delimiter)
-    found: list[int] = []
-    position = 0
-    while match := field.match(buffer, position):
-        if match[1] and match[1].strip(_BLANKS):
-            where = _place_of(path, buffer, position, np.array(found, np.int64), delimiter, cursor)
-            raise faults.text_after_quote(where, match[1], delimiter)
-        if match.end() == len(buffer):
-            break
-        found.append(match.end())
-        position = match.end() + 1
-    separators = np.array(found, np.int64)
-    if match is None and at_end:
-        where = _place_of(path, buffer, position, separators, delimiter, cursor)
-        raise faults.quote_never_closed(where, buffer[position : position + 200])
-    return separators
 
 
 def _last_safe_end(buffer: bytes, separators: Positions) -> int:
@@ -248,57 +286,3 @@ def _without_blank_lines(buffer: bytes, fields: _Fields) -> _Fields:
     kept = np.ones(len(fields.starts), bool)
     kept[single[blank]] = False
     return _Fields(fields.starts[kept], fields.ends[kept], fields.counts[kept[last]])
-
-
-def _cut(
-    path: Path,
-    buffer: bytes,
-    end: int,
-    separators: Positions,
-    delimiter: str,
-    columns: tuple[str, ...],
-    cursor: Cursor,
-) -> tuple[RecordBlock, int]:
-    fields = _fields(buffer, end, separators, delimiter)
-    # Without quotes every line end is a separator, and was found already.
-    breaks = positions(buffer, _LF, _CR) if b'"' in buffer else separators
-    feeds = _line_ends_among(breaks[: np.searchsorted(breaks, end)], np.frombuffer(buffer, np.uint8))
-    first = np.cumsum(fields.counts) - fields.counts
-    lines = cursor.line + np.searchsorted(feeds, fields.starts[first])
-    row = cursor.row
-    cut_short = bool(len(fields.ends)) and int(fields.ends[-1]) == end
-    wrong = np.flatnonzero(fields.counts != len(columns))
-    if len(wrong):
-        r = int(wrong[0])
-        record = buffer[fields.starts[first[r]] : fields.ends[first[r] + fields.counts[r] - 1]]
-        raise faults.wrong_number_of_fields(
-            place(path, row=row + r, line=int(lines[r])),
-            record,
-            int(fields.counts[r]),
-            columns,
-            delimiter,
-            lines=1 + len(line_ends(record)),
-            cut_short=cut_short and r == len(fields.counts) - 1,
-        )
-    starts = fields.starts.reshape(-1, len(columns))
-    ends = fields.ends.reshape(-1, len(columns))
-    too_long = np.flatnonzero(ends[:, -1] - starts[:, 0] > MAX_RECORD_BYTES)
-    if len(too_long):
-        r = int(too_long[0])
-        quotes = b'"' in buffer[starts[r, 0] : ends[r, -1]]
-        where = place(path, row=row + r, line=int(lines[r]))
-        raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=quotes)
-    return RecordBlock(buffer, cursor.offset, starts, ends, lines, row, cut_short), len(feeds)
-
-
-def _place_of(
-    path: Path, buffer: bytes, position: int, separators: Positions, delimiter: str, cursor: Cursor
-) -> str:
-    """Row and line of the record in which a position lies, given the separators before it."""
-    line = cursor.line + len(line_ends(buffer[:position]))
-    before = separators[separators < position]
-    kinds = np.frombuffer(buffer, np.uint8)[before]
-    ends = before[kinds != ord(delimiter)]
-    begin = int(ends[-1]) + 1 if len(ends) else 0
-    complete = _fields(buffer, begin, separators, delimiter).counts if begin else ()
-    return place(path, row=cursor.row + len(complete), line=line)

@@ -1,15 +1,16 @@
-"""Writes a table back with its blank coordinates filled and every other byte as it was."""
+"""What is found for a table's blanks, and a table written back with it and every other byte as it was."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.arrays import Array
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.reading import KeypointTable
 from labelfill.data.table.tokenizer import BLOCK_BYTES
@@ -23,6 +24,42 @@ class WrittenTable:
     cells_filled: int
     content_sha256: str
     content_length: int
+
+
+@dataclass(frozen=True)
+class FoundPoints:
+    """Coordinates for a table's blanks.
+
+    Attributes
+    ----------
+    xy
+        (n, K, 2), px of each row's own image; NaN where a blank is to stay blank.
+    score
+        (n, K): 0..1, how surely each is known.
+    sizes
+        (n, 2): height and width of each row's image, px.
+    model
+        A short name of the models that found them.
+    """
+
+    xy: Array
+    score: Array
+    sizes: Array
+    model: str
+
+    def new(self, table: KeypointTable) -> NDArray[np.bool_]:
+        """(n, K, 2): the coordinates that are written, observed ones never."""
+        return ~table.observed & np.isfinite(self.xy)
+
+    def whole(self, table: KeypointTable) -> Array:
+        """(n, K, 2): every coordinate as it will stand."""
+        return np.where(self.new(table), self.xy, table.labels)
+
+
+def refuse_changed(table: KeypointTable, sha256: str) -> None:
+    """Refuse to fill another file than was read."""
+    if sha256 != table.content_sha256:
+        raise DataError(f"{table.path} has changed since it was read; run the command again")
 
 
 def write_filled(
@@ -58,15 +95,26 @@ def write_filled(
     new &= np.isfinite(values)
     spans, numbers = table.field_spans[new], values[new]
     order = np.argsort(spans[:, 0], kind="stable")
+    return send(_spliced(table, spans[order], numbers[order]), len(order), out, "table")
+
+
+def send(pieces: Iterable[bytes], cells: int, out: BinaryIO, what: str = "file") -> WrittenTable:
+    """Write a filled file of so many new cells piece by piece.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; `what` is what the message calls it.
+    """
     sent, length = hashlib.sha256(), 0
-    for piece in _spliced(table, spans[order], numbers[order]):
+    for piece in pieces:
         sent.update(piece)
         length += len(piece)
         try:
             out.write(piece)
         except OSError as error:
-            raise StorageError(f"the filled table cannot be written: {refusal(error)}") from error
-    return WrittenTable(len(order), sent.hexdigest(), length)
+            raise StorageError(f"the filled {what} cannot be written: {refusal(error)}") from error
+    return WrittenTable(cells, sent.hexdigest(), length)
 
 
 def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> Iterator[bytes]:

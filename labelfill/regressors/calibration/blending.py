@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from labelfill.arrays import Array, Mask
+from labelfill.arrays import Array, KeptArrays, Mask
 from labelfill.regressors.calibration.conformal import conformal_quantile, gaussian_radius, thinned
 
 # A keypoint's own weights are trusted like the pooled ones when it has this many residuals.
@@ -28,7 +28,7 @@ _QUANTILES_KEPT = 200
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(KeptArrays):
     """Weights and error scales of a run's keypoints.
 
     Attributes

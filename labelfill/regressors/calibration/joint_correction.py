@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelfill.arrays import Array, Integers, Mask
+from labelfill.arrays import Array, Integers, KeptArrays, Mask
 
 # Penalties of the linear kernel to choose from, per row and unit of mean squared departure.
 _PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -60,7 +60,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class JointCorrection:
+class JointCorrection(KeptArrays):
     """A map from departures to corrections, linear but for a radial part.
 
     Attributes

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from labelfill.arrays import Array, Integers, Mask
+from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.regressors.calibration.conformal import (
     conformal_quantile,
     conformal_rank,
@@ -43,7 +43,7 @@ _PROBE_COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
-class Radii:
+class Radii(KeptArrays):
     """Quantiles of scores, and by how much to widen where nothing verifies them.
 
     Attributes

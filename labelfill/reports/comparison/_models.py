@@ -17,9 +17,10 @@ from labelfill.arrays import Array
 from labelfill.data.dataset import Dataset
 from labelfill.errors import UsageError
 from labelfill.filling.fill import fill
+from labelfill.filling.request import FillRequest
 from labelfill.filling.simple_ways import SimpleMethod
-from labelfill.networks.devices import choose_device
-from labelfill.regressors.files import load_ensemble
+from labelfill.networks.devices import Computing, choose_device
+from labelfill.regressors.files import load_models
 from labelfill.reports.comparison._held_out import Hidden, hide
 from labelfill.reports.comparison._stages import (
     Setting,
@@ -31,7 +32,7 @@ from labelfill.reports.comparison._stages import (
 from labelfill.runs import load_split, write_bytes
 from labelfill.runs.resources import Cost, measured_once
 from labelfill.settings import FinalModelSettings, ImputeSettings, KeypointModelSettings, Labels
-from labelfill.sources.preparation import declared_sources
+from labelfill.sources.preparation import groups_of_rows
 
 T = TypeVar("T")
 
@@ -122,12 +123,12 @@ class TrainedWays:
     def answer_hidden(self, way: ModelWay, dataset: Dataset, hidden: Hidden) -> Answer:
         """What a way finds for the hidden labels (m, K, 2); rows keep the label source that they had."""
         self.train(way)
-        device = choose_device(self.setting.device)
+        computing = Computing(choose_device(self.setting.device))
         with self.setting.open(way) as run:
-            ensemble, sources, audit = load_ensemble(run, device)
-        groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
+            models = load_models(run, computing.device)
+        groups = groups_of_rows(dataset, models.sources.groups)[hidden.rows]
         part = hidden.dataset(dataset)
-        found = fill(part, ensemble, sources, audit, ImputeSettings(), device, groups=groups[hidden.rows])
+        found = fill(FillRequest(part, models, ImputeSettings(), groups), computing)
         return self.answer(way, part.in_own_px(found.fills.xy))
 
     def final(

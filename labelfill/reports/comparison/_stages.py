@@ -13,6 +13,7 @@ from labelfill.data.distrust import read_distrust
 from labelfill.errors import DataError
 from labelfill.filling.job import filling_job
 from labelfill.filling.stage import impute
+from labelfill.final.filled_table import FilledRequest
 from labelfill.final.job import final_job
 from labelfill.final.stage import train_final
 from labelfill.regressors.job import training_job
@@ -113,11 +114,11 @@ def _train_final(
     setting: Setting, run: RunDirectory, basis: RunDirectory, settings: FinalModelSettings,
     filled: Path | None, original: Path | None, force: bool,
 ) -> Mapping[str, Any]:  # fmt: skip
-    job = final_job(
-        run, filled, original, settings, models=basis, device=setting.device, seed=setting.seed,
-        distrust=setting.table.distrust, allow_outside=setting.table.allow_outside,
-        force=force, progress=setting.progress,
+    asked = FilledRequest(
+        filled, original, setting.table.distrust, allow_outside=setting.table.allow_outside,
+        progress=setting.progress,
     )  # fmt: skip
+    job = final_job(run, asked, settings, models=basis, device=setting.device, seed=setting.seed, force=force)
     return train_final(run, job, progress=setting.progress)
 
 

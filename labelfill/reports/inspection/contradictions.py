@@ -10,15 +10,14 @@ import torch
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
 from labelfill.errors import DataError
-from labelfill.filling.fill import known_of_rows
-from labelfill.regressors.answering import answer_in_blocks
+from labelfill.filling.known_rows import known_of_rows
+from labelfill.networks.devices import Computing
+from labelfill.regressors.answering import Question, answer_in_blocks
 from labelfill.regressors.ensemble import Ensemble, Member
-from labelfill.regressors.files import STAGE, load_distrusted, load_ensemble
+from labelfill.regressors.files import STAGE, KeypointModels, load_distrusted, load_models
 from labelfill.runs import RunDirectory
 from labelfill.settings import TableSettings
-from labelfill.sources.anchors import Anchors
-from labelfill.sources.conventions import Sources
-from labelfill.sources.preparation import declared_sources, prepare
+from labelfill.sources.preparation import groups_of_rows, prepare
 
 # A label is contradicted if it lies this many times further off than the answer does in 99% of cases.
 _COVERAGE, _BEYOND = 0.99, 1.5
@@ -53,8 +52,8 @@ def find_contradictions(
     DataError
         If the table has other keypoints or images than the run.
     """
-    ensemble, sources, _ = load_ensemble(run, device)
-    own, theirs = dataset.schema, ensemble.schema
+    models = load_models(run, device)
+    own, theirs = dataset.schema, models.ensemble.schema
     if (
         (dataset.images is None) != run.without_images
         or set(own.keypoints) != set(theirs.keypoints)
@@ -64,20 +63,20 @@ def find_contradictions(
             f"{dataset.table.path} cannot be judged by the models in {run.path}: it has other keypoints, "
             "other images or none; leave --run-dir out, or name the run of this table"
         )
-    order = [dataset.schema.index(name) for name in ensemble.schema.keypoints]
-    ordered = dataset.in_order_of(ensemble.schema.keypoints)
-    found = _judged(run, ordered, ensemble, sources, device, progress=progress)
+    order = [own.index(name) for name in theirs.keypoints]
+    ordered = dataset.in_order_of(theirs.keypoints)
+    found = _judged(run, ordered, models, Computing(device, progress))
     back = np.argsort(order)
     return Contradictions(found.severity[:, back], dataset.in_own_px(found.answer[:, back]))
 
 
 def _judged(
-    run: RunDirectory, dataset: Dataset, ensemble: Ensemble, sources: Sources, device: torch.device,
-    *, progress: bool,
-) -> Contradictions:  # fmt: skip
+    run: RunDirectory, dataset: Dataset, models: KeypointModels, computing: Computing
+) -> Contradictions:
     labels, folds = dataset.labels, _folds(run, dataset)
-    groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
-    anchors = known_of_rows(dataset, ensemble, sources, {}, groups, device, progress=progress).anchors
+    ensemble, sources = models.ensemble, models.sources
+    groups = groups_of_rows(dataset, sources.groups)
+    anchors = known_of_rows(dataset, replace(models, audit={}), groups, computing).anchors
     judged: Mask = np.all(np.isfinite(labels), axis=2)
     for offset in sources.offsets:
         judged[groups == offset.group, offset.keypoint] = False
@@ -91,25 +90,19 @@ def _judged(
         for learnt in (True, False):
             rows = np.flatnonzero(wanted.any(axis=1) & ((folds >= 0) == learnt))
             if len(rows):
-                xy, limit = _answers(
-                    ensemble, hidden, rows, wanted, dataset, folds if learnt else None, device
-                )
+                of_folds = folds[rows] if learnt else None
+                question = Question(rows, hidden.take(rows), wanted[rows], dataset.images, of_folds)
+                xy, limit = _answers(ensemble, question, computing)
                 answer[rows] = np.where(wanted[rows][..., None], xy, answer[rows])
                 off = np.linalg.norm(xy - labels[rows], axis=2) / (_BEYOND * limit)
                 severity[rows] = np.where(wanted[rows], off, severity[rows])
     return Contradictions(severity, answer)
 
 
-def _answers(
-    ensemble: Ensemble, anchors: Anchors, rows: Integers, wanted: Mask, dataset: Dataset,
-    folds: Integers | None, device: torch.device,
-) -> tuple[Array, Array]:  # fmt: skip
+def _answers(ensemble: Ensemble, question: Question, computing: Computing) -> tuple[Array, Array]:
     """(m, K, 2) and (m, K), px: what is answered for the rows, and how far that may be off."""
     assert ensemble.radii is not None
-    members = answer_in_blocks(
-        ensemble, rows, anchors.take(rows), wanted[rows], dataset.images, device,
-        folds=None if folds is None else folds[rows], desc="labels judged",
-    )  # fmt: skip
+    members = answer_in_blocks(ensemble, question, replace(computing, progress=False))
     xy, sigma = ensemble.best(members)
     return xy, sigma * ensemble.radii.factor(_COVERAGE, members.sigma[Member.PRIOR])
 

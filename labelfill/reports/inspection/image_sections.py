@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from labelfill.data.images import Equalization, equalize
+from labelfill.data.images.equalization import Equalization, equalize
 from labelfill.reports.faces import face
 from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.inspection import ImageFindings

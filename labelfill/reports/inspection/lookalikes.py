@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labelfill.arrays import Array, Floats, Images, Integers, Mask
-from labelfill.data.images import content_ids, exact_ids
+from labelfill.data.images.identity import content_ids, exact_ids
 from labelfill.reports.inspection.appearance import area_means
 from labelfill.reports.inspection.inspected_table import InspectedTable, blocks
 from labelfill.runs.progress import bar

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Images, Mask
-from labelfill.data.images import fingerprint
+from labelfill.data.dataset_reading import TableRequest
+from labelfill.data.images.identity import fingerprint
 from labelfill.errors import DataError, ModelError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import read_filled
@@ -143,11 +144,12 @@ def read_filled_rows(
     results = stage.get("results", {})
     beside_images = results.get("images_beside", results.get("original"))
     size = run.manifest.get("input", {}).get("image_size")
-    filled = read_filled(
-        path, None, None if size is None else ImageSize.parse(size), run.path / "cache", framed=run.framed,
+    request = TableRequest(
+        None if size is None else ImageSize.parse(size), run.framed,
         images_beside=None if beside_images is None else Path(beside_images),
-        allow_outside=allow_outside, progress=progress,
+        allow_outside=allow_outside, filled=True,
     )  # fmt: skip
+    filled = read_filled(path, None, request, run.path / "cache", progress=progress)
     dataset = filled.dataset
     shape = dataset.table.labels.shape[:2]
     radius, sigma = np.full(shape, np.nan), np.full(shape, np.nan)

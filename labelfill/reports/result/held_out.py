@@ -22,7 +22,7 @@ from labelfill.runs import RunDirectory, load_split
 from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
 from labelfill.sources.conventions import Sources
-from labelfill.sources.preparation import declared_sources
+from labelfill.sources.preparation import groups_of_rows
 
 OURS, PRIOR = "labelfill", "shape prior alone"
 
@@ -107,7 +107,7 @@ def see_run_table(run: RunDirectory, dataset: ImageDataset) -> RunTable:
     """
     schema, sources = load_sources(run)
     dataset = replace(dataset, distrusted=load_distrusted(run, dataset))
-    groups = sources.groups.assign(dataset.table.labelled, declared_sources(dataset, sources.groups))
+    groups = groups_of_rows(dataset, sources.groups)
     parts = load_split(run.path / "split.csv", dataset.table.rows)
     seed = int(run.stages[STAGE]["inputs"]["seed"])
     return RunTable(dataset, schema, sources, groups, parts, seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelfill.arrays import Integers, Mask
-from labelfill.regressors.stage_state import Work
+from labelfill.regressors.setup import Setup
 from labelfill.regressors.whole_image import needs_coarse
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import Anchors, weigh_down
@@ -16,7 +16,7 @@ from labelfill.sources.preparation import LEAST_LABELS
 
 
 @dataclass(frozen=True)
-class Learnable:
+class Trainable:
     """What the stage learns from, decided before a regressor is trained.
 
     Attributes
@@ -27,11 +27,11 @@ class Learnable:
         (n, K): which these are.
     labels
         (K,): training rows that label each keypoint so that it can be learnt from.
-    kept
-        Incomplete keypoints that get regressors.
+    keypoints
+        Incomplete ones that get regressors.
     skipped
         Incomplete keypoints that stay blank, and why.
-    needy
+    coarse_rows
         (n,): rows of which too little is known to cut a patch.
     """
 
@@ -39,48 +39,49 @@ class Learnable:
     prior: ShapePrior
     doubtful: Mask
     labels: Integers
-    kept: Integers
+    keypoints: Integers
     skipped: Mapping[int, str]
-    needy: Mask
+    coarse_rows: Mask
 
 
-def find_learnable(work: Work, anchors: Anchors) -> Learnable:
+def find_trainable(setup: Setup, anchors: Anchors) -> Trainable:
     """Fit the prior to anchors in the reference convention, and see what can be learnt."""
-    training = work.preparation.training
-    anchors, prior, doubtful = _without_slips(work, anchors, work.fit_prior(anchors, training))
+    training = setup.preparation.training
+    anchors, prior, doubtful = _without_slips(setup, anchors, setup.fit_prior(anchors, training))
     labels: Integers = anchors.exact[training].sum(axis=0)
-    divisible = _divisible(work, anchors)
-    incomplete = work.blank.any(axis=0)
-    learnable = (labels >= LEAST_LABELS) & divisible
+    divisible = _divisible(setup, anchors)
+    incomplete = setup.blank.any(axis=0)
+    enough = (labels >= LEAST_LABELS) & divisible
     needed = np.where(divisible | (labels == 0), f"{LEAST_LABELS} are needed", "all belong together")
     skipped = {
         k: f"{labels[k]} training rows label it, and {needed[k]}"
-        for k in np.flatnonzero(incomplete & ~learnable).tolist()
+        for k in np.flatnonzero(incomplete & ~enough).tolist()
     }
-    needy = needs_coarse(prior, anchors, work.blank, work.dataset.schema)
-    return Learnable(anchors, prior, doubtful, labels, np.flatnonzero(incomplete & learnable), skipped, needy)
+    keypoints = np.flatnonzero(incomplete & enough)
+    coarse_rows = needs_coarse(prior, anchors, setup.blank, setup.dataset.schema)
+    return Trainable(anchors, prior, doubtful, labels, keypoints, skipped, coarse_rows)
 
 
-def _without_slips(work: Work, anchors: Anchors, prior: ShapePrior) -> tuple[Anchors, ShapePrior, Mask]:
+def _without_slips(setup: Setup, anchors: Anchors, prior: ShapePrior) -> tuple[Anchors, ShapePrior, Mask]:
     """Anchors and prior with implausible labels of training rows trusted less, and (n, K) which these are.
 
     Scores of held-out rows count every label, so theirs are left alone.
     """
-    training = work.preparation.training
-    doubtful, weighed = np.zeros((len(anchors), work.dataset.schema.count), bool), anchors
+    training = setup.preparation.training
+    doubtful, weighed = np.zeros((len(anchors), setup.dataset.schema.count), bool), anchors
     for _ in range(2):  # a prior that wrong labels have widened does not find them all
         found, implausible = weigh_down(prior, anchors)
         doubtful = implausible & training[:, None]
         if not doubtful.any():
             break
         weighed = Anchors(anchors.xy, np.where(doubtful[..., None], found.noise, anchors.noise))
-        prior = work.fit_prior(weighed, training)
+        prior = setup.fit_prior(weighed, training)
     return weighed, prior, doubtful
 
 
-def _divisible(work: Work, anchors: Anchors) -> Mask:
+def _divisible(setup: Setup, anchors: Anchors) -> Mask:
     """(K,): keypoints that rows of several folds label, so that each fold's model has some to learn from."""
-    folds = work.preparation.folds
-    labelled = [anchors.exact[folds == fold].any(axis=0) for fold in range(work.preparation.fold_count)]
+    folds = setup.preparation.folds
+    labelled = [anchors.exact[folds == fold].any(axis=0) for fold in range(setup.preparation.fold_count)]
     several: Mask = np.sum(labelled, axis=0) > 1
     return several

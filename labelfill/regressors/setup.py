@@ -1,4 +1,4 @@
-"""What the steps of the first stage hand on to each other."""
+"""What the first stage decides about a table before it trains anything."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset, ImageDataset
+from labelfill.networks.devices import Computing
+from labelfill.regressors.job import TrainingJob
 from labelfill.regressors.patch_regressor import Evidence
 from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import RunDirectory
-from labelfill.runs.engines import LOCAL, Engine
-from labelfill.settings import KeypointModelSettings, TableSettings
+from labelfill.settings import KeypointModelSettings
 from labelfill.shape.mirror_axis import middle_shift, mirror_shift
 from labelfill.shape.prior import ShapePrior, fit_shape_prior, with_mirrored
 from labelfill.sources.anchors import Anchors, PatternBank, labels_as_anchors
@@ -23,22 +23,33 @@ from labelfill.sources.preparation import Preparation, choose_partners, prepare
 
 _log = logging.getLogger("labelfill")
 
+# Residuals of a keypoint are taken on at most this many rows: more cost time and tell little.
+MOST_RESIDUAL_ROWS = 1500
 
-@dataclass
-class Work:
-    """What the stage's steps hand on."""
+
+@dataclass(frozen=True)
+class Setup:
+    """What is decided before anything is trained, for all steps of the stage.
+
+    Attributes
+    ----------
+    dataset
+        Its schema knows where the mirror axis of the labels lies.
+    partners
+        (K,) mirror partners; None if mirrored rows are not used.
+    """
 
     dataset: Dataset
     settings: KeypointModelSettings
     preparation: Preparation
     partners: tuple[int, ...] | None
     seed: int
-    device: torch.device
+    computing: Computing
     trainer: UnitTrainer
-    progress: bool
 
     @property
     def labels(self) -> Array:
+        """(n, K, 2), px of the frame."""
         return self.dataset.labels
 
     @property
@@ -47,6 +58,7 @@ class Work:
         return ImageDataset.of(self.dataset).images
 
     def fit_prior(self, anchors: Anchors, rows: Mask) -> ShapePrior:
+        """The shape prior of some rows (n,), of their mirrored copies too where partners are known."""
         part = anchors.take(np.flatnonzero(rows))
         if self.partners is None:
             return fit_shape_prior(part.xy, part.noise, self.seed)
@@ -55,6 +67,7 @@ class Work:
         )
 
     def evidence(self, prior: ShapePrior, anchors: Anchors) -> Evidence:
+        """What regressors learn from, given a prior and anchors of all rows."""
         prep = self.preparation
         return Evidence(
             self.dataset.schema, prior, self.partners, self.images, anchors,
@@ -68,17 +81,15 @@ class Work:
         return blank
 
 
-def begin_work(
-    run: RunDirectory, dataset: Dataset, settings: KeypointModelSettings, table: TableSettings,
-    device: torch.device, seed: int, *, progress: bool = False, engine: Engine = LOCAL,
-) -> Work:  # fmt: skip
-    """What is decided before anything is trained."""
-    preparation = prepare(run, dataset, table, seed)
+def set_up(run: RunDirectory, job: TrainingJob, computing: Computing) -> Setup:
+    """Decide on sources, split, folds and mirror partners."""
+    dataset, settings, seed = job.dataset, job.settings, job.seed
+    preparation = prepare(run, dataset, job.table, seed)
     partners = choose_partners(dataset, settings.mirror_pairs, preparation.parts)
     if partners is not None:
         dataset = _with_mirror_shift(dataset, preparation, partners, seed)
-    trainer = UnitTrainer(run, settings, seed, device, progress, engine)
-    return Work(dataset, settings, preparation, partners, seed, device, trainer, progress)
+    trainer = UnitTrainer(run, settings, seed, computing)
+    return Setup(dataset, settings, preparation, partners, seed, computing, trainer)
 
 
 def _with_mirror_shift(
@@ -101,6 +112,6 @@ def pattern_bank(anchors: Anchors, rows: Mask, keypoint: int | None) -> PatternB
     """What rows to be filled know, when a keypoint (or any, if None) is asked for."""
     bank = PatternBank.of(anchors, rows)
     if keypoint is not None:
-        own = bank.noise[:, keypoint]
-        own[(own == 0).any(axis=1)] = np.inf  # a half-labelled point is not shown either
+        noise = bank.noise[:, keypoint]
+        noise[(noise == 0).any(axis=1)] = np.inf  # a half-labelled point is not shown either
     return bank

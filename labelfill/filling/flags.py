@@ -1,0 +1,64 @@
+"""The words that send a person to look at a fill."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.arrays import Array, Mask
+from labelfill.filling.fills import FillMethod, Fills
+from labelfill.filling.known_rows import RowKnowledge
+from labelfill.filling.request import FillRequest
+from labelfill.shape.prior import ShapePrior
+from labelfill.sources.anchors import Anchors
+from labelfill.sources.groups import UNKNOWN
+from labelfill.sources.preparation import LOW_DATA
+
+_IMPLAUSIBLE = 4.0
+# Where a coordinate is no place in an image; beyond this, px, it makes no difference how far.
+_FAR_OFF = 1e6
+_ROWS_AT_ONCE = 4096
+
+
+def flag_words(request: FillRequest, fills: Fills, known: RowKnowledge) -> NDArray[np.object_]:
+    """(n, K) words joined by spaces, for fills and for observed labels that the row's others contradict."""
+    words = [("doubtful-label", known.doubtful), *_of_fills(request, fills, known)]
+    flags = fills.flags.copy()
+    for word, points in words:
+        for row, k in np.argwhere(points).tolist():
+            flags[row, k] = f"{flags[row, k]} {word}".strip()
+    return flags
+
+
+def _of_fills(request: FillRequest, fills: Fills, known: RowKnowledge) -> list[tuple[str, Mask]]:
+    """Each word and the fills (n, K) that get it."""
+    dataset, ensemble = request.dataset, request.models.ensemble
+    if ensemble.radii is None or not fills.filled.any():
+        return []
+    # The other half of a half-labelled point may be any number.
+    labels = np.clip(np.nan_to_num(dataset.all_labels), -_FAR_OFF, _FAR_OFF)
+    position = np.where(np.isnan(fills.xy), labels, fills.xy)
+    unexpected = _departure(position, ensemble.prior, known.anchors) > _IMPLAUSIBLE
+    unknown = (request.groups == UNKNOWN) & (len(ensemble.radii.labelled) > 1)
+    typical = ensemble.radii.typical_radius(request.settings.coverage)
+    unseen = fills.filled & (fills.method != FillMethod.CONFIRMED)  # a person has seen the others
+    return [
+        ("large-radius", unseen & (fills.radius > 2 * typical)),
+        ("implausible-shape", unseen & unexpected & (fills.method == FillMethod.REGRESSOR)),
+        ("off-image", unseen & ~dataset.on_image(position)),
+        ("doubtful-anchor", unseen & np.any(known.doubtful, axis=1, keepdims=True)),
+        ("source-shift", unseen & ensemble.radii.unverified(request.groups)),
+        ("low-data", unseen & (ensemble.radii.learnt[None] < LOW_DATA)),
+        ("unknown-source", unseen & unknown[:, None]),
+    ]
+
+
+def _departure(position: Array, prior: ShapePrior, anchors: Anchors) -> Array:
+    """(n, K): how far positions lie from where a row's anchors lead to expect them, in sigma."""
+    departure = np.empty(position.shape[:2])
+    for begin in range(0, len(departure), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        expected = prior.condition(anchors.xy[part], anchors.noise[part])
+        off = np.linalg.norm(position[part] - expected.xy, axis=2)
+        departure[part] = off / np.maximum(expected.sigma, 1e-6)
+    return departure

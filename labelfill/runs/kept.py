@@ -1,0 +1,77 @@
+"""Files of a run directory read back: JSON as checked dataclasses, and arrays by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from labelfill.errors import DamagedFile, ModelError
+from labelfill.runs._directory import RunDirectory
+from labelfill.runs.records import record_of
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
+
+FORMAT = 1
+
+
+def read_kept(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of a file of a run directory; it raises `DamagedFile` for what is no such file.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, or another program's or version's.
+    """
+    content = run.read_artefact(stage, path)
+    try:
+        return parse(content)
+    except DamagedFile as error:
+        raise ModelError(
+            f"{run.path / path} does not hold what this labelfill writes ({error}): "
+            f"run `labelfill {stage}` again in another --run-dir"
+        ) from error
+
+
+def read_kept_json(run: RunDirectory, stage: str, path: str, kind: type[T]) -> T:
+    """A dataclass from a JSON file of a run directory, which is of this format; errors as for `read_kept`."""
+
+    def parse(content: bytes) -> T:
+        try:
+            value = json.loads(content)
+        except ValueError as error:
+            raise DamagedFile(f"it is no JSON: {error}") from error
+        if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
+            raise DamagedFile(
+                f"it has format {value['format']}, newer than this version reads; update labelfill"
+            )
+        return record_of(kind, value)
+
+    return read_kept(run, stage, path, parse)
+
+
+def json_file(value: DataclassInstance) -> bytes:
+    """A dataclass as the JSON file that `read_kept_json` reads."""
+    return json.dumps(asdict(value), indent=1).encode()
+
+
+def arrays_file(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays by name as safetensors."""
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def read_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Arrays by name; `DamagedFile` if these are no safetensors."""
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise DamagedFile(str(error)) from error

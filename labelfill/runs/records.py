@@ -1,0 +1,87 @@
+"""JSON read back into dataclasses; what does not hold what it should is refused, and nothing else is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import numpy as np
+
+from labelfill.errors import DamagedFile, LabelfillError, shown
+
+Record = TypeVar("Record")
+
+
+def read_record(kind: type[Record], data: bytes | str) -> Record:
+    """A dataclass from the text of a JSON object; see `record_of`."""
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise DamagedFile(f"it is no JSON: {error}") from error
+    return record_of(kind, content)
+
+
+def record_of(kind: type[Record], content: Any) -> Record:
+    """A dataclass from a JSON object of its fields, each checked against its annotation.
+
+    Fields may be plain values, lists, tuples, dicts by text, arrays (as nested lists), further dataclasses,
+    and unions and literals of these. What the dataclass has a default for may be missing.
+
+    Raises
+    ------
+    DamagedFile
+        If a field is missing, unknown or of another type, or the dataclass itself refuses a value.
+    """
+    if not isinstance(content, dict):
+        raise DamagedFile(f"expected an object, found {shown(json.dumps(content))}")
+    hints, values = typing.get_type_hints(kind), {}
+    for name in content:
+        if name not in hints:
+            raise DamagedFile(f"field {name!r} is not known")
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # every `kind` is a dataclass
+        if field.name in content:
+            values[field.name] = _fitting(content[field.name], hints[field.name], field.name)
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            raise DamagedFile(f"field {field.name!r} is missing")
+    try:
+        return kind(**values)
+    except LabelfillError as error:
+        raise DamagedFile(str(error)) from error
+
+
+def _fitting(value: Any, kind: Any, name: str) -> Any:
+    """A JSON value as an annotation has it."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any or type(value) is kind or (kind is types.NoneType and value is None):
+        return value
+    if origin is typing.Literal and value in inner:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        for one in inner:
+            with suppress(DamagedFile):
+                return _fitting(value, one, name)
+    elif origin is list and isinstance(value, list):
+        simple = all(type(item) is inner[0] for item in value)  # quick for the texts of many rows
+        return value if simple else [_fitting(item, inner[0], name) for item in value]
+    elif origin is tuple and isinstance(value, list) and inner[-1] is ...:
+        return tuple(_fitting(item, inner[0], name) for item in value)
+    elif origin is tuple and isinstance(value, list) and len(value) == len(inner):
+        return tuple(_fitting(item, one, name) for item, one in zip(value, inner, strict=True))
+    elif origin is dict and isinstance(value, dict):
+        return {key: _fitting(item, inner[1], f"{name}, {key}") for key, item in value.items()}
+    elif origin is np.ndarray and isinstance(value, list):
+        with suppress(ValueError):  # of lists of different lengths
+            array = np.array(value)
+            if array.dtype.kind in "biuf":
+                return array.astype(typing.get_args(inner[1])[0])
+    elif dataclasses.is_dataclass(kind):
+        return record_of(kind, value)  # type: ignore[arg-type]  # a class
+    elif kind is float and type(value) is int:
+        return float(value)
+    raise DamagedFile(
+        f"field {name!r} is {shown(json.dumps(value))}, expected {getattr(kind, '__name__', kind)}"
+    )
