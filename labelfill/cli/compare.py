@@ -226,14 +226,10 @@ def _budget(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _write(arguments: argparse.Namespace, lines: Sequence[Sequence[str]], draw: Any) -> None:
     """The files that were asked for."""
-    import csv
-    import io
-
+    from labelfill.data.formats.tables import as_csv
     from labelfill.runs import write_bytes
 
     if arguments.csv is not None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        write_bytes(arguments.csv, text.getvalue().encode())
+        write_bytes(arguments.csv, b"".join(as_csv(lines)))
     if arguments.plot is not None:
         write_bytes(arguments.plot, draw(arguments.plot.suffix[1:]))

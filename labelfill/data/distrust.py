@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.data.formats.tables import as_csv
 from labelfill.data.joining import row_number
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, StorageError, listed, place, shown
@@ -122,11 +123,7 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
 
 def entries_bytes(header: tuple[str, ...], entries: Iterable[tuple[object, ...]]) -> bytes:
     """A whole file of a header and lines."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(entries)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return b"".join(as_csv([header, *entries]))
 
 
 def check_labelled(entry: Entry, table: KeypointTable) -> None:
