@@ -74,9 +74,9 @@ def handle(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
 
     from labelfill.data.dataset_reading import TableRequest, read_dataset
+    from labelfill.reports.inspection.inspected_table import InspectedTable
     from labelfill.reports.inspection.inspection import inspect
     from labelfill.reports.inspection.summary import as_json, as_text
-    from labelfill.schema import mirror_partners
 
     request = TableRequest(
         table_settings.image_size,
@@ -86,24 +86,16 @@ def handle(arguments: argparse.Namespace) -> int:
         allow_outside=table_settings.allow_outside,
     )
     dataset = read_dataset(path, request, show_progress=show_progress(arguments))
-    sources, group_of = _group(dataset, table_settings.source_column)
-    found = inspect(
-        dataset.all_labels,
-        dataset.schema,
-        sources,
-        group_of,
-        mirror_partners(dataset.schema.keypoints),
-        dataset.images,
-        frame_known=dataset.images is not None or table_settings.image_size is not None,
-        seed=seed,
-        show_progress=show_progress(arguments),
-    )
+    sources, source_of = _group(dataset, table_settings.source_column)
+    frame_known = dataset.images is not None or table_settings.image_size is not None
+    table = InspectedTable(dataset, sources, source_of, frame_known)
+    found = inspect(table, seed=seed, show_progress=show_progress(arguments))
     audit: list[dict[str, Any]] = []
     if arguments.run_dir is not None:
         found, audit = _judged_by_models(arguments, dataset, found)
-    written = _write_outputs(arguments, dataset, found)
-    result = {"table": str(path), **as_json(found, dataset.all_labels, dataset.table.lines)}
-    text = f"{path}: {as_text(found, dataset.all_labels, dataset.table.lines)}"
+    written = _write_outputs(arguments, found)
+    result = {"table": str(path), **as_json(found)}
+    text = f"{path}: {as_text(found)}"
     if dataset.placements is not None:
         frame = dataset.schema.image_size
         text += f"\n\nimages differ in size: px are those of the frame of {frame} that each is scaled into"
@@ -171,17 +163,14 @@ def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[
     return groups, groups.assign(labelled, declared)
 
 
-def _write_outputs(arguments: argparse.Namespace, dataset: Dataset, found: Inspection) -> list[str]:
+def _write_outputs(arguments: argparse.Namespace, found: Inspection) -> list[str]:
     from labelfill.runs import write_bytes
 
     written = []
-    table = dataset.table
     if arguments.html is not None:
-        from labelfill.reports.inspection.image_sections import Shown
         from labelfill.reports.inspection.inspection_page import inspection_page
 
-        shown = Shown(table.path.name, dataset.all_labels, table.lines, dataset.images)
-        write_bytes(arguments.html, inspection_page(found, shown).encode())
+        write_bytes(arguments.html, inspection_page(found).encode())
         written.append(str(arguments.html))
     if arguments.write_distrust is not None:
         from labelfill.data.distrust import write_distrust

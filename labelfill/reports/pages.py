@@ -68,6 +68,25 @@ def paragraph(*children: Child, **attributes: Child | bool) -> Markup:
     return element("p", *children, **attributes)
 
 
+def note(*children: Child) -> Markup:
+    """A paragraph in small print."""
+    return element("p", *children, class_="note")
+
+
+def and_more(count: int, noun: str) -> Markup | None:
+    """A note on how many more there are than are shown, if there are any."""
+    return note(f"And {plural(count, noun)} more.") if count > 0 else None
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def figure(picture: Markup, *caption: Child, class_: str | None = None) -> Markup:
+    """A picture with its caption."""
+    return element("figure", picture, element("figcaption", *caption), class_=class_)
+
+
 def table(header: Sequence[Child], rows: Iterable[Sequence[Child]], *, numbers: Sequence[int] = ()) -> Markup:
     """A table that scrolls sideways where the page is too narrow; columns `numbers` are set to the right."""
     right = dict.fromkeys(numbers, "number")

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array
 from labelfill.cli.main import main
+from labelfill.data.dataset import dataset_of_arrays, dataset_of_labels
 from labelfill.data.synthetic import KAGGLE_SOURCES, LABEL_NOISE, DrawnTable, Source, draw_table, write_table
-from labelfill.reports.inspection.image_sections import Shown
+from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.inspection import Inspection, count_labels, inspect
 from labelfill.reports.inspection.inspection_page import inspection_page
-from labelfill.reports.inspection.lookalikes import find_disagreement, find_lookalikes
+from labelfill.reports.inspection.lookalikes import Lookalike, find_disagreement, find_lookalikes
 from labelfill.reports.inspection.summary import as_json, as_text, describe_pattern
 from labelfill.schema import ImageSize, KeypointSchema, mirror_partners
 from labelfill.sources.groups import find_groups, single_group
@@ -32,13 +33,25 @@ DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[2] / "../sha
 ROWS = 240
 
 
+def inspected(
+    labels: Array,
+    schema: KeypointSchema,
+    images: NDArray[np.uint8] | None = None,
+    *,
+    frame_known: bool = True,
+) -> InspectedTable:
+    """A table of arrays, its label sources told apart by what rows label."""
+    if images is None:
+        dataset = dataset_of_labels(labels, schema.keypoints, "t.csv", schema.image_size)
+    else:
+        dataset = dataset_of_arrays(labels, schema.keypoints, images, "t.csv")
+    sources = find_groups(dataset.table.labelled) if schema.count else single_group(0)
+    return InspectedTable(dataset, sources, sources.assign(dataset.table.labelled), frame_known)
+
+
 def inspect_drawn(table: DrawnTable, labels: Array | None = None, *, with_images: bool = True) -> Inspection:
     labels = table.labels if labels is None else labels
-    labelled = np.isfinite(labels).all(axis=2)
-    sources = find_groups(labelled)
-    images = table.images if with_images else None
-    partners = mirror_partners(table.schema.keypoints)
-    return inspect(labels, table.schema, sources, sources.assign(labelled), partners, images)
+    return inspect(inspected(labels, table.schema, table.images if with_images else None))
 
 
 # -- counts -----------------------------------------------------------------------------------------
@@ -51,7 +64,7 @@ def test_counts_add_up(seed: int, rows: int, keypoints: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.where(rng.random((rows, keypoints, 2)) < 0.3, np.nan, rng.uniform(0, 9, (rows, keypoints, 2)))
     schema = KeypointSchema(tuple(f"k{k}" for k in range(keypoints)), ImageSize(10, 10))
-    counts = count_labels(labels, schema)
+    counts = count_labels(inspected(labels, schema))
     assert counts.blank == np.isnan(labels).sum()
     assert counts.per_row.sum() == sum(pattern.rows for pattern in counts.patterns) == rows
     assert counts.complete_rows == np.isfinite(labels).all(axis=(1, 2)).sum()
@@ -88,7 +101,7 @@ def test_patterns_in_words() -> None:
     nan = np.nan
     rows = [[1, 1] * 4, [1, 1, 1, 1, 1, 1, nan, nan], [1, 1, *[nan] * 6], [1, nan, *[1] * 6], [nan] * 8]
     labels = np.array([row for i, row in enumerate(rows) for _ in range(9 - i)]).reshape(-1, 4, 2)
-    patterns = count_labels(labels, schema).patterns
+    patterns = count_labels(inspected(labels, schema)).patterns
     assert [describe_pattern(pattern, schema) for pattern in patterns] == [
         "complete",
         "all but 'd'",
@@ -185,12 +198,13 @@ def test_black_images_and_copies_are_found(planted: Planted) -> None:
     assert images is not None
     assert (images.black, images.flat) == (planted.black, ())
     pairs = {frozenset(pair) for pair in planted.copies.items()}
-    assert {frozenset(group.rows) for group in images.lookalikes} == pairs
+    groups = [*images.identical, *(images.near or ())]
+    assert {frozenset(member.row for member in group) for group in groups} == pairs
     assert len(images.identical) == images.repeats == 7
     by_row = {row: i for i, row in enumerate(planted.copies)}
-    for group in images.lookalikes:
-        odd = next(by_row[row] for row in group.rows if row in by_row) % 2
-        assert group.mirrored == (False, bool(odd))
+    for group in groups:
+        odd = next(by_row[member.row] for member in group if member.row in by_row) % 2
+        assert [member.mirrored for member in group] == [False, bool(odd)]
     assert np.nanmax(images.disagreement.rms) < 1e-6  # their labels are copies, too
 
 
@@ -222,11 +236,11 @@ def test_labels_beyond_the_image_are_found() -> None:
     labels = rng.normal([[20, 20], [40, 20]], 1.5, size=(60, 2, 2))
     labels[3, 1, 0] = 60.0
     schema = KeypointSchema(("a", "b"), ImageSize(50, 50))
-    found = inspect(labels, schema, single_group(2), np.zeros(60, np.int64), (0, 1))
+    found = inspect(inspected(labels, schema))
     assert found.labels.off_image is not None
     assert found.labels.off_image.tolist() == [0, 1]
     assert 3 in {suspect.row for suspect in found.flagged}
-    guessed = count_labels(labels, schema, frame_known=False)
+    guessed = count_labels(inspected(labels, schema, frame_known=False))
     assert guessed.off_image is None
 
 
@@ -234,7 +248,7 @@ def test_conventions_are_no_faults() -> None:
     """Rows of a source that marks another point by the same name are not flagged for it."""
     table = draw_table(200, 8, sources=KAGGLE_SOURCES)
     found = inspect_drawn(table, with_images=False)
-    assert found.sources.names == ("1", "2")
+    assert [source.name for source in found.sources] == ["1", "2"]
     assert len(found.flagged) <= 0.02 * 200
 
 
@@ -244,16 +258,15 @@ def test_conventions_are_no_faults() -> None:
 def test_annotators_noise_is_measured_on_copies() -> None:
     """Labels of the same image, mirrored or not, tell the noise of the annotators."""
     table = draw_table(240, 2, sources=(Source(noise=2 * LABEL_NOISE),), copies=0.3)
-    groups, _ = find_lookalikes(table.images, np.zeros(240, bool))
-    assert {row for group in groups for row in group.rows[1:]} | {group.rows[0] for group in groups} >= set(
-        np.flatnonzero(table.copy_of >= 0).tolist()
-    )
-    partners = mirror_partners(table.schema.keypoints)
-    noise = find_disagreement(groups, table.labels, table.schema, partners, np.zeros(240, np.int64))
+    identical, near = find_lookalikes(table.images, np.zeros(240, bool))
+    assert near is not None
+    rows = {member.row for group in (*identical, *near) for member in group}
+    assert rows >= set(np.flatnonzero(table.copy_of >= 0).tolist())
+    noise = find_disagreement((*identical, *near), inspected(table.labels, table.schema))
     spread = (table.labels - table.own_truth).std(axis=(0, 2))
     assert noise.rms.mean() == pytest.approx(spread.mean(), rel=0.15)
     row, other, keypoint, distance = noise.worst[0]
-    assert {row, other} <= {r for group in groups for r in group.rows}
+    assert {row, other} <= rows
     assert distance > 2 * noise.rms[keypoint]
 
 
@@ -262,13 +275,10 @@ def test_another_cut_of_a_picture_is_nearly_the_same() -> None:
     table = draw_table(60, 4)
     images = table.images.copy()
     images[9, :, 2:] = images[30, :, :-2]
-    groups, compared = find_lookalikes(images, np.zeros(60, bool))
-    assert compared
-    assert [(group.rows, group.moved, group.identical) for group in groups] == [
-        ((9, 30), (False, True), False)
-    ]
-    partners = mirror_partners(table.schema.keypoints)
-    noise = find_disagreement(groups, table.labels, table.schema, partners, np.zeros(60, np.int64))
+    identical, near = find_lookalikes(images, np.zeros(60, bool))
+    assert identical == ()
+    assert near == ((Lookalike(9), Lookalike(30, moved=True)),)
+    noise = find_disagreement(near, inspected(table.labels, table.schema))
     assert not noise.pairs.any()
 
 
@@ -304,15 +314,10 @@ def test_every_kind_of_table_can_be_inspected(
 ) -> None:
     """Text, JSON and page are made of any table, and nothing is flagged without reason."""
     name, labels, schema, images = kind
-    labelled = np.isfinite(labels).all(axis=2)
-    sources = find_groups(labelled) if schema.count else single_group(0)
-    found = inspect(
-        labels, schema, sources, sources.assign(labelled), mirror_partners(schema.keypoints), images
-    )
-    lines = np.arange(len(labels)) + 2
-    assert as_text(found, labels, lines).count("\n") > 2
-    assert as_json(found, labels, lines)["rows"] == len(labels)
-    assert "</html>" in inspection_page(found, Shown(name, labels, lines, images))
+    found = inspect(inspected(labels, schema, images))
+    assert as_text(found).count("\n") > 2
+    assert as_json(found)["rows"] == len(labels)
+    assert "</html>" in inspection_page(found)
     assert len(found.flagged) <= 2
     if images is not None and name == "black images":
         assert found.images is not None

@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from labelfill.data.dataset import dataset_of_arrays
 from labelfill.data.synthetic import draw_table
 from labelfill.reports import plots
 from labelfill.reports.faces import Points, data_uri, face, key
-from labelfill.reports.inspection.image_sections import Shown
+from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.inspection import inspect
 from labelfill.reports.inspection.inspection_page import inspection_page
 from labelfill.reports.pages import Markup, element, joined, page, share_bar, table, text, tiles
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.schema import ImageSize
 from labelfill.sources.groups import find_groups
 
 EVIL = (
@@ -179,16 +180,15 @@ def test_the_inspection_page_escapes_names_and_paths() -> None:
     """Keypoint names and the table's name show as text in a whole page; it stays small and loads nothing."""
     drawn = draw_table(60, 1)
     names = (*EVIL, *drawn.schema.keypoints[len(EVIL) :])
-    schema = KeypointSchema(names, drawn.schema.image_size)
     labels = drawn.labels.copy()
     labels[5, 0] += 20.0
     labels[6, :, 0] = np.nan
-    labelled = np.isfinite(labels).all(axis=2)
-    sources = find_groups(labelled)
     images = drawn.images.copy()
     images[1], images[2] = 0, images[3]
-    found = inspect(labels, schema, sources, sources.assign(labelled), tuple(range(15)), images)
-    whole = inspection_page(found, Shown("<script>'\".csv", labels, np.arange(60) + 2, images))
+    dataset = dataset_of_arrays(labels, names, images, "<script>'\".csv")
+    sources = find_groups(dataset.table.labelled)
+    inspected = InspectedTable(dataset, sources, sources.assign(dataset.table.labelled))
+    whole = inspection_page(inspect(inspected))
     reader = read(whole)
     assert "script" not in reader.tags
     assert not [name for name, _ in reader.attributes if name.startswith("on")]

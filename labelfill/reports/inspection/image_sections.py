@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.arrays import Array, Images
 from labelfill.data.images.equalization import Equalization, equalize
 from labelfill.reports.faces import face
-from labelfill.reports.inspection.inspection import ImageFindings, Inspection
-from labelfill.reports.inspection.lookalikes import Lookalikes
-from labelfill.reports.inspection.summary import plural
-from labelfill.reports.pages import Markup, element, joined, paragraph, section, table
+from labelfill.reports.inspection.inspected_table import InspectedTable
+from labelfill.reports.inspection.inspection import ImageFindings
+from labelfill.reports.inspection.lookalikes import Disagreement, Group
+from labelfill.reports.pages import (
+    Markup,
+    and_more,
+    element,
+    figure,
+    joined,
+    note,
+    paragraph,
+    plural,
+    section,
+    table,
+)
 from labelfill.reports.plots import histograms
 from labelfill.schema import KeypointSchema
 
@@ -30,138 +38,99 @@ _HOW: tuple[tuple[Equalization, str], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What an inspection was made of, as the page shows it.
-
-    Attributes
-    ----------
-    name
-        Of the table.
-    labels
-        (n, K, 2) px, NaN = blank.
-    lines
-        (n,): on which each row starts in its file.
-    images
-        (n, H, W), or None.
-    """
-
-    name: str
-    labels: Array
-    lines: NDArray[np.int64]
-    images: Images | None
-
-    def picture(self, row: int) -> NDArray[np.uint8] | None:
-        return None if self.images is None else np.asarray(self.images[row])
-
-    def place(self, row: int) -> str:
-        return f"row {row} (line {self.lines[row]})"
-
-
-def repeats_section(found: ImageFindings, schema: KeypointSchema, shown: Shown) -> Markup:
-    near = (
-        _groups(found.near, schema, shown)
-        if found.near_compared
-        else [paragraph("Not looked for: the table is too large to compare every image with every other.")]
-    )
+def repeats_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
+    """Groups of rows with the same image, or nearly the same, and how far their labels lie apart."""
+    unseen = "Not looked for: the table is too large to compare every image with every other."
+    near = [paragraph(unseen)] if found.near is None else _groups(found.near, inspected)
     return section(
         "Images that repeat",
         element("h3", f"The same, pixel by pixel or mirrored: {plural(len(found.identical), 'group')}"),
-        *_groups(found.identical, schema, shown),
-        element("h3", f"Nearly the same: {plural(len(found.near), 'group')}"),
+        *_groups(found.identical, inspected),
+        element("h3", f"Nearly the same: {plural(len(found.near or ()), 'group')}"),
         *near,
-        *_disagreement(found, schema),
+        *_disagreement(found.disagreement, inspected.schema),
     )
 
 
-def _groups(groups: Sequence[Lookalikes], schema: KeypointSchema, shown: Shown) -> Iterator[Markup]:
+def _groups(groups: Sequence[Group], inspected: InspectedTable) -> Iterator[Markup | None]:
     if not groups:
-        yield paragraph("None.", class_="note")
+        yield note("None.")
         return
     drawn = []
     for group in groups[:_SHOWN_GROUPS]:
-        members = list(zip(group.rows, group.mirrored, strict=True))[:_SHOWN_MEMBERS]
-        pictures = [
-            _picture(row, f"row {row}{', mirrored' if mirrored else ''}", schema, shown)
-            for row, mirrored in members
-        ]
-        more = len(group.rows) - len(members)
-        drawn.append(element("div", *pictures, f"and {more:,} more" if more else None, class_="row group"))
+        captions = {
+            member.row: f"row {member.row}{', mirrored' if member.mirrored else ''}" for member in group
+        }
+        more = len(group) - _SHOWN_MEMBERS
+        pictures = _pictures([*captions.items()][:_SHOWN_MEMBERS], inspected)
+        drawn.append(
+            element("div", *pictures, f"and {more:,} more" if more > 0 else None, class_="row group")
+        )
     yield element("div", *drawn, class_="row")
-    if len(groups) > _SHOWN_GROUPS:
-        yield paragraph(f"And {plural(len(groups) - _SHOWN_GROUPS, 'group')} more.", class_="note")
+    yield and_more(len(groups) - _SHOWN_GROUPS, "group")
 
 
-def _disagreement(found: ImageFindings, schema: KeypointSchema) -> Iterator[Markup]:
-    known = np.flatnonzero(found.disagreement.pairs)
+def _disagreement(found: Disagreement, schema: KeypointSchema) -> Iterator[Markup]:
+    known = np.flatnonzero(found.pairs)
     if not len(known):
         return
     yield element("h3", "How far labels of the same image lie apart")
-    yield paragraph(
-        "Within one label source: the noise of an annotator, per coordinate, in px.",
-        class_="note",
-    )
-    rows = [
-        (schema.keypoints[k], f"{found.disagreement.pairs[k]:,}", f"{found.disagreement.rms[k]:.2f}")
-        for k in known
-    ]
+    yield note("Within one label source: the noise of an annotator, per coordinate, in px.")
+    rows = [(schema.keypoints[k], f"{found.pairs[k]:,}", f"{found.rms[k]:.2f}") for k in known]
     yield table(("keypoint", "pairs", "noise (RMS)"), rows, numbers=(1, 2))
 
 
-def light_section(found: ImageFindings, schema: KeypointSchema, shown: Shown) -> Markup:
-    nothing = [*found.black, *found.flat]
+def light_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
+    """Brightness and contrast of all images, those that show nothing, and the extremes."""
+    brightness, contrast = found.brightness, found.contrast
     plot = histograms(
-        (
-            (found.brightness, "brightness (mean grey level)"),
-            (found.contrast, "contrast (standard deviation)"),
-        ),
+        ((brightness, "brightness (mean grey level)"), (contrast, "contrast (standard deviation)")),
         "images",
-        f"Histograms of brightness, from {found.brightness.min():.0f} to {found.brightness.max():.0f}, "
-        f"and contrast, from {found.contrast.min():.0f} to {found.contrast.max():.0f} grey levels",
+        f"Histograms of brightness, from {brightness.min():.0f} to {brightness.max():.0f}, "
+        f"and contrast, from {contrast.min():.0f} to {contrast.max():.0f} grey levels",
     )
-    extremes: list[Markup] = []
-    for extreme in found.extremes:
-        pictures = [
-            _picture(row, f"row {row}: {value:.0f}", schema, shown)
-            for row, value in zip(extreme.rows, extreme.values, strict=True)
-        ]
-        extremes += [element("h3", extreme.title.capitalize()), element("div", *pictures, class_="row")]
-    flat: list[Markup] = []
-    if nothing:
-        pictures = [_picture(row, f"row {row}", schema, shown) for row in nothing[:_SHOWN_FLAT]]
-        title = f"Images that show nothing: {len(found.black):,} black, {len(found.flat):,} of another grey"
-        flat = [element("h3", title), element("div", *pictures, class_="row")]
-        if len(nothing) > _SHOWN_FLAT:
-            flat.append(paragraph(f"And {len(nothing) - _SHOWN_FLAT:,} more.", class_="note"))
-    return section("Brightness and contrast", plot, *flat, *extremes)
-
-
-def _picture(row: int, caption: str, schema: KeypointSchema, shown: Shown) -> Markup:
-    picture = face(shown.picture(row), schema.image_size, about=caption)
-    return element("figure", picture, element("figcaption", caption))
-
-
-def equalisation_section(found: Inspection, shown: Shown, images: Images) -> Markup:
-    rows = _worth_equalising(found)
-    before = np.stack([images[row] for row in rows])
     parts: list[Markup] = []
-    changed = [equalize(before, how) for how, _ in _HOW]
+    nothing = [(row, f"row {row}") for row in (*found.black, *found.flat)]
+    if nothing:
+        title = f"Images that show nothing: {len(found.black):,} black, {len(found.flat):,} of another grey"
+        parts += [element("h3", title), _row_of(nothing[:_SHOWN_FLAT], inspected)]
+        if len(nothing) > _SHOWN_FLAT:
+            parts.append(note(f"And {len(nothing) - _SHOWN_FLAT:,} more."))
+    for title, rows in found.extremes.items():
+        captions = [(row, f"row {row}: {value:.0f}") for row, value in rows]
+        parts += [element("h3", title.capitalize()), _row_of(captions, inspected)]
+    return section("Brightness and contrast", plot, *parts)
+
+
+def _row_of(captions: Iterable[tuple[int, str]], inspected: InspectedTable) -> Markup:
+    return element("div", *_pictures(captions, inspected), class_="row")
+
+
+def _pictures(captions: Iterable[tuple[int, str]], inspected: InspectedTable) -> Iterator[Markup]:
+    """The images of rows with their captions."""
+    for row, caption in captions:
+        yield figure(face(inspected.picture(row), inspected.schema.image_size, about=caption), caption)
+
+
+def equalisation_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
+    """What equalising does to the darkest and the flattest image, and to one in between."""
+    assert inspected.images is not None
+    rows = _worth_equalising(found)
+    before = np.stack([inspected.images[row] for row in rows])
+    changed = [(equalize(before, how), what) for how, what in _HOW]
+    parts: list[Markup] = []
     for i, row in enumerate(rows):
         pictures = [
-            element(
-                "figure", face(after[i], found.schema.image_size, about=what), element("figcaption", what)
-            )
-            for after, (_, what) in zip(changed, _HOW, strict=True)
+            figure(face(after[i], inspected.schema.image_size, about=what), what) for after, what in changed
         ]
-        parts += [element("h3", shown.place(row)), element("div", *pictures, class_="row")]
+        parts += [element("h3", inspected.place(row)), element("div", *pictures, class_="row")]
     about = (
         "What equalising the contrast would do to the darkest and the flattest image, and to one in between."
     )
-    return section("Equalisation, before and after", paragraph(about, class_="note"), joined(parts))
+    return section("Equalisation, before and after", note(about), joined(parts))
 
 
-def _worth_equalising(found: Inspection) -> list[int]:
-    assert found.images is not None
-    ends: Iterable[int] = [extreme.rows[0] for extreme in found.images.extremes[::2] if extreme.rows]
-    order = np.argsort(found.images.contrast)
+def _worth_equalising(found: ImageFindings) -> list[int]:
+    ends = [rows[0][0] for rows in [*found.extremes.values()][::2] if rows]
+    order = np.argsort(found.contrast)
     return list(dict.fromkeys([*ends, int(order[len(order) // 2])]))[:_EQUALISED]

@@ -1,4 +1,4 @@
-"""What is in a table, found before anything is trained: arrays in, findings out.
+"""What is in a table, found before anything is trained.
 
 Counts of labels, rows whose labels look wrong, images that repeat or show nothing, and which rows
 belong to which label source.
@@ -6,24 +6,17 @@ belong to which label source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from labelfill.arrays import Array, Images, Integers, Mask
-from labelfill.reports.inspection.brightness import FLAT, brightness_and_contrast
-from labelfill.reports.inspection.lookalikes import (
-    Disagreement,
-    Lookalikes,
-    find_disagreement,
-    find_lookalikes,
-)
+from labelfill.arrays import Array, Integers, Mask
+from labelfill.reports.inspection.inspected_table import InspectedTable
+from labelfill.reports.inspection.lookalikes import Disagreement, Group, find_disagreement, find_lookalikes
 from labelfill.reports.inspection.suspects import Suspect, find_suspects
-from labelfill.schema import KeypointSchema
-from labelfill.sources.groups import SourceGroups
 
-EXTREMES = 6
+_EXTREMES = 6
 _EXAMPLES = 12
 _BLACK = 16.0  # grey levels
 
@@ -66,21 +59,13 @@ class LabelCounts:
         return int(self.per_row[-1])
 
     @property
-    def cells(self) -> int:
-        return self.rows * self.missing.size
-
-    @property
     def blank(self) -> int:
         return int(self.missing.sum())
 
-
-@dataclass(frozen=True)
-class Extremes:
-    """Rows at the ends of a scale of the images, the most extreme first; flat images left out."""
-
-    title: str
-    rows: tuple[int, ...]
-    values: tuple[float, ...]
+    @property
+    def share_blank(self) -> float:
+        """Of all coordinates."""
+        return self.blank / max(self.rows * self.missing.size, 1)
 
 
 @dataclass(frozen=True)
@@ -93,56 +78,34 @@ class ImageFindings:
         Rows whose image shows nothing: nearly black, and of any other grey.
     brightness, contrast
         (n,): mean and standard deviation of the grey levels.
-    lookalikes
-        Groups of rows with the same image, or nearly the same; identical ones first.
-    near_compared
-        Whether nearly identical images were looked for: not in very large tables.
+    extremes
+        Rows at the ends of both scales with their values, the most extreme first; flat images left out.
+    identical, near
+        Groups of rows with the same image, and with nearly the same; None: not looked for.
     """
 
     black: tuple[int, ...]
     flat: tuple[int, ...]
     brightness: Array
     contrast: Array
-    extremes: tuple[Extremes, ...]
-    lookalikes: tuple[Lookalikes, ...]
-    near_compared: bool
+    extremes: Mapping[str, tuple[tuple[int, float], ...]]
+    identical: tuple[Group, ...]
+    near: tuple[Group, ...] | None
     disagreement: Disagreement
-
-    @property
-    def identical(self) -> tuple[Lookalikes, ...]:
-        return tuple(group for group in self.lookalikes if group.identical)
-
-    @property
-    def near(self) -> tuple[Lookalikes, ...]:
-        return tuple(group for group in self.lookalikes if not group.identical)
 
     @property
     def repeats(self) -> int:
         """How many rows repeat the image of an earlier row, pixel by pixel or mirrored."""
-        return sum(len(group.rows) - 1 for group in self.identical)
+        return sum(len(group) - 1 for group in self.identical)
 
 
 @dataclass(frozen=True)
-class SourceFindings:
-    """Label sources: groups of rows that were labelled by the same people.
+class SourceCounts:
+    """How many rows a label source has, and how many of them label each keypoint (K,)."""
 
-    Attributes
-    ----------
-    names, column
-        Of the sources, and the column that names them if one does.
-    rows
-        (g,): rows of each.
-    labelled
-        (g, K): rows of each source that label the keypoint.
-    unknown
-        Rows of no known source.
-    """
-
-    names: tuple[str, ...]
-    column: str | None
-    rows: Integers
+    name: str
+    rows: int
     labelled: Integers
-    unknown: int
 
 
 @dataclass(frozen=True)
@@ -159,12 +122,16 @@ class Inspection:
         Rows to show, from all sources.
     """
 
-    schema: KeypointSchema
+    table: InspectedTable
     labels: LabelCounts
-    sources: SourceFindings
+    sources: tuple[SourceCounts, ...]
     suspects: tuple[Suspect, ...]
     images: ImageFindings | None
     examples: tuple[int, ...]
+
+    @property
+    def rows_of_unknown_source(self) -> int:
+        return int((self.table.source_of < 0).sum())
 
     @property
     def flagged(self) -> tuple[Suspect, ...]:
@@ -174,67 +141,34 @@ class Inspection:
     def distrusted(self) -> tuple[tuple[int, str], ...]:
         """(row, keypoint) of every label in question in the flagged rows, in the table's order."""
         pairs = sorted((suspect.row, k) for suspect in self.flagged for k in suspect.keypoints)
-        return tuple((row, self.schema.keypoints[k]) for row, k in pairs)
+        return tuple((row, self.table.schema.keypoints[k]) for row, k in pairs)
 
 
-def inspect(
-    labels: Array,
-    schema: KeypointSchema,
-    sources: SourceGroups,
-    group_of: Integers,
-    partners: Sequence[int],
-    images: Images | None = None,
-    *,
-    frame_known: bool = True,
-    seed: int = 0,
-    show_progress: bool = False,
-) -> Inspection:
-    """Inspect a table.
+def inspect(table: InspectedTable, *, seed: int = 0, show_progress: bool = False) -> Inspection:
+    """Inspect a table, which may have no keypoint.
 
     Parameters
     ----------
-    labels
-        (n, K, 2) px, NaN = blank. K may be 0.
-    sources, group_of
-        The label sources, and each row's (n,), -1 if unknown.
-    partners
-        Mirror partner of each keypoint, itself or -1 if there is none.
-    images
-        (n, H, W).
-    frame_known
-        Whether the schema's image size is that of images, not guessed from the labels.
     seed
         Of the examples, and of the folds in which labels are judged.
     """
-    found = None
-    if images is not None:
-        found = _inspect_images(images, labels, schema, partners, group_of, show_progress)
-    suspects: tuple[Suspect, ...] = ()
-    if schema.count:
-        suspects = find_suspects(
-            labels,
-            schema,
-            group_of,
-            partners,
-            images,
-            frame_known=frame_known,
-            seed=seed,
-            show_progress=show_progress,
+    images = None if table.images is None else _inspect_images(table, show_progress)
+    suspects = find_suspects(table, seed=seed, show_progress=show_progress) if table.schema.count else ()
+    sources = tuple(
+        SourceCounts(
+            name, int((table.source_of == g).sum()), table.labelled[table.source_of == g].sum(axis=0)
         )
+        for g, name in enumerate(table.sources.names)
+    )
     return Inspection(
-        schema,
-        count_labels(labels, schema, frame_known=frame_known),
-        _describe_sources(labels, sources, group_of),
-        suspects,
-        found,
-        _choose_examples(labels, group_of, found, seed),
+        table, count_labels(table), sources, suspects, images, _choose_examples(table, images, seed)
     )
 
 
-def count_labels(labels: Array, schema: KeypointSchema, *, frame_known: bool = True) -> LabelCounts:
-    """Count what labels (n, K, 2) px there are."""
+def count_labels(table: InspectedTable) -> LabelCounts:
+    """Count what labels there are."""
+    labels, labelled, schema = table.labels, table.labelled, table.schema
     observed = np.isfinite(labels)
-    labelled = np.all(observed, axis=2)
     per_row = np.bincount(labelled.sum(axis=1), minlength=schema.count + 1)
     flat = observed.reshape(len(labels), 2 * schema.count)
     distinct, counts = (
@@ -242,71 +176,45 @@ def count_labels(labels: Array, schema: KeypointSchema, *, frame_known: bool = T
     )
     order = np.argsort(-np.asarray(counts), kind="stable")
     patterns = tuple(Pattern(distinct[i].reshape(-1, 2), int(counts[i])) for i in order)
-    off_image = (labelled & ~schema.on_image(labels)).sum(axis=0) if frame_known else None
+    off_image = (labelled & ~schema.on_image(labels)).sum(axis=0) if table.frame_known else None
     half = np.any(observed, axis=2) & ~labelled
     return LabelCounts(len(labels), (~observed).sum(axis=0), per_row, half.sum(axis=0), patterns, off_image)
 
 
-def _inspect_images(
-    images: Images,
-    labels: Array,
-    schema: KeypointSchema,
-    partners: Sequence[int],
-    group_of: Integers,
-    show_progress: bool,
-) -> ImageFindings:
-    brightness, contrast = brightness_and_contrast(images)
-    flat: Mask = contrast < FLAT
-    lookalikes, compared = find_lookalikes(images, flat, show_progress=show_progress)
+def _inspect_images(table: InspectedTable, show_progress: bool) -> ImageFindings:
+    assert table.images is not None
+    brightness, contrast = table.grey_levels
+    black = table.flat & (brightness < _BLACK)
+    identical, near = find_lookalikes(table.images, table.flat, show_progress=show_progress)
+    looked_at = np.flatnonzero(~table.flat)
+    ends = {"darkest": brightness, "brightest": -brightness, "lowest contrast": contrast,
+            "highest contrast": -contrast}  # fmt: skip
+    extremes = {}
+    for title, values in ends.items():
+        rows = looked_at[np.argsort(values[looked_at], kind="stable")][:_EXTREMES]
+        extremes[title] = tuple(zip(rows.tolist(), np.abs(values[rows]).tolist(), strict=True))
     return ImageFindings(
-        black=tuple(np.flatnonzero(flat & (brightness < _BLACK)).tolist()),
-        flat=tuple(np.flatnonzero(flat & (brightness >= _BLACK)).tolist()),
+        black=tuple(np.flatnonzero(black).tolist()),
+        flat=tuple(np.flatnonzero(table.flat & ~black).tolist()),
         brightness=brightness,
         contrast=contrast,
-        extremes=tuple(
-            _extremes(title, values, flat, largest)
-            for title, values, largest in (
-                ("darkest", brightness, False),
-                ("brightest", brightness, True),
-                ("lowest contrast", contrast, False),
-                ("highest contrast", contrast, True),
-            )
-        ),
-        lookalikes=lookalikes,
-        near_compared=compared,
-        disagreement=find_disagreement(lookalikes, labels, schema, partners, group_of),
+        extremes=extremes,
+        identical=identical,
+        near=near,
+        disagreement=find_disagreement([*identical, *(near or ())], table),
     )
 
 
-def _extremes(title: str, values: Array, left_out: Mask, largest: bool) -> Extremes:
-    rows = np.flatnonzero(~left_out)
-    order = rows[np.argsort(-values[rows] if largest else values[rows], kind="stable")][:EXTREMES]
-    return Extremes(title, tuple(order.tolist()), tuple(values[order].tolist()))
-
-
-def _describe_sources(labels: Array, sources: SourceGroups, group_of: Integers) -> SourceFindings:
-    labelled = np.all(np.isfinite(labels), axis=2)
-    members = [group_of == g for g in range(len(sources.names))]
-    return SourceFindings(
-        sources.names,
-        sources.column,
-        np.array([rows.sum() for rows in members]),
-        np.array([labelled[rows].sum(axis=0) for rows in members]).reshape(len(members), -1),
-        int((group_of < 0).sum()),
-    )
-
-
-def _choose_examples(
-    labels: Array, group_of: Integers, images: ImageFindings | None, seed: int
-) -> tuple[int, ...]:
+def _choose_examples(table: InspectedTable, images: ImageFindings | None, seed: int) -> tuple[int, ...]:
     """Random rows with labels, the same number from each source."""
+    labels = table.labels
     usable = np.any(np.isfinite(labels), axis=(1, 2)) if labels.size else np.ones(len(labels), bool)
     if images is not None:
         usable[[*images.black, *images.flat]] = False
     order = np.random.default_rng([seed, 0xE7A]).permutation(len(labels))
     chosen: list[int] = []
-    groups = np.unique(group_of[usable])
+    groups = np.unique(table.source_of[usable])
     for g in groups:
-        rows = order[(usable & (group_of == g))[order]]
+        rows = order[(usable & (table.source_of == g))[order]]
         chosen += rows[: max(1, _EXAMPLES // len(groups))].tolist()
     return tuple(sorted(chosen))

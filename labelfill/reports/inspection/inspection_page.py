@@ -5,53 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.arrays import Array
 from labelfill.reports.faces import Points, face, key
-from labelfill.reports.inspection.image_sections import (
-    Shown,
-    equalisation_section,
-    light_section,
-    repeats_section,
-)
+from labelfill.reports.inspection.image_sections import equalisation_section, light_section, repeats_section
+from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.inspection import Inspection
-from labelfill.reports.inspection.summary import describe, describe_pattern, plural, sentence
+from labelfill.reports.inspection.summary import (
+    describe,
+    describe_pattern,
+    missing_by_keypoint,
+    sentence,
+    suspect_rows,
+)
 from labelfill.reports.inspection.suspects import Suspect
-from labelfill.reports.pages import Markup, element, page, paragraph, section, share_bar, table, tiles
+from labelfill.reports.pages import (
+    Markup,
+    and_more,
+    element,
+    figure,
+    note,
+    page,
+    paragraph,
+    plural,
+    section,
+    share_bar,
+    table,
+    tiles,
+)
 from labelfill.reports.plots import bars
-from labelfill.schema import KeypointSchema
 
 _SHOWN_SUSPECTS = 24
 _LISTED_SUSPECTS = 300
 _SHOWN_PATTERNS = 12
 
 
-def inspection_page(found: Inspection, shown: Shown) -> str:
+def inspection_page(found: Inspection) -> str:
     """The whole page as HTML."""
+    inspected, images = found.table, found.images
     sections: list[Markup | None] = [tiles(_figures(found))]
-    if found.schema.count:
-        sections += [_suspects(found, shown), _labels(found), _patterns(found), _sources(found)]
-    if found.images is not None and shown.images is not None:
-        sections += [
-            repeats_section(found.images, found.schema, shown),
-            light_section(found.images, found.schema, shown),
-        ]
-    if found.schema.count and found.examples:
-        sections.append(_examples(found, shown))
-    if found.images is not None and shown.images is not None:
-        sections.append(equalisation_section(found, shown, shown.images))
-    return page(f"Inspection of {shown.name}", sentence(found), *sections)
+    if inspected.schema.count:
+        sections += [_suspects(found), _labels(found), _patterns(found), _sources(found)]
+    if images is not None:
+        sections += [repeats_section(images, inspected), light_section(images, inspected)]
+    if inspected.schema.count and found.examples:
+        sections.append(_examples(found))
+    if images is not None:
+        sections.append(equalisation_section(images, inspected))
+    return page(f"Inspection of {inspected.dataset.table.path.name}", sentence(found), *sections)
 
 
 def _figures(found: Inspection) -> Iterator[tuple[str, str]]:
-    counts = found.labels
+    counts, keypoints = found.labels, found.table.schema.count
     yield f"{counts.rows:,}", "rows"
-    if found.schema.count:
-        yield f"{found.schema.count:,}", "keypoints"
+    if keypoints:
+        yield f"{keypoints:,}", "keypoints"
         yield f"{counts.complete_rows:,}", "complete rows"
-        yield f"{counts.blank / max(counts.cells, 1):.1%}", "of the coordinates blank"
-        yield f"{len(found.sources.names):,}", "label sources"
+        yield f"{counts.share_blank:.1%}", "of the coordinates blank"
+        yield f"{len(found.sources):,}", "label sources"
         yield f"{len(found.flagged):,}", "rows worth a second look"
     if found.images is not None:
         yield f"{found.images.repeats:,}", "repeated images"
@@ -61,85 +71,54 @@ def _figures(found: Inspection) -> Iterator[tuple[str, str]]:
 # -- labels -----------------------------------------------------------------------------------------
 
 
-def _suspects(found: Inspection, shown: Shown) -> Markup:
-    pictured = found.suspects[:_SHOWN_SUSPECTS]
-    rest = found.suspects[_SHOWN_SUSPECTS:][:_LISTED_SUSPECTS]
-    by_image = found.images is not None
+def _suspects(found: Inspection) -> Markup:
     about = (
         "Worst first. A row is flagged if it stands out from the rest of the table (severity 1 and above); "
         "the others are those that come next. A suggestion is a guess, not a measurement."
     )
-    markers = key(
-        [("label", "label"), ("doubtful", "label in question"), ("suggested", "where it might belong")]
-    )
-    cards = [_suspect(suspect, found.schema, shown, by_image) for suspect in pictured]
-    listing = None
-    if rest:
-        listing = table(
-            ("row", "line", "severity", "what"),
-            [
-                (
-                    suspect.row,
-                    str(shown.lines[suspect.row]),
-                    f"{suspect.severity:.2f}",
-                    describe(suspect, found.schema, shown.labels[suspect.row], by_image=by_image),
-                )
-                for suspect in rest
-            ],
-            numbers=(0, 1, 2),
-        )
-    left = len(found.suspects) - len(pictured) - len(rest)
+    markers = key([
+        ("label", "label"), ("doubtful", "label in question"), ("suggested", "where it might belong")
+    ])  # fmt: skip
+    cards = [_suspect(suspect, found.table) for suspect in found.suspects[:_SHOWN_SUSPECTS]]
+    listed = found.suspects[_SHOWN_SUSPECTS:][:_LISTED_SUSPECTS]
+    rows = suspect_rows(listed, found.table)
     return section(
         "Labels worth a second look",
-        paragraph(about, class_="note"),
+        note(about),
         markers if cards else paragraph("There are too few labels to compare rows."),
         element("div", *cards, class_="faces"),
-        listing,
-        paragraph(f"And {plural(left, 'row')} more.", class_="note") if left else None,
+        table(("row", "line", "severity", "what"), rows, numbers=(0, 1, 2)) if listed else None,
+        and_more(len(found.suspects) - len(cards) - len(listed), "row"),
     )
 
 
-def _suspect(suspect: Suspect, schema: KeypointSchema, shown: Shown, by_image: bool) -> Markup:
-    labels = shown.labels[suspect.row]
-    doubtful = np.zeros(len(labels), bool)
-    doubtful[list(suspect.keypoints)] = True
+def _suspect(suspect: Suspect, inspected: InspectedTable) -> Markup:
+    labels, names = inspected.labels[suspect.row], inspected.schema.keypoints
+    doubtful = np.isin(np.arange(len(labels)), suspect.keypoints)[:, None]
     layers = [
-        Points(suspect.suggested, schema.keypoints, "suggested"),
-        Points(_only(labels, ~doubtful), schema.keypoints, "label"),
-        Points(_only(labels, doubtful), schema.keypoints, "doubtful"),
+        Points(suspect.suggested, names, "suggested"),
+        Points(np.where(doubtful, np.nan, labels), names, "label"),
+        Points(np.where(doubtful, labels, np.nan), names, "doubtful"),
     ]
-    what = describe(suspect, schema, labels, by_image=by_image)
-    caption = element(
-        "figcaption",
-        element("strong", shown.place(suspect.row)),
-        f", severity {suspect.severity:.2f}: {what}",
-    )
-    picture = face(
-        shown.picture(suspect.row), schema.image_size, layers, f"{shown.place(suspect.row)}: {what}"
-    )
-    return element("figure", picture, caption, class_="flagged" if suspect.flagged else None)
-
-
-def _only(points: Array, which: NDArray[np.bool_]) -> Array:
-    return np.where(which[:, None], points, np.nan)
+    place, what = inspected.place(suspect.row), describe(suspect, inspected)
+    picture = face(inspected.picture(suspect.row), inspected.schema.image_size, layers, f"{place}: {what}")
+    flagged = "flagged" if suspect.flagged else None
+    severity = f", severity {suspect.severity:.2f}: {what}"
+    return figure(picture, element("strong", place), severity, class_=flagged)
 
 
 def _labels(found: Inspection) -> Markup:
-    counts = found.labels
-    header = ["keypoint", "missing x", "missing y", "share missing", ""]
-    rows = []
-    for k, name in enumerate(found.schema.keypoints):
-        x, y = counts.missing[k].tolist()
-        share = (x + y) / (2 * counts.rows)
-        row = [name, f"{x:,}", f"{y:,}", f"{share:.1%}", share_bar(share)]
-        rows.append(row + ([f"{counts.off_image[k]:,}"] if counts.off_image is not None else []))
-    if counts.off_image is not None:
-        header.append("beyond the image")
+    beyond = [] if found.labels.off_image is None else ["beyond the image"]
+    header = ["keypoint", "missing x", "missing y", "share missing", "", *beyond]
+    rows = [
+        [*cells[:4], share_bar(share), *cells[4:]]
+        for share, cells in missing_by_keypoint(found.labels, found.table.schema)
+    ]
     return section("Missing labels", table(header, rows, numbers=(1, 2, 3, 5)))
 
 
 def _patterns(found: Inspection) -> Markup:
-    counts = found.labels
+    counts, schema = found.labels, found.table.schema
     per_row = ", ".join(f"{rows:,} with {k}" for k, rows in enumerate(counts.per_row.tolist()) if rows)
     histogram = bars(
         counts.per_row.tolist(),
@@ -147,66 +126,63 @@ def _patterns(found: Inspection) -> Markup:
         "rows",
         f"Rows by number of labelled keypoints: {per_row}",
     )
-    names = [element("span", name, class_="upright") for name in found.schema.keypoints]
-    rows = []
-    for pattern in counts.patterns[:_SHOWN_PATTERNS]:
-        marks = [_mark(bool(x), bool(y)) for x, y in pattern.observed.tolist()]
-        rows.append((f"{pattern.rows:,}", f"{pattern.rows / counts.rows:.1%}", *marks))
-    matrix = element("div", table(("rows", "share", *names), rows, numbers=(0, 1)), class_="patterns")
+    names = [element("span", name, class_="upright") for name in schema.keypoints]
+    rows = [
+        (f"{pattern.rows:,}", f"{pattern.rows / counts.rows:.1%}", *map(_mark, pattern.observed.sum(axis=1)))
+        for pattern in counts.patterns[:_SHOWN_PATTERNS]
+    ]
     more = len(counts.patterns) - _SHOWN_PATTERNS
     return section(
         "Labels per row, and missing patterns",
         histogram,
         paragraph(
             f"{plural(len(counts.patterns), 'pattern')}; the most frequent: "
-            f"{describe_pattern(counts.patterns[0], found.schema)}."
+            f"{describe_pattern(counts.patterns[0], schema)}."
         ),
-        paragraph("● labelled, ◐ one coordinate only, · missing", class_="note"),
-        matrix,
-        paragraph(f"And {plural(more, 'rarer pattern')}.", class_="note") if more > 0 else None,
+        note("● labelled, ◐ one coordinate only, · missing"),
+        element("div", table(("rows", "share", *names), rows, numbers=(0, 1)), class_="patterns"),
+        note(f"And {plural(more, 'rarer pattern')}.") if more > 0 else None,
     )
 
 
-def _mark(x: bool, y: bool) -> Markup:
-    if x and y:
-        return element("span", "●", class_="has", title="labelled")
-    if x or y:
-        return element("span", "◐", class_="has", title="one coordinate only")
-    return element("span", "·", class_="lacks", title="missing")
+def _mark(coordinates: int) -> Markup:
+    """A sign for a keypoint of which so many coordinates are labelled."""
+    sign, kind, title = (
+        ("·", "lacks", "missing"), ("◐", "has", "one coordinate only"), ("●", "has", "labelled")
+    )[coordinates]  # fmt: skip
+    return element("span", sign, class_=kind, title=title)
 
 
 def _sources(found: Inspection) -> Markup:
-    sources = found.sources
-    if len(sources.names) < 2:
-        told = "One: the missing patterns tell no groups of rows apart."
-        return section("Label sources", paragraph(told))
-    how = f"column {sources.column}" if sources.column else "their missing patterns"
+    if len(found.sources) < 2:
+        return section("Label sources", paragraph("One: the missing patterns tell no groups of rows apart."))
+    column, unknown = found.table.sources.column, found.rows_of_unknown_source
     rows = []
-    for name, count, labelled in zip(sources.names, sources.rows.tolist(), sources.labelled, strict=True):
-        usual = [k for k, n in zip(found.schema.keypoints, labelled.tolist(), strict=True) if n >= count / 2]
-        rows.append((name, f"{count:,}", f"{count / found.labels.rows:.1%}", ", ".join(usual) or "none"))
+    for source in found.sources:
+        usual = [
+            name
+            for name, labelled in zip(found.table.schema.keypoints, source.labelled.tolist(), strict=True)
+            if labelled >= source.rows / 2
+        ]
+        share = f"{source.rows / found.labels.rows:.1%}"
+        rows.append((source.name, f"{source.rows:,}", share, ", ".join(usual) or "none"))
     return section(
         "Label sources",
-        paragraph(f"Groups of rows that were probably labelled by different people, told apart by {how}."),
+        paragraph(
+            "Groups of rows that were probably labelled by different people, told apart by "
+            f"{f'column {column}' if column else 'their missing patterns'}."
+        ),
         table(("source", "rows", "share", "keypoints that most of its rows label"), rows, numbers=(1, 2)),
-        paragraph(f"{plural(sources.unknown, 'row')} of no known source.") if sources.unknown else None,
+        paragraph(f"{plural(unknown, 'row')} of no known source.") if unknown else None,
     )
 
 
-def _examples(found: Inspection, shown: Shown) -> Markup:
-    schema = found.schema
-    cards = [
-        element(
-            "figure",
-            face(
-                shown.picture(row),
-                schema.image_size,
-                [Points(shown.labels[row], schema.keypoints, "label")],
-                f"{shown.place(row)} with its labels",
-            ),
-            element("figcaption", shown.place(row)),
-        )
-        for row in found.examples
-    ]
-    chosen = "Random rows" + (", as many of each label source." if len(found.sources.names) > 1 else ".")
-    return section("Examples", paragraph(chosen, class_="note"), element("div", *cards, class_="faces"))
+def _examples(found: Inspection) -> Markup:
+    inspected, schema = found.table, found.table.schema
+    cards = []
+    for row in found.examples:
+        place, layers = inspected.place(row), [Points(inspected.labels[row], schema.keypoints, "label")]
+        picture = face(inspected.picture(row), schema.image_size, layers, f"{place} with its labels")
+        cards.append(figure(picture, place))
+    chosen = "Random rows" + (", as many of each label source." if len(found.sources) > 1 else ".")
+    return section("Examples", note(chosen), element("div", *cards, class_="faces"))

@@ -7,17 +7,18 @@ differently, and neighbouring frames of a video.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from labelfill.arrays import Array, Floats, Images, Integers, Mask
 from labelfill.data.images.identity import content_ids, exact_ids
 from labelfill.reports.inspection.appearance import area_means
-from labelfill.reports.inspection.brightness import blocks
+from labelfill.reports.inspection.inspected_table import InspectedTable, blocks
 from labelfill.runs.progress import bar
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.schema import ImageSize, mirror_partners
 
 MOST_COMPARED = 30_000
 """Of more images only identical ones are looked for: every image is compared with every other."""
@@ -32,25 +33,22 @@ _MOST_PAIRS = 200_000
 
 
 @dataclass(frozen=True)
-class Lookalikes:
-    """Rows whose images are the same, or nearly so.
+class Lookalike:
+    """A row whose image is the same as another row's, or nearly so.
 
     Attributes
     ----------
-    rows
-        In the table's order; the first is the one others are compared with.
-    mirrored
-        For each row whether its image is the first one's mirrored.
-    moved
-        For each row whether its image is cut differently from the first one's.
-    identical
-        Whether all images are the same, pixel by pixel, mirrored ones apart.
+    mirrored, moved
+        Whether it is the other's mirrored, and whether it is cut differently.
     """
 
-    rows: tuple[int, ...]
-    mirrored: tuple[bool, ...]
-    moved: tuple[bool, ...]
-    identical: bool
+    row: int
+    mirrored: bool = False
+    moved: bool = False
+
+
+Group = tuple[Lookalike, ...]  # in the table's order; the first row is the one that others are compared with
+_Link = tuple[int, Lookalike]
 
 
 @dataclass(frozen=True)
@@ -72,21 +70,10 @@ class Disagreement:
     worst: tuple[tuple[int, int, int, float], ...]
 
 
-@dataclass(frozen=True)
-class _Link:
-    """Two rows with much the same image."""
-
-    row: int
-    other: int
-    mirrored: bool
-    moved: bool
-    identical: bool
-
-
 def find_lookalikes(
     images: Images, left_out: Mask, *, show_progress: bool = False
-) -> tuple[tuple[Lookalikes, ...], bool]:
-    """Groups of rows by their images (n, H, W), identical ones first; and whether near ones were looked for.
+) -> tuple[tuple[Group, ...], tuple[Group, ...] | None]:
+    """Groups of rows with the same image (n, H, W), and with nearly the same: None if not looked for.
 
     Near ones are groups of different images, each stood for by the first row that has it.
 
@@ -97,37 +84,32 @@ def find_lookalikes(
     """
     identical = list(_identical(images, left_out))
     repeats = np.zeros(len(images), bool)
-    repeats[[link.other for link in identical]] = True
+    repeats[[other.row for _, other in identical]] = True
     distinct = np.flatnonzero(~left_out & ~repeats)
     compared = len(distinct) <= MOST_COMPARED
     near = _near(images, distinct, show_progress) if compared and len(distinct) > 1 else []
-    return (*_groups(identical), *_groups(near)), compared
+    return tuple(_groups(identical)), tuple(_groups(near)) if compared else None
 
 
-def find_disagreement(
-    groups: Sequence[Lookalikes],
-    labels: Array,
-    schema: KeypointSchema,
-    partners: Sequence[int],
-    source_of: Integers,
-    most: int = 20,
-) -> Disagreement:
-    """How far labels (n, K, 2) px of the same images lie apart.
+def find_disagreement(groups: Iterable[Group], table: InspectedTable, most: int = 20) -> Disagreement:
+    """How far labels of the same images lie apart.
 
-    Rows of different sources (n,) are not compared, since they may mean different things by the same
-    name; nor are images that are cut differently.
+    Rows of different sources are not compared, since they may mean different things by the same name; nor
+    are images that are cut differently.
     """
+    labels, partners = table.labels, mirror_partners(table.schema.keypoints)
     differences, worst = [np.zeros((0, *labels.shape[1:]))], []
-    for group in groups:
-        for row, mirrored, moved in list(zip(group.rows, group.mirrored, group.moved, strict=True))[1:]:
-            if moved or source_of[row] != source_of[group.rows[0]]:
+    for first, *others in groups:
+        for other in others:
+            if other.moved or table.source_of[other.row] != table.source_of[first.row]:
                 continue
-            own = schema.mirror(labels[row], partners) if mirrored else labels[row]
-            difference = own - labels[group.rows[0]]
+            xy = table.schema.mirror(labels[other.row], partners) if other.mirrored else labels[other.row]
+            difference = xy - labels[first.row]
             differences.append(difference[None])
             length = np.hypot(difference[:, 0], difference[:, 1])
             worst += [
-                (group.rows[0], row, int(k), float(length[k])) for k in np.flatnonzero(np.isfinite(length))
+                (first.row, other.row, k, float(length[k]))
+                for k in np.flatnonzero(np.isfinite(length)).tolist()
             ]
     stacked = np.concatenate(differences)
     known = np.all(np.isfinite(stacked), axis=2)
@@ -145,7 +127,7 @@ def _identical(images: Images, left_out: Mask) -> Iterator[_Link]:
     for row in np.flatnonzero(~left_out).tolist():
         origin = first.setdefault(int(content[row]), row)
         if origin != row:
-            yield _Link(origin, row, bool(exact[row] != exact[origin]), False, True)
+            yield origin, Lookalike(row, mirrored=bool(exact[row] != exact[origin]))
 
 
 def _near(images: Images, rows: Integers, show_progress: bool) -> list[_Link]:
@@ -166,7 +148,7 @@ def _near(images: Images, rows: Integers, show_progress: bool) -> list[_Link]:
         pairs = found[begin : begin + _PAIRS_AT_ONCE]
         alike, moved = _verified(images, rows, pairs)
         links += [
-            _Link(int(rows[i]), int(rows[j]), mirrored, bool(moved[p]), False)
+            (int(rows[i]), Lookalike(int(rows[j]), mirrored, bool(moved[p])))
             for p, (i, j, mirrored) in enumerate(pairs)
             if alike[p]
         ]
@@ -175,17 +157,17 @@ def _near(images: Images, rows: Integers, show_progress: bool) -> list[_Link]:
 
 def _verified(images: Images, rows: Integers, pairs: Sequence[tuple[int, int, bool]]) -> tuple[Mask, Mask]:
     """Whether pairs are alike in the best of all small moves, and whether that is a move at all."""
-    ours = _reduced(images, rows[[i for i, _, _ in pairs]], _FINE)
-    theirs = _reduced(images, rows[[j for _, j, _ in pairs]], _FINE)
+    firsts = _reduced(images, rows[[i for i, _, _ in pairs]], _FINE)
+    seconds = _reduced(images, rows[[j for _, j, _ in pairs]], _FINE)
     flip = np.array([mirrored for _, _, mirrored in pairs])
-    theirs[flip] = theirs[flip, :, ::-1]
-    height, width = ours.shape[1:]
+    seconds[flip] = seconds[flip, :, ::-1]
+    height, width = firsts.shape[1:]
     most = min(_MOST_MOVED, height // 8, width // 8)
-    inner = _normalised(ours[:, most : height - most, most : width - most])
+    inner = _normalised(firsts[:, most : height - most, most : width - most])
     best, unmoved = np.full(len(pairs), -1.0), np.zeros(len(pairs))
     for dy in range(2 * most + 1):
         for dx in range(2 * most + 1):
-            window = theirs[:, dy : height - 2 * most + dy, dx : width - 2 * most + dx]
+            window = seconds[:, dy : height - 2 * most + dy, dx : width - 2 * most + dx]
             agreement = np.einsum("np,np->n", inner, _normalised(window))
             best = np.maximum(best, agreement)
             if dx == dy == most:
@@ -207,28 +189,23 @@ def _normalised(copies: Floats) -> Floats:
     return normalised
 
 
-def _groups(links: Sequence[_Link]) -> Iterator[Lookalikes]:
+def _groups(links: Iterable[_Link]) -> Iterator[Group]:
     """Connected rows, each with how its image differs from that of the group's first row."""
-    neighbours: dict[int, list[tuple[int, _Link]]] = {}
-    for link in links:
-        neighbours.setdefault(link.row, []).append((link.other, link))
-        neighbours.setdefault(link.other, []).append((link.row, link))
+    neighbours = defaultdict(list)
+    for row, other in links:
+        neighbours[row].append(other)
+        neighbours[other.row].append(replace(other, row=row))
     seen: set[int] = set()
     for start in sorted(neighbours):
         if start in seen:
             continue
-        seen.add(start)
-        members, queue, identical = {start: (False, False)}, [start], True
+        members, queue = {start: Lookalike(start)}, [start]
         while queue:
-            row = queue.pop()
-            mirrored, moved = members[row]
-            for other, link in neighbours[row]:
-                identical &= link.identical
-                if other not in seen:
-                    seen.add(other)
-                    members[other] = (mirrored ^ link.mirrored, moved | link.moved)
-                    queue.append(other)
-        rows = tuple(sorted(members))
-        yield Lookalikes(
-            rows, tuple(members[r][0] for r in rows), tuple(members[r][1] for r in rows), identical
-        )
+            member = members[queue.pop()]
+            for other in neighbours[member.row]:
+                if other.row not in members:
+                    mirrored, moved = member.mirrored ^ other.mirrored, member.moved | other.moved
+                    members[other.row] = Lookalike(other.row, mirrored, moved)
+                    queue.append(other.row)
+        seen |= set(members)
+        yield tuple(members[row] for row in sorted(members))

@@ -8,19 +8,18 @@ not flagged as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Array, Images, Integers, Mask
+from labelfill.arrays import Array, Mask
 from labelfill.reports.inspection.appearance import AppearanceModel
-from labelfill.reports.inspection.brightness import flat_images
+from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.shapes import FEWEST_ROWS, GroupShapes, common_shift, usual_displacements
-from labelfill.schema import KeypointSchema
-from labelfill.shape.prior import ShapePrior
+from labelfill.schema import mirror_partners
 
 Kind = Literal["swapped", "shifted", "keypoint", "shape", "off-image", "contradicted"]
 
@@ -66,30 +65,16 @@ class Suspect:
 
 
 def find_suspects(
-    labels: Array,
-    schema: KeypointSchema,
-    groups: Integers,
-    partners: Sequence[int],
-    images: Images | None = None,
-    *,
-    frame_known: bool = True,
-    seed: int = 0,
-    show_progress: bool = False,
+    table: InspectedTable, *, seed: int = 0, show_progress: bool = False
 ) -> tuple[Suspect, ...]:
-    """Find them in labels (n, K, 2) px, NaN = missing; all that are flagged, and the next up to 20 in all.
+    """All that are flagged, and the next up to 20 in all.
 
-    Parameters
-    ----------
-    groups
-        (n,): label source of each row; rows of other sources are not compared with each other.
-    images
-        (n, H, W); flat ones are not looked at.
-    frame_known
-        Whether the image size is known, so that labels can lie beyond the image.
+    Rows of different label sources are not compared with each other, nor are flat images looked at; labels
+    lie beyond the image only where its size is known.
     """
-    found = _off_image(labels, schema) if frame_known else []
-    if np.isfinite(labels).any(axis=(1, 2)).sum() >= FEWEST_ROWS:
-        found += _Examination(labels, schema, groups, partners, images, seed, show_progress).suspects()
+    found = _off_image(table) if table.frame_known else []
+    if np.isfinite(table.labels).any(axis=(1, 2)).sum() >= FEWEST_ROWS:
+        found += _Examination(table, seed, show_progress).suspects()
     worst: dict[int, Suspect] = {}
     for suspect in found:
         other = worst.setdefault(suspect.row, suspect)
@@ -98,9 +83,8 @@ def find_suspects(
             worst[suspect.row] = replace(suspect, severity=max(suspect.severity, other.severity))
         elif suspect.severity > other.severity:
             worst[suspect.row] = suspect
-    ordered = sorted(worst.values(), key=lambda suspect: (-suspect.severity, suspect.row))
-    flagged = sum(suspect.flagged for suspect in ordered)
-    return tuple(ordered[: max(flagged, LISTED)])
+    flagged = sum(suspect.flagged for suspect in worst.values())
+    return _worst_first(worst)[: max(flagged, LISTED)]
 
 
 def with_contradicted(suspects: Sequence[Suspect], severity: Array, answer: Array) -> tuple[Suspect, ...]:
@@ -122,66 +106,63 @@ def with_contradicted(suspects: Sequence[Suspect], severity: Array, answer: Arra
             worst[row] = Suspect(row, "contradicted", severest, tuple(keypoints.tolist()), suggested)
         elif other.severity < severest:
             worst[row] = replace(other, severity=severest)
-    return tuple(sorted(worst.values(), key=lambda suspect: (-suspect.severity, suspect.row)))
+    return _worst_first(worst)
 
 
-def _off_image(labels: Array, schema: KeypointSchema) -> list[Suspect]:
-    outside = np.isfinite(labels).all(axis=2) & ~schema.on_image(labels)
-    side = max(schema.image_size.height, schema.image_size.width)
-    half = np.array([schema.image_size.width, schema.image_size.height]) / 2
+def _worst_first(by_row: Mapping[int, Suspect]) -> tuple[Suspect, ...]:
+    return tuple(sorted(by_row.values(), key=lambda suspect: (-suspect.severity, suspect.row)))
+
+
+def _off_image(table: InspectedTable) -> list[Suspect]:
+    size, labels = table.schema.image_size, table.labels
+    outside = table.labelled & ~table.schema.on_image(labels)
+    half = np.array([size.width, size.height]) / 2
+    nowhere = np.full(labels.shape[1:], np.nan)
     found = []
-    for row in np.flatnonzero(outside.any(axis=1)):
+    for row in np.flatnonzero(outside.any(axis=1)).tolist():
         keypoints = np.flatnonzero(outside[row])
-        beyond = (np.abs(labels[row, keypoints] - schema.image_size.centre) - half).max()
-        nowhere = np.full(labels.shape[1:], np.nan)
-        found.append(
-            Suspect(
-                int(row), "off-image", float(beyond / (_OFF_IMAGE * side)), tuple(keypoints.tolist()), nowhere
-            )
-        )
+        beyond = (np.abs(labels[row, keypoints] - size.centre) - half).max()
+        severity = float(beyond / (_OFF_IMAGE * max(size.height, size.width)))
+        found.append(Suspect(row, "off-image", severity, tuple(keypoints.tolist()), nowhere))
     return found
 
 
 class _Examination:
     """The labels of a table judged row by row; (n,) scores by kind, severe from 1 on."""
 
-    def __init__(
-        self,
-        labels: Array,
-        schema: KeypointSchema,
-        groups: Integers,
-        partners: Sequence[int],
-        images: Images | None,
-        seed: int,
-        show_progress: bool,
-    ) -> None:
-        self.labels, self.schema = labels, schema
-        self.noise = np.where(np.isfinite(labels), 0.0, np.inf)
-        self.labelled: Mask = np.all(np.isfinite(labels), axis=2)
-        self.pairs = [(k, p) for k, p in enumerate(partners) if p > k]
-        self.shapes = GroupShapes(labels, self.noise, groups, seed)
-        self.residual, covariance = self.shapes.residuals(labels, self.noise)
-        surprise = _radius(self.residual, covariance, self.labelled)
+    def __init__(self, table: InspectedTable, seed: int, show_progress: bool) -> None:
+        self.labels, self.labelled = table.labels, table.labelled
+        partners = mirror_partners(table.schema.keypoints)
+        self.pairs = [(k, partner) for k, partner in enumerate(partners) if partner > k]
+        self.shapes = GroupShapes(self.labels, table.source_of, seed)
+        residual, covariance = self.shapes.residuals(self.labels)
+        surprise = _radius(residual, covariance, self.labelled)
         self._usual = _usual_radius(surprise, self.labelled)
+        by_shape = surprise / self._usual
         self.model: AppearanceModel | None = None
-        if images is not None:
-            side = max(schema.image_size.height, schema.image_size.width)
-            extent = self.shapes.extent or side / 3  # of a single keypoint's surroundings
-            self._visible = np.where(flat_images(images)[:, None, None], np.nan, labels)
+        if table.images is None:
+            self.stray = by_shape
+            self.shift, self.shift_score = np.zeros((len(self.labels), 2)), np.zeros(len(self.labels))
+        else:
+            size = table.schema.image_size
+            extent = self.shapes.extent or max(size.height, size.width) / 3  # of one keypoint's surroundings
+            self._visible = np.where(table.flat[:, None, None], np.nan, self.labels)
             self.model = AppearanceModel(
-                images, self._visible, self.residual, extent, seed, show_progress=show_progress
+                table.images, self._visible, residual, extent, seed, show_progress=show_progress
             )
-        self.stray = surprise / self._usual
-        self._displaced: dict[int, ShapePrior] = {}
-        self.shift, self.shift_score = np.zeros((len(labels), 2)), np.zeros(len(labels))
-        if self.model is not None:
-            self._look()
+            seen = self.model.displacements(self._visible, residual)
+            self._displaced = usual_displacements(seen.by_both)
+            self.stray = self._stray_by_image(seen.by_both, by_shape)
+            self.shift, self.shift_score = common_shift(seen.by_image)
+            for _ in range(_CASCADE - 1):
+                seen = self.model.displacements(self._visible - self.shift[:, None], residual)
+                self.shift, self.shift_score = common_shift(seen.by_image + self.shift[:, None])
         self.useful: Mask = np.any(self.labelled, axis=1)
         self.stray_fence = self._fence(self.stray.max(axis=1), _LEAST_STRAY)
 
     def suspects(self) -> list[Suspect]:
         """The likeliest explanation of the rows that stand out, or of the most unusual ones."""
-        oddity = self.shapes.oddity(self.labels, self.noise)
+        oddity = self.shapes.oddity(self.labels)
         swapped, gain = self._swapped(oddity)
         stray = self.stray.max(axis=1) / self.stray_fence
         shift = self.shift_score / self._fence(self.shift_score, _LEAST_SHIFT)
@@ -196,7 +177,7 @@ class _Examination:
         is_shifted &= self.labelled.sum(axis=1) > 1
         is_stray = ~is_swapped & ~is_shifted & ((stray >= 1) | (stray >= odd))
         marked = self._marked(worst[is_stray[worst]])
-        expected = self.shapes.expected(self.labels, np.where(marked[:, :, None], np.inf, self.noise))
+        expected = self.shapes.expected(np.where(marked[:, :, None], np.nan, self.labels))
         found = []
         for row in worst[self.useful[worst]].tolist():
             kind: Kind = "shape"
@@ -220,24 +201,13 @@ class _Examination:
         middle, upper = np.quantile(scores[self.useful], [0.5, 0.75])
         return max(float(middle + _FENCE * (upper - middle)), least)
 
-    def _look(self) -> None:
-        """Judge by what the images show: single labels once, the shift of rows step by step."""
-        assert self.model is not None
-        for step in range(_CASCADE):
-            moved = self._visible - self.shift[:, None]
-            seen = self.model.displacements(moved, self.residual)
-            if step == 0:
-                self._displaced = usual_displacements(seen.by_both)
-                self.stray = self._stray_by_image(seen.by_both, self.stray)
-            self.shift, self.shift_score = common_shift(seen.by_image + self.shift[:, None])
-
     def _stray_by_image(self, displaced: Array, by_shape: Array) -> Array:
         """(m, K) radii of displacements, in standard deviations; `by_shape` where the image tells nothing."""
         radius = by_shape.copy()
         for k, usual in self._displaced.items():
             known = np.isfinite(displaced[:, k]).all(axis=1)
-            own = displaced[known, k : k + 1]
-            radius[known, k] = np.sqrt(usual.squared_distance(own, np.zeros_like(own))[0])
+            moves = displaced[known, k : k + 1]
+            radius[known, k] = np.sqrt(usual.squared_distance(moves, np.zeros_like(moves))[0])
         return radius
 
     def _marked(self, rows: NDArray[np.intp]) -> Mask:
@@ -251,8 +221,8 @@ class _Examination:
         for step in range(self.labelled.shape[1]):
             if not len(going):
                 break
-            noise = np.where(marked[going, :, None], np.inf, self.noise[going])
-            residual, covariance = self.shapes.residuals(self.labels[going], noise, going)
+            unmarked = np.where(marked[going, :, None], np.nan, self.labels[going])
+            residual, covariance = self.shapes.residuals(unmarked, going)
             known = self.labelled[going] & ~marked[going]
             stray = _radius(residual, covariance, known) / self._usual
             if self.model is not None:
@@ -279,8 +249,8 @@ class _Examination:
         before = self._distance(rows, swapped[rows])
         everything = np.zeros(self.labelled.shape, bool)
         for k, partner in self.pairs:
-            one = self.labelled[:, k] | self.labelled[:, partner]
-            everything[one, k] = everything[one, partner] = True
+            either = self.labelled[:, k] | self.labelled[:, partner]
+            everything[either, k] = everything[either, partner] = True
         state, best = swapped[rows], before.copy()
         after = self._distance(rows, everything[rows])
         state[after < best] = everything[rows][after < best]
@@ -299,7 +269,7 @@ class _Examination:
 
     def _distance(self, rows: NDArray[np.intp], swapped: Mask) -> Array:
         exchanged = _exchanged(self.labels[rows], swapped, self.pairs)
-        return self.shapes.squared_distance(exchanged, np.where(np.isfinite(exchanged), 0.0, np.inf), rows)[0]
+        return self.shapes.squared_distance(exchanged, rows)[0]
 
 
 def _exchanged(labels: Array, swapped: Mask, pairs: Sequence[tuple[int, int]]) -> Array:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from labelfill.regressors.held_out import COVERAGES
-from labelfill.reports.inspection.summary import plural
-from labelfill.reports.pages import Child, Markup, element, paragraph, section, table
+from labelfill.reports.pages import Child, Markup, element, paragraph, plural, section, table
 from labelfill.reports.plots import Line, curves
 from labelfill.reports.result.held_out import HeldOut, binomial_interval, covered, found_by_radius
 from labelfill.schema import KeypointSchema

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Integers
 from labelfill.reports.faces import Points, box_around, face, key
-from labelfill.reports.inspection.summary import plural
-from labelfill.reports.pages import Child, Markup, element, paragraph, section, table
+from labelfill.reports.pages import Child, Markup, element, paragraph, plural, section, table
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, worst_rows
 from labelfill.runs.randomness import random_key
 

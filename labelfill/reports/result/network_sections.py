@@ -13,8 +13,7 @@ from labelfill.final.held_out import FinalAnswers
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.reports.faces import Points, face, key
-from labelfill.reports.inspection.summary import plural
-from labelfill.reports.pages import Markup, element, paragraph, section, table
+from labelfill.reports.pages import Markup, element, paragraph, plural, section, table
 from labelfill.reports.plots import Line, small_curves
 from labelfill.reports.result.held_out import RunTable
 from labelfill.runs import RunDirectory

@@ -13,8 +13,7 @@ from labelfill.final.held_out import load_final_answers
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.held_out import COVERAGES, load_disputed
-from labelfill.reports.inspection.summary import plural
-from labelfill.reports.pages import Markup, page, plain, tiles
+from labelfill.reports.pages import Markup, page, plain, plural, tiles
 from labelfill.reports.plots import require_matplotlib
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.audit_section import audit_section

@@ -15,8 +15,8 @@ import numpy as np
 
 from labelfill.arrays import Array
 from labelfill.reports.faces import data_uri
-from labelfill.reports.inspection.summary import plural, printable
-from labelfill.reports.pages import Markup, element, page, paragraph, plain
+from labelfill.reports.inspection.summary import printable
+from labelfill.reports.pages import Markup, element, page, paragraph, plain, plural
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, worst_rows
 
 _SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
