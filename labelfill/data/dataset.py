@@ -84,8 +84,7 @@ class Dataset:
         """
         labels, size = self.all_labels, self.schema.image_size
         reach = np.array([size.width, size.height])
-        astray: NDArray[np.bool_] = (labels < -reach) | (labels > 2 * reach)
-        return astray
+        return (labels < -reach) | (labels > 2 * reach)
 
     def in_own_px(self, xy: Array) -> Array:
         """Points (n, K, 2) in px of the frame as px of each row's own image."""

@@ -75,17 +75,12 @@ def read_deeplabcut(path: Path, *, beside: Path | None = None, show_progress: bo
     return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=DEEPLABCUT)
 
 
-def _whole_lines(buffer: bytes) -> list[re.Match[bytes]]:
-    return [line for line in _LINE.finditer(buffer) if line[2]]
-
-
 def _read_header(path: Path, read: Callable[[int], bytes]) -> tuple[Header, Cursor]:
     buffer = b""
-    while len(lines := _whole_lines(buffer)) < len(_HEADER_ROWS) + 1 and len(buffer) < _FIRST_BYTES:
-        chunk = read(_FIRST_BYTES)
-        if not chunk:
-            break
+    lines: list[re.Match[bytes]] = []
+    while len(lines) < len(_HEADER_ROWS) + 1 and len(buffer) < _FIRST_BYTES and (chunk := read(_FIRST_BYTES)):
         buffer += chunk
+        lines = [line for line in _LINE.finditer(buffer) if line[2]]
     rows: list[list[str]] = []
     for number, name in enumerate(_HEADER_ROWS):
         where = place(path, line=number + 1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Images
+from labelfill.data.images.decoding import UnusableError
 from labelfill.data.images.storage import ImageStore, MemoryStore
 from labelfill.errors import DataError, StorageError, place, shown
 from labelfill.runs.progress import bar
@@ -104,10 +105,6 @@ class ImageFiles:
         except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
             raise DataError(f"{where}: {shown(name)} is no file name ({error}); correct it") from error
         return real
-
-
-class UnusableError(ValueError):
-    """A file that cannot be used as an image; the place and its name are added by whoever knows them."""
 
 
 class SizesDifferError(DataError):
