@@ -33,7 +33,7 @@ from typing import ClassVar
 from benchmarks import measuring
 from benchmarks.bench_report import report, stored
 from benchmarks.measuring import THREADS, Figures, numbers, once, run_python, some_of
-from labelfill.runs import atomic_write, make_folder
+from labelfill.runs import atomic_write, make_folder, write_bytes
 from labelfill.runs.resources import measured
 
 KAGGLE_ROWS = 7049
@@ -228,8 +228,7 @@ def settle(file: Path, about: Figures) -> None:
     """Figures of one folder belong to one set of arguments."""
     if file.is_file() and json.loads(file.read_text()) != about:
         raise SystemExit(f"{file} says {file.read_text()}, and now it is {about}: choose another --out")
-    with atomic_write(file, "w") as out:
-        json.dump(about, out)
+    write_bytes(file, json.dumps(about).encode())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from labelfill.regressors.source_audit import audit_sources
 from labelfill.reports.comparison.comparison import ComparisonRequest, compare
 from labelfill.reports.comparison.stages import Setting
 from labelfill.reports.comparison.trained_ways import TrainedWays
-from labelfill.runs import RunDirectory, atomic_write, json_value
+from labelfill.runs import RunDirectory, json_value, write_bytes
 from labelfill.schema import ImageSize, x_column, y_column
 from labelfill.settings import KeypointModelSettings, TableSettings
 
@@ -133,8 +133,7 @@ def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Na
     for k, name in enumerate(original.keypoints):
         blanked.loc[hidden[:, k], [x_column(name), y_column(name)]] = ""
     for path, written in ((table, blanked), (truth, cells.drop(columns="Image"))):
-        with atomic_write(path, "w") as file:
-            written.to_csv(file, index=False)
+        write_bytes(path, written.to_csv(index=False).encode())
 
 
 def report(told: dict[str, list[Figures]], arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE
-from labelfill.runs import atomic_write
+from labelfill.runs import write_bytes
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
@@ -91,8 +91,7 @@ def once(file: Path, title: str, work: Callable[..., object], *arguments: object
     if not file.is_file():
         say(f"== {title}")
         result = work(*arguments)
-        with atomic_write(file, "w") as out:
-            json.dump(result, out, indent=1)
+        write_bytes(file, json.dumps(result, indent=1).encode())
     return json.loads(file.read_text())
 
 
@@ -103,11 +102,9 @@ def as_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def write_results(out: Path, text: str, figures: Figures | None = None) -> None:
     """Keep a text as results.md and, where there are any, figures as results.json."""
-    with atomic_write(out / "results.md", "w") as file:
-        file.write(text)
+    write_bytes(out / "results.md", text.encode())
     if figures is not None:
-        with atomic_write(out / "results.json", "w") as file:
-            json.dump(figures, file, indent=1)
+        write_bytes(out / "results.json", json.dumps(figures, indent=1).encode())
 
 
 def tell(measure: Callable[..., Figures]) -> None:

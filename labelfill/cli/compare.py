@@ -230,11 +230,13 @@ def _budget(arguments: argparse.Namespace) -> dict[str, str]:
 def _write(arguments: argparse.Namespace, lines: Sequence[Sequence[str]], draw: Any) -> None:
     """The files that were asked for."""
     import csv
+    import io
 
-    from labelfill.runs import atomic_write, write_bytes
+    from labelfill.runs import write_bytes
 
     if arguments.csv is not None:
-        with atomic_write(arguments.csv, "w") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        write_bytes(arguments.csv, text.getvalue().encode())
     if arguments.plot is not None:
         write_bytes(arguments.plot, draw(arguments.plot.suffix[1:]))

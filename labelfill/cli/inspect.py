@@ -164,14 +164,13 @@ def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[
 
 
 def _write_outputs(arguments: argparse.Namespace, found: Inspection) -> list[str]:
-    from labelfill.runs import atomic_write
+    from labelfill.runs import write_bytes
 
     written = []
     if arguments.html is not None:
         from labelfill.reports.inspection.inspection_page import inspection_page
 
-        with atomic_write(arguments.html, "w") as file:
-            file.write(inspection_page(found))
+        write_bytes(arguments.html, inspection_page(found).encode())
         written.append(str(arguments.html))
     if arguments.write_distrust is not None:
         from labelfill.data.distrust import write_distrust

@@ -80,7 +80,7 @@ def write_report(
     from labelfill.regressors.files import STAGE
     from labelfill.reports.result.filled_rows import read_filled_rows
     from labelfill.reports.result.report_page import run_report
-    from labelfill.runs import atomic_write
+    from labelfill.runs import write_bytes
 
     run.require_stage(STAGE)
     progress = show_progress(arguments)
@@ -89,6 +89,4 @@ def write_report(
     rows = None
     if filled is not None or run.last_finished("impute") is not None:
         rows = read_filled_rows(run, filled, allow_outside=table.allow_outside, progress=progress)
-    html = run_report(run, ImageDataset.of(dataset), rows)
-    with atomic_write(out, "w") as file:
-        file.write(html)
+    write_bytes(out, run_report(run, ImageDataset.of(dataset), rows).encode())

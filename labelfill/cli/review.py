@@ -57,7 +57,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
     from labelfill.reports.result.filled_rows import read_filled_rows
     from labelfill.reports.review.review_page import review_page
-    from labelfill.runs import RunDirectory, atomic_write
+    from labelfill.runs import RunDirectory, write_bytes
 
     with RunDirectory.read_only(run_dir) as run:
         filled = read_filled_rows(
@@ -67,8 +67,7 @@ def handle(arguments: argparse.Namespace) -> int:
             progress=show_progress(arguments),
         )
     made = review_page(filled, most_rows=bounds.rows, most_bytes=round(bounds.megabytes * 1e6))
-    with atomic_write(out, "w") as file:
-        file.write(made.html)
+    write_bytes(out, made.html.encode())
     summary = {
         "out": str(out),
         "rows": made.rows,

@@ -23,7 +23,7 @@ import numpy as np
 
 from labelfill.data.dataset import Dataset
 from labelfill.data.table import KeypointTable
-from labelfill.errors import StorageError, refusal
+from labelfill.errors import DamagedFile, StorageError, refusal
 from labelfill.runs import is_alive
 from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema, Placements
@@ -93,7 +93,7 @@ def load(entry: Path, path: Path) -> Kept | None:
         if IMAGES in about.files:
             images = np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False)
     # Whatever a damaged file can make the readers say: the table itself is still there to be read.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, StorageError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DamagedFile, StorageError):
         return None
     schema = KeypointSchema(table.keypoints, size)
     dataset = Dataset(table, schema, images, about.image_size_assumed, placements=placements)

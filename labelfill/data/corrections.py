@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from labelfill.data.distrust import Entry, check_labelled, entries_bytes, read_entries
 from labelfill.data.table import KeypointTable, coordinate_text
 from labelfill.errors import DataError, shown
-from labelfill.runs import atomic_write
+from labelfill.runs import write_bytes
 
 Action = Literal["accepted", "moved", "rejected", "wrong"]
 
@@ -112,8 +112,7 @@ def write_corrections(path: Path, verdicts: Iterable[Verdict]) -> None:
     StorageError
         If the file cannot be written.
     """
-    with atomic_write(path) as file:
-        file.write(entries_bytes(HEADER, (_fields(verdict) for verdict in verdicts)))
+    write_bytes(path, entries_bytes(HEADER, map(_fields, verdicts)))
 
 
 def _fields(verdict: Verdict) -> tuple[object, ...]:

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.data.joining import row_number
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, StorageError, listed, place, shown
-from labelfill.runs import atomic_write
+from labelfill.runs import write_bytes
 
 HEADER = ("row", "keypoint")
 
@@ -70,8 +71,7 @@ def write_distrust(path: Path, labels: Iterable[tuple[int, str]]) -> None:
     StorageError
         If the file cannot be written.
     """
-    with atomic_write(path) as file:
-        file.write(distrust_bytes(labels))
+    write_bytes(path, distrust_bytes(labels))
 
 
 def distrust_bytes(labels: Iterable[tuple[int, str]]) -> bytes:
@@ -110,9 +110,12 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
                 raise DataError(
                     f"{where}: found {len(fields)} fields, expected {len(header)}: {','.join(header)}"
                 )
-            yield Entry(
-                where, _row(fields[0], where, table), _keypoint(fields[1], where, index), tuple(fields[2:])
-            )
+            row, (name, *rest) = row_number(fields[0], where, table), fields[1:]
+            if name not in index:
+                raise DataError(
+                    f"{where}: there is no keypoint {shown(name)}; expected one of {listed([*index])}"
+                )
+            yield Entry(where, row, index[name], tuple(rest))
     except csv.Error as error:
         raise DataError(f"{place(path, line=reader.line_num)} is not csv: {error}") from error
 
@@ -143,21 +146,3 @@ def _content(path: Path) -> bytes:
         raise DataError(f"{path}: no such file; expected lines {','.join(HEADER)}") from None
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _row(text: str, where: str, table: KeypointTable) -> int:
-    try:
-        row = int(text)
-    except ValueError:
-        raise DataError(f"{where}: {shown(text)} is not a whole number; expected a 0-based row") from None
-    if not 0 <= row < table.rows:
-        raise DataError(
-            f"{where}: there is no row {row}; expected 0 to {table.rows - 1}, the rows of {table.path}"
-        )
-    return row
-
-
-def _keypoint(name: str, where: str, index: dict[str, int]) -> int:
-    if name not in index:
-        raise DataError(f"{where}: there is no keypoint {shown(name)}; expected one of {listed([*index])}")
-    return index[name]

@@ -77,19 +77,23 @@ def _rows_of_ids(ids: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]
 
 def _row_numbers(table: KeypointTable, of: KeypointTable | None) -> NDArray[np.int64]:
     """The column ``row`` as numbers: distinct rows, of `of` if that is given."""
-    numbers = []
-    seen: set[int] = set()
+    numbers: dict[int, None] = {}
     for i, text in enumerate(table.extra[ROW_COLUMN]):
         where = place(table.path, row=i, line=int(table.lines[i]), column=ROW_COLUMN)
-        try:
-            number = int(text)
-        except ValueError:
-            raise DataError(f"{where}: {shown(text)} is not a whole number; expected a 0-based row") from None
-        if number < 0 or (of is not None and number >= of.rows):
-            last = f"0 to {of.rows - 1}, the rows of {of.path}" if of is not None else "0 or more"
-            raise DataError(f"{where}: there is no row {number}; expected {last}")
-        if number in seen:
+        number = row_number(text, where, of)
+        if number in numbers:
             raise DataError(f"{where}: row {number} stands twice; expected each row once")
-        seen.add(number)
-        numbers.append(number)
-    return np.array(numbers, dtype=np.int64)
+        numbers[number] = None
+    return np.array([*numbers], dtype=np.int64)
+
+
+def row_number(text: str, where: str, of: KeypointTable | None) -> int:
+    """A 0-based row, of `of` if that is given."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise DataError(f"{where}: {shown(text)} is not a whole number; expected a 0-based row") from None
+    if number < 0 or (of is not None and number >= of.rows):
+        last = f"0 to {of.rows - 1}, the rows of {of.path}" if of is not None else "0 or more"
+        raise DataError(f"{where}: there is no row {number}; expected {last}")
+    return number

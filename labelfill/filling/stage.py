@@ -11,7 +11,7 @@ import numpy as np
 
 from labelfill.data.distrust import distrust_bytes, named_labels
 from labelfill.data.formats import write_found
-from labelfill.data.table import FoundPoints, WrittenTable, compressed_writer, write_filled
+from labelfill.data.table import FoundPoints, compressed_writer, write_filled
 from labelfill.filling.fill import expected_fills, fill
 from labelfill.filling.fills import Filling, FillMethod, OwnFills, in_own_px
 from labelfill.filling.job import FillingJob
@@ -124,13 +124,13 @@ def _done_before(run: RunDirectory, job: FillingJob) -> ImputeSummary:
     )
 
 
-def _written_from(job: FillingJob, written: WrittenTable) -> dict[str, str]:
+def _written_from(job: FillingJob, sha256: str) -> dict[str, str]:
     """What later stages need to know of the table that was filled."""
     dataset = job.dataset
     return {
         "original": str(dataset.table.path.resolve()),
         "images_beside": str((dataset.images_beside or dataset.table.path).resolve()),
-        "table": written.content_sha256,
+        "table": sha256,
     }
 
 
@@ -213,8 +213,8 @@ def _further(job: FillingJob) -> dict[str, str]:
     return {str(path): what for what, path in job.outputs.items() if what not in ("table", "provenance")}
 
 
-def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources: Sources) -> WrittenTable:
-    """Write every output; they appear together, the table last."""
+def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources: Sources) -> str:
+    """Write every output; they appear together, the table last, whose SHA-256 this is."""
     dataset, outputs, model = job.dataset, job.outputs, model_id(run)
     fills, harmonised = kept.fills, kept.harmonised
     with run.outputs(job.stage, list(outputs.values()), overwrite=job.force) as opened:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 import re
 import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO, cast, overload
+from typing import BinaryIO, cast
 
 from labelfill.errors import StorageError, refusal
 
@@ -44,35 +43,18 @@ def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageEr
     return StorageError(f"cannot {doing} {path}: {reason}")
 
 
-@overload
-def atomic_write(path: Path, mode: Literal["wb"] = "wb") -> AbstractContextManager[BinaryIO]: ...
-@overload
-def atomic_write(path: Path, mode: Literal["w"]) -> AbstractContextManager[TextIO]: ...
-def atomic_write(path: Path, mode: Literal["wb", "w"] = "wb") -> AbstractContextManager[Any]:
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when the block ends well.
 
-    Until then it has another name in the same folder; if the block fails, nothing is left of it. Text
-    is UTF-8 with LF line ends. Permissions are those the umask gives; a link at `path` is followed.
+    Until then it has another name in the same folder; if the block fails, nothing is left of it.
+    Permissions are those the umask gives; a link at `path` is followed.
 
     Raises
     ------
     StorageError
         Whenever the system refuses: disk full, read-only, no such folder.
     """
-    return _atomic_text(path) if mode == "w" else _atomic_binary(path)
-
-
-@contextmanager
-def _atomic_text(path: Path) -> Iterator[TextIO]:
-    with _atomic_binary(path) as binary:
-        text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
-        yield text
-        text.flush()
-        text.detach()
-
-
-@contextmanager
-def _atomic_binary(path: Path) -> Iterator[BinaryIO]:
     with staged_write(path) as staged:
         yield staged.file
         staged.finish()

@@ -10,7 +10,7 @@ import numpy as np
 
 from labelfill.arrays import Integers, Parts
 from labelfill.errors import DataError
-from labelfill.runs._files import atomic_write, storage_error
+from labelfill.runs._files import storage_error, write_bytes
 
 TRAINING, VALIDATION, EVALUATION = 0, 1, 2
 PART_NAMES = ("training", "validation", "evaluation")
@@ -119,9 +119,8 @@ def _quota(available: Integers, wanted: int, generator: np.random.Generator) -> 
 
 def save_split(path: Path, parts: Parts) -> None:
     """Write ``split.csv``: one line ``row,part`` per row of the table, rows from 0."""
-    with atomic_write(path, "w") as file:
-        file.write("row,part\n")
-        file.writelines(f"{row},{PART_NAMES[part]}\n" for row, part in enumerate(parts))
+    lines = [f"{row},{PART_NAMES[part]}\n" for row, part in enumerate(parts)]
+    write_bytes(path, "".join(["row,part\n", *lines]).encode())
 
 
 def load_split(path: Path, rows: int) -> Parts:

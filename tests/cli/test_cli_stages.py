@@ -15,6 +15,7 @@ from labelfill.cli._inputs import find_table
 from labelfill.cli._options import Resolver
 from labelfill.cli._results import filling_text, final_text, training_text
 from labelfill.errors import DataError
+from labelfill.final.filled_table import FilledRequest
 from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL
 from labelfill.settings import RunSettings, TableSettings
@@ -79,7 +80,8 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, .
             run.begin_stage(name, {})
             run.finish_stage(name)
             arguments, chosen = job
-            calls.append((name, *arguments[1:], {**chosen, **options}))
+            told = [one for one in arguments if not isinstance(one, Path) or one != Path("t.csv")]
+            calls.append((name, *told, {**chosen, **options}))
             return result
 
         monkeypatch.setattr(f"labelfill.{room}.job.{job}", made)
@@ -124,7 +126,10 @@ def test_the_three_commands_share_one_run(
     assert program.main(["train-keypoint-models", "--data", "t.csv"]) == 0
     assert program.main(["impute", "--out", "filled.csv", "--data", "t.csv", "-q"]) == 6
     assert program.main(["train-final", "--filled", "filled.csv"]) == 0
-    assert [call[1] for call in stages[1:]] == [Path("filled.csv"), None]
+    assert [call[1] for call in stages[1:]] == [
+        Path("filled.csv"),
+        FilledRequest(Path("filled.csv"), progress=True),
+    ]
     summary = {**FILLING, "left_blank": 1}
     texts = training_text(TRAINING), filling_text(summary, 0.9), final_text(FINAL)
     assert capsys.readouterr().out == "\n".join([*texts, ""])

@@ -69,8 +69,8 @@ def test_a_write_takes_effect_only_at_its_end(tmp_path: Path) -> None:
     """Inside the block the old bytes stand, after it the new ones."""
     path = tmp_path / "table.csv"
     write_bytes(path, b"old")
-    with atomic_write(path, "w") as file:
-        file.write("grün\n")
+    with atomic_write(path) as file:
+        file.write("grün\n".encode())
         file.flush()
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == "grün\n".encode()

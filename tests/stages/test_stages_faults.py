@@ -178,8 +178,8 @@ def forge(run: Path, relative: str, change: Callable[[bytes], bytes]) -> None:
         (b'"format": 1', b'"format": 99', "newer than this version reads; update labelfill"),
         (b'"left_eye_center"', b'"left_ear"', "trained for other keypoints or another image size"),
         (b'"24x24"', b'"32x24"', "trained for other keypoints or another image size"),
-        (b'"folds"', b'"fools"', "do not hold what this labelfill writes (KeyError: 'folds')"),
-        (b'"view": {', b'"view": {"colour": 1, ', "do not hold what this labelfill writes"),
+        (b'"folds"', b'"fools"', "does not hold what this labelfill writes (field 'fools' is not known)"),
+        (b'"view": {', b'"view": {"colour": 1, ', "does not hold what this labelfill writes"),
         (b"{", b"", "is no JSON"),
     ],
 )

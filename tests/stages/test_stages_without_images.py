@@ -17,8 +17,13 @@ YTF = DATA / "ytf"
 WHAT_IMAGES_WOULD_ADD = "filled by labels alone; with images, in a column Image or image_path, networks also"
 
 
-def written(path: Path, drawn: DrawnTable, **how: object) -> Path:
-    write_table(path, drawn, images="none", **how)  # type: ignore[arg-type]  # as write_table has them
+def written(
+    path: Path,
+    drawn: DrawnTable,
+    labels: np.ndarray | None = None,
+    before: dict[str, list[str]] | None = None,
+) -> Path:
+    write_table(path, drawn if labels is None else drawn.labelled(labels), images="none", before=before)
     return path
 
 

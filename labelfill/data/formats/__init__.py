@@ -7,6 +7,7 @@ stays.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,7 +25,6 @@ from labelfill.data.table import (
     FoundPoints,
     ImageSink,
     KeypointTable,
-    WrittenTable,
     check_suffix,
     compressed_writer,
     open_decompressed,
@@ -106,19 +106,10 @@ def read_keypoints(
         return read_label_studio(path, beside=beside, filled=filled)
     if kind == DEEPLABCUT:
         return read_deeplabcut(path, beside=beside, show_progress=show_progress)
-    if kind == PARQUET:
-        table = read_parquet(
-            path, image_sink=image_sink, require_keypoints=require_keypoints, require_images=require_images
-        )
-    else:
-        table = read_table(
-            path,
-            image_sink=image_sink,
-            require_keypoints=require_keypoints,
-            require_images=require_images,
-            show_progress=show_progress,
-        )
-    return with_boxes(table)
+    read = read_parquet if kind == PARQUET else partial(read_table, show_progress=show_progress)
+    return with_boxes(
+        read(path, image_sink=image_sink, require_keypoints=require_keypoints, require_images=require_images)
+    )
 
 
 def has_images(path: Path) -> bool:
@@ -157,8 +148,8 @@ def check_out(table: KeypointTable, out: Path) -> None:
         )
 
 
-def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: str) -> WrittenTable:
-    """Write a copy of a table's file with found points in place of its blanks, in its own format.
+def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: str) -> str:
+    """Write a copy of a table's file with found points in its blanks, in its own format; its SHA-256.
 
     Parameters
     ----------
@@ -173,7 +164,6 @@ def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: s
         If `out` cannot be written.
     """
     if table.format in _FILLED:
-        data, cells = _FILLED[table.format](table, found)
-        return send([data], cells, out)
+        return send([_FILLED[table.format](table, found)], out)
     with compressed_writer(out, name) as plain:
         return write_filled(table, found.xy, plain)

@@ -224,15 +224,15 @@ def _plain(value: Any) -> str:
     return "" if value is None else json.dumps(value)
 
 
-def filled_coco(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int]:
-    """The file with filled points, their visibility and scores, and how many coordinates are new."""
+def filled_coco(table: KeypointTable, found: FoundPoints) -> bytes:
+    """The file with filled points, their visibility and scores; every other value as it was."""
     document = Document(table.path)
     refuse_changed(table, document.json.sha256)
     order = [table.keypoints.index(name) for name in document.keypoints]
     new, xy, score = found.new(table)[:, order], found.xy[:, order], found.score[:, order]
     for row in np.flatnonzero(new.any(axis=(1, 2))).tolist():
         _fill(document.annotations[row], new[row], xy[row], score[row])
-    return document.json.rewritten(), int(new.sum())
+    return document.json.rewritten()
 
 
 def _fill(annotation: Entry, new: Any, xy: Array, score: Array) -> None:

@@ -122,7 +122,6 @@ def convert(
         require_images=to in _WITH_IMAGES, show_progress=show_progress,
     )  # fmt: skip
     _refuse_losses(table, to)
-    observed = int(table.observed.sum())
     written = 0
     if to not in _WITH_IMAGES:
         if IMAGE_PATH_COLUMN in table.extra:
@@ -147,8 +146,8 @@ def convert(
     with ExitStack() as stack:
         file = stack.enter_context(atomic_write(out))
         packed = stack.enter_context(compressed_writer(file, out.name)) if to == TABLE else file
-        send(pieces, observed, packed)
-    return Converted(str(out), to, table.rows, len(table.keypoints), observed, written)
+        send(pieces, packed)
+    return Converted(str(out), to, table.rows, len(table.keypoints), int(table.observed.sum()), written)
 
 
 def _refuse_losses(table: KeypointTable, to: str) -> None:

@@ -66,11 +66,11 @@ def read_deeplabcut(path: Path, *, beside: Path | None = None, show_progress: bo
         If its header is another one, or a field is no coordinate.
     """
     table = read_table(path, header=_read_header, show_progress=show_progress)
-    index = [table.extra[name] for name in _index_columns(table.columns)]
-    names = ["/".join(parts) for parts in zip(*index, strict=True)]
+    index = table.columns[: table.columns.index(IMAGE_PATH_COLUMN) + 1]
+    names = ["/".join(parts) for parts in zip(*(table.extra[name] for name in index), strict=True)]
     extra = {
         IMAGE_PATH_COLUMN: _as_they_lie((beside or path).resolve().parent, names),
-        **{name: texts for name, texts in table.extra.items() if name not in _index_columns(table.columns)},
+        **{name: texts for name, texts in table.extra.items() if name not in index},
     }
     return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=DEEPLABCUT)
 
@@ -127,10 +127,6 @@ def _header(path: Path, rows: Sequence[Sequence[str]]) -> Header:
     if lacking or not keypoints:
         raise DataError(f"{place(path, line=3)}: no x and y of {listed(lacking) or 'any body part'}")
     return Header(",", tuple(columns), tuple(keypoints), IMAGE_PATH_COLUMN)
-
-
-def _index_columns(columns: Sequence[str]) -> list[str]:
-    return list(columns[: columns.index(IMAGE_PATH_COLUMN) + 1])
 
 
 def _as_they_lie(folder: Path, names: Sequence[str]) -> list[str]:

@@ -190,8 +190,8 @@ def _image(task: Task, folder: Path) -> str:
     return "/".join(parts)
 
 
-def filled_label_studio(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int]:
-    """The file with one more prediction in each task in which something was found; how many coordinates."""
+def filled_label_studio(table: KeypointTable, found: FoundPoints) -> bytes:
+    """The file with one more prediction in each task in which something was found."""
     document = Document(table.path)
     refuse_changed(table, document.json.sha256)
     new: Mask = np.all(found.new(table), axis=2)
@@ -203,7 +203,7 @@ def filled_label_studio(table: KeypointTable, found: FoundPoints) -> tuple[bytes
         example = next(iter(task.points.values()), document.example)
         points = {table.keypoints[k]: k for k in np.flatnonzero(new[row]).tolist()}
         task.content["predictions"] = [*predictions, _prediction(row, points, example, found)]
-    return document.json.rewritten(), 2 * int(new.sum())
+    return document.json.rewritten()
 
 
 def _prediction(

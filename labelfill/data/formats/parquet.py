@@ -176,15 +176,15 @@ def _fingerprint(path: Path) -> tuple[str, int]:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
-def filled_parquet(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int]:
-    """The file with its blank coordinates filled, everything else the same; how many were filled."""
+def filled_parquet(table: KeypointTable, found: FoundPoints) -> bytes:
+    """The file with its blank coordinates filled, everything else the same."""
     import pyarrow as pa
 
     refuse_changed(table, _fingerprint(table.path)[0])
     file = _open(table.path)
     content: pa.Table = file.read()
-    new = found.new(table)
-    by_column = (array.reshape(table.rows, -1).T for array in (new, found.xy, table.labels))
+    arrays = (found.new(table), found.xy, table.labels)
+    by_column = (array.reshape(table.rows, -1).T for array in arrays)
     for name, filled, xy, labels in zip(coordinate_columns(table.keypoints), *by_column, strict=True):
         if filled.any():
             # Filled coordinates as they stand in a text table: four decimals.
@@ -195,8 +195,7 @@ def filled_parquet(table: KeypointTable, found: FoundPoints) -> tuple[bytes, int
             values = pa.array(np.where(filled, written, labels), pa.float64(), from_pandas=True)
             content = content.set_column(index, field, values)
     group = file.metadata.row_group(0)
-    packed = _packed(content, compression=group.column(0).compression, row_group_size=group.num_rows)
-    return packed, int(new.sum())
+    return _packed(content, compression=group.column(0).compression, row_group_size=group.num_rows)
 
 
 def table_as_parquet(

@@ -31,13 +31,13 @@ _AIM_BELOW_CENTRE = 9.5
 """How far below the image's centre the middle of eyes and mouth is aimed at, in head units."""
 
 
-def _one(mean: float, spread: float, low: float = -np.inf, high: float = np.inf) -> Any:
-    """A trait with one value per head, normally distributed and clipped."""
-    return field(metadata={"mean": mean, "spread": spread, "side": None, "low": low, "high": high})
+def _trait(
+    mean: float, spread: float, low: float = -np.inf, high: float = np.inf, side: float | None = None
+) -> Any:
+    """A trait, normally distributed among heads and clipped.
 
-
-def _pair(mean: float, spread: float, side: float, low: float = -np.inf, high: float = np.inf) -> Any:
-    """A trait with a value for each side: a spread between heads, and one between a head's sides."""
+    With a spread between a head's sides, `side`, it has a value for each of these.
+    """
     return field(metadata={"mean": mean, "spread": spread, "side": side, "low": low, "high": high})
 
 
@@ -51,65 +51,65 @@ class Heads:
     """Traits of n heads, each an array (n,) or, for a pair of sides, (n, 2); lengths in head units."""
 
     # pose and place in the image
-    yaw: Array = _one(0.0, 0.21, -0.55, 0.55)
-    pitch: Array = _one(0.02, 0.13, -0.32, 0.32)
-    roll: Array = _one(0.0, 0.10, -0.30, 0.30)
-    size: Array = _one(1.0, 0.06, 0.85, 1.15)
-    place_x: Array = _one(0.0, 2.0, -5.0, 5.0)
-    place_y: Array = _one(0.0, 2.0, -5.0, 5.0)
+    yaw: Array = _trait(0.0, 0.21, -0.55, 0.55)
+    pitch: Array = _trait(0.02, 0.13, -0.32, 0.32)
+    roll: Array = _trait(0.0, 0.10, -0.30, 0.30)
+    size: Array = _trait(1.0, 0.06, 0.85, 1.15)
+    place_x: Array = _trait(0.0, 2.0, -5.0, 5.0)
+    place_y: Array = _trait(0.0, 2.0, -5.0, 5.0)
     # skull
-    half_width: Array = _one(41.0, 2.4, 36.5, 47.0)
-    half_height: Array = _one(58.0, 3.0, 51.0, 66.0)
-    half_depth: Array = _one(44.0, 2.5, 38.0, 50.0)
+    half_width: Array = _trait(41.0, 2.4, 36.5, 47.0)
+    half_height: Array = _trait(58.0, 3.0, 51.0, 66.0)
+    half_depth: Array = _trait(44.0, 2.5, 38.0, 50.0)
     # eyes
-    eye_x: Array = _one(18.2, 1.0, 15.5, 21.0)
-    eye_y: Array = _one(-2.0, 1.0, -5.0, 1.0)
-    eye_half_width: Array = _one(7.0, 0.75, 5.0, 9.0)
-    eye_opening: Array = _one(4.6, 1.3, 1.0, 8.0)
-    eye_slant: Array = _one(-0.3, 0.7, -2.2, 1.8)
-    eye_socket: Array = _one(3.0, 0.8, 1.0, 5.0)
-    gaze: Array = _one(0.0, 0.16, -0.40, 0.40)
-    iris: Array = _one(0.22, 0.10, 0.05, 0.45)
+    eye_x: Array = _trait(18.2, 1.0, 15.5, 21.0)
+    eye_y: Array = _trait(-2.0, 1.0, -5.0, 1.0)
+    eye_half_width: Array = _trait(7.0, 0.75, 5.0, 9.0)
+    eye_opening: Array = _trait(4.6, 1.3, 1.0, 8.0)
+    eye_slant: Array = _trait(-0.3, 0.7, -2.2, 1.8)
+    eye_socket: Array = _trait(3.0, 0.8, 1.0, 5.0)
+    gaze: Array = _trait(0.0, 0.16, -0.40, 0.40)
+    iris: Array = _trait(0.22, 0.10, 0.05, 0.45)
     # brows
-    brow_height: Array = _pair(8.6, 1.8, 0.7, 4.5, 14.0)
-    brow_inner_x: Array = _pair(8.6, 1.5, 0.5, 4.5, 13.0)
-    brow_outer_x: Array = _pair(31.0, 1.7, 0.8, 25.0, 35.0)
-    brow_inner_drop: Array = _pair(0.0, 1.3, 0.5, -3.0, 3.5)
-    brow_outer_drop: Array = _pair(0.5, 1.5, 0.6, -3.0, 4.5)
-    brow_arch: Array = _one(1.8, 0.8, 0.0, 4.0)
-    brow_thickness: Array = _one(3.2, 0.9, 1.4, 5.5)
-    brow_tone: Array = _one(0.42, 0.14, 0.15, 0.75)
+    brow_height: Array = _trait(8.6, 1.8, 4.5, 14.0, side=0.7)
+    brow_inner_x: Array = _trait(8.6, 1.5, 4.5, 13.0, side=0.5)
+    brow_outer_x: Array = _trait(31.0, 1.7, 25.0, 35.0, side=0.8)
+    brow_inner_drop: Array = _trait(0.0, 1.3, -3.0, 3.5, side=0.5)
+    brow_outer_drop: Array = _trait(0.5, 1.5, -3.0, 4.5, side=0.6)
+    brow_arch: Array = _trait(1.8, 0.8, 0.0, 4.0)
+    brow_thickness: Array = _trait(3.2, 0.9, 1.4, 5.5)
+    brow_tone: Array = _trait(0.42, 0.14, 0.15, 0.75)
     # nose
-    nose_tip_y: Array = _one(18.5, 2.0, 13.0, 24.0)
-    nose_tip_x: Array = _one(0.0, 0.5, -1.3, 1.3)
-    nose_height: Array = _one(10.0, 1.8, 6.0, 14.0)
-    nose_under: Array = _one(5.3, 0.9, 3.2, 8.0)
-    nose_half_width: Array = _one(6.0, 0.9, 4.0, 8.5)
+    nose_tip_y: Array = _trait(18.5, 2.0, 13.0, 24.0)
+    nose_tip_x: Array = _trait(0.0, 0.5, -1.3, 1.3)
+    nose_height: Array = _trait(10.0, 1.8, 6.0, 14.0)
+    nose_under: Array = _trait(5.3, 0.9, 3.2, 8.0)
+    nose_half_width: Array = _trait(6.0, 0.9, 4.0, 8.5)
     # mouth
-    mouth_y: Array = _one(37.0, 1.9, 32.0, 42.0)
-    mouth_half_width: Array = _one(14.6, 2.2, 9.0, 20.0)
-    mouth_lift: Array = _pair(0.5, 1.8, 0.6, -5.0, 4.0)
-    mouth_shift: Array = _one(0.0, 0.8, -2.0, 2.0)
-    mouth_opening: Array = _one(0.0, 4.0, 0.0, 10.0)
-    upper_lip: Array = _one(3.2, 0.9, 1.2, 6.0)
-    lower_lip: Array = _one(5.0, 1.1, 2.0, 7.5)
-    lip_tone: Array = _one(0.70, 0.10, 0.45, 0.95)
+    mouth_y: Array = _trait(37.0, 1.9, 32.0, 42.0)
+    mouth_half_width: Array = _trait(14.6, 2.2, 9.0, 20.0)
+    mouth_lift: Array = _trait(0.5, 1.8, -5.0, 4.0, side=0.6)
+    mouth_shift: Array = _trait(0.0, 0.8, -2.0, 2.0)
+    mouth_opening: Array = _trait(0.0, 4.0, 0.0, 10.0)
+    upper_lip: Array = _trait(3.2, 0.9, 1.2, 6.0)
+    lower_lip: Array = _trait(5.0, 1.1, 2.0, 7.5)
+    lip_tone: Array = _trait(0.70, 0.10, 0.45, 0.95)
     teeth: Array = _share(0.5)
     # skin, hair and what people wear
-    skin: Array = _one(0.66, 0.15, 0.30, 0.95)
-    hair: Array = _one(0.26, 0.20, 0.04, 0.85)
-    hairline: Array = _one(-34.0, 5.0, -48.0, -19.0)
-    hairline_curve: Array = _one(0.010, 0.008, -0.006, 0.030)
-    hair_width: Array = _one(2.5, 3.5, 0.0, 11.0)
+    skin: Array = _trait(0.66, 0.15, 0.30, 0.95)
+    hair: Array = _trait(0.26, 0.20, 0.04, 0.85)
+    hairline: Array = _trait(-34.0, 5.0, -48.0, -19.0)
+    hairline_curve: Array = _trait(0.010, 0.008, -0.006, 0.030)
+    hair_width: Array = _trait(2.5, 3.5, 0.0, 11.0)
     long_hair: Array = _share(0.35)
     moustache: Array = _share(0.12)
     beard: Array = _share(0.12)
     glasses: Array = _share(0.14)
-    cheek_line: Array = _one(0.13, 0.08, 0.0, 0.35)
+    cheek_line: Array = _trait(0.13, 0.08, 0.0, 0.35)
     # light
-    light_x: Array = _one(0.0, 0.55, -1.3, 1.3)
-    light_y: Array = _one(-0.35, 0.35, -1.1, 0.6)
-    ambient: Array = _one(0.42, 0.12, 0.15, 0.70)
+    light_x: Array = _trait(0.0, 0.55, -1.3, 1.3)
+    light_y: Array = _trait(-0.35, 0.35, -1.1, 0.6)
+    ambient: Array = _trait(0.42, 0.12, 0.15, 0.70)
 
     def __len__(self) -> int:
         return len(self.yaw)

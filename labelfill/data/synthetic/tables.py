@@ -210,10 +210,13 @@ def draw_table(
     places = [_places(faces, meaning, copy_of, mirrored) for meaning in meanings]
     own = np.stack(places)[of_row, np.arange(rows)]  # (n, K, 2)
     scale = min(image_size.height, image_size.width) / REFERENCE_SIDE
-    spread = np.stack([[_ease(meaning[k]) for k in schema.keypoints] for meaning in meanings])[of_row]
+    spread = np.stack([[_ease(meaning[name]) for name in schema.keypoints] for meaning in meanings])[of_row]
     noise = np.array([source.noise for source in sources])[of_row] * scale
     labels = own + noise[:, None, None] * spread[..., None] * rng.standard_normal(own.shape)
-    given = np.stack([_given(source, schema.keypoints) for source in sources])[of_row]  # (n, K)
+    labelled = [
+        [source.labels is None or name in source.labels for name in schema.keypoints] for source in sources
+    ]
+    given = np.array(labelled)[of_row]  # (n, K)
     given &= rng.random(given.shape) >= gaps
     for i, source in enumerate(sources):
         given[of_row == i] &= ~_row_gaps(given[of_row == i], source.rows_with_gaps, rng)
@@ -243,10 +246,6 @@ def _check(meant: Mapping[str, str], sources: Sequence[Source], shares: Mapping[
     for landmark in (*meant.values(), *(place for source in sources for place in source.means.values())):
         if landmark not in LANDMARKS:
             raise UsageError(f"no landmark {landmark!r} can be drawn; there are {', '.join(LANDMARKS)}")
-
-
-def _given(source: Source, keypoints: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([source.labels is None or keypoint in source.labels for keypoint in keypoints])
 
 
 def _ease(landmark: str) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from labelfill.arrays import Images
-from labelfill.data.synthetic.tables import KAGGLE_SOURCES, DrawnTable, Seed, Source, draw_table
+from labelfill.data.synthetic.tables import KAGGLE_SOURCES, DrawnTable, Source, draw_table
 from labelfill.errors import UsageError
 from labelfill.runs import atomic_write, make_folder
 from labelfill.runs.progress import bar
@@ -60,9 +60,9 @@ def write_sample(
         if path.exists() and not force:
             raise UsageError(f"{path} exists already: choose another folder, or --force to replace it")
     make_folder(folder)
-    training = _draw_sample(rows, seed, KAGGLE_SOURCES)
+    training = draw_table(rows, seed, sources=KAGGLE_SOURCES)
     test_rows = max(_FEWEST_ROWS, round(_TEST_SHARE * rows))
-    test = _draw_sample(test_rows, (seed, 1), _TEST_SOURCES)
+    test = draw_table(test_rows, (seed, 1), sources=_TEST_SOURCES)
     expected = np.where(np.isnan(test.labels), np.nan, test.own_truth)
     row, image_id = map(str, range(rows)), list(map(str, range(1, test_rows + 1)))
     write_table(paths[0], training, show_progress=show_progress)
@@ -72,10 +72,6 @@ def write_sample(
     about = {"ImageId": image_id, "source": test.sources}
     write_table(paths[3], test.labelled(expected), before=about, images="none")
     return dict(zip(paths, (rows, rows, test_rows, test_rows), strict=True))
-
-
-def _draw_sample(rows: int, seed: Seed, sources: Sequence[Source]) -> DrawnTable:
-    return draw_table(rows, seed, sources=sources)
 
 
 def write_table(
@@ -105,15 +101,15 @@ def write_table(
     elif images == "text":
         pictures = _image_texts(table.images)
         header.append("Image")
-    with atomic_write(path, "w") as file:
-        file.write(delimiter.join(header) + "\n")
+    with atomic_write(path) as file:
+        file.write((delimiter.join(header) + "\n").encode())
         for i in bar(range(table.rows), desc=f"writing {path.name}", unit="row", show=show_progress):
             fields = [values[i] for values in (before or {}).values()]
             fields += ["" if value != value else f"{value:.4f}" for value in table.labels[i].ravel().tolist()]
             fields += [values[i] for values in (after or {}).values()]
             if images != "none":
                 fields.append(next(pictures))
-            file.write(delimiter.join(fields) + "\n")
+            file.write((delimiter.join(fields) + "\n").encode())
 
 
 def _image_texts(images: Images) -> Iterator[str]:

@@ -37,7 +37,6 @@ from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blan
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES as MAX_RECORD_BYTES
 from labelfill.data.table.tokenizer import Cursor as Cursor
 from labelfill.data.table.writing import FoundPoints as FoundPoints
-from labelfill.data.table.writing import WrittenTable as WrittenTable
 from labelfill.data.table.writing import coordinate_text as coordinate_text
 from labelfill.data.table.writing import refuse_changed as refuse_changed
 from labelfill.data.table.writing import send as send

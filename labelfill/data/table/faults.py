@@ -38,32 +38,9 @@ def wrong_number_of_fields(
     return DataError(f"{found}; put text that contains {delimiter!r} in quotes, or remove what is surplus")
 
 
-def endless_record(where: str, count: int, columns: tuple[str, ...]) -> DataError:
-    """A record that has too many fields before its end is even read."""
-    return DataError(
-        f"{where}: found more than {count} fields, expected {len(columns)} as in the header; "
-        "is a line end missing?"
-    )
-
-
 def record_too_long(where: str, bound: int, *, has_quotes: bool) -> DataError:
     """A record longer than `bound` bytes."""
     reason = "perhaps a quote in it is not closed" if has_quotes else "is this a table?"
     return DataError(
         f"{where}: the row is longer than {bound >> 20} MB, the most that is read as one row; {reason}"
-    )
-
-
-def quote_never_closed(where: str, text: bytes) -> DataError:
-    """`text` begins with the quote."""
-    return DataError(
-        f"{where}: the quote that opens {shown(text)} is never closed; close it, or take it away"
-    )
-
-
-def text_after_quote(where: str, text: bytes, delimiter: str) -> DataError:
-    """`text` stands between a closing quote and the field's end."""
-    return DataError(
-        f"{where}: {shown(text)} follows a closing quote, expected {delimiter!r} or a line end; "
-        "a quote in this row is missing or one too many (inside quotes it is written twice)"
     )

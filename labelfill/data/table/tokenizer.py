@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Bytes, Positions
 from labelfill.data.table import faults
-from labelfill.errors import place
+from labelfill.errors import DataError, place, shown
 
 BLOCK_BYTES = 1 << 21
 # The stated bound on one record: a 16 megapixel image as text.
@@ -113,7 +113,10 @@ class Tokenizer:
         where = self._place_of(buffer, end, separators)
         # Two may be the CRs of an unfinished CR CR LF.
         if end == 0 and len(separators) > len(self.columns) + 2:
-            raise faults.endless_record(where, len(separators) - 2, self.columns)
+            raise DataError(
+                f"{where}: found more than {len(separators) - 2} fields, expected {len(self.columns)} as in "
+                "the header; is a line end missing?"
+            )
         if len(buffer) - end > MAX_RECORD_BYTES:
             raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=b'"' in buffer[end:])
 
@@ -155,7 +158,11 @@ class Tokenizer:
         while match := field.match(buffer, position):
             if match[1] and match[1].strip(_BLANKS):
                 where = self._place_of(buffer, position, np.array(found, np.int64))
-                raise faults.text_after_quote(where, match[1], self.delimiter)
+                raise DataError(
+                    f"{where}: {shown(match[1])} follows a closing quote, expected {self.delimiter!r} or a "
+                    "line end; a quote in this row is missing or one too many (inside quotes it is written "
+                    "twice)"
+                )
             if match.end() == len(buffer):
                 break
             found.append(match.end())
@@ -163,7 +170,10 @@ class Tokenizer:
         separators = np.array(found, np.int64)
         if match is None and at_end:
             where = self._place_of(buffer, position, separators)
-            raise faults.quote_never_closed(where, buffer[position : position + 200])
+            opening = shown(buffer[position : position + 200])
+            raise DataError(
+                f"{where}: the quote that opens {opening} is never closed; close it, or take it away"
+            )
         return separators
 
     def _cut(self, buffer: bytes, end: int, separators: Positions) -> tuple[RecordBlock, int]:

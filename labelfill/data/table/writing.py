@@ -18,15 +18,6 @@ from labelfill.errors import DataError, StorageError, refusal
 
 
 @dataclass(frozen=True)
-class WrittenTable:
-    """What `write_filled` wrote, before any compression."""
-
-    cells_filled: int
-    content_sha256: str
-    content_length: int
-
-
-@dataclass(frozen=True)
 class FoundPoints:
     """Coordinates for a table's blanks.
 
@@ -68,11 +59,12 @@ def write_filled(
     out: BinaryIO,
     *,
     moved: NDArray[np.bool_] | None = None,
-) -> WrittenTable:
+) -> str:
     """Stream the table's decompressed bytes to `out`, finite `values` in the place of blank fields.
 
     Observed cells are copied whatever `values` holds there, unless they are `moved`. The original is read
-    again from ``table.path``; `out` is complete only if no error was raised.
+    again from ``table.path``; `out` is complete only if no error was raised. Gives the SHA-256 of what was
+    written.
 
     Parameters
     ----------
@@ -95,26 +87,25 @@ def write_filled(
     new &= np.isfinite(values)
     spans, numbers = table.field_spans[new], values[new]
     order = np.argsort(spans[:, 0], kind="stable")
-    return send(_spliced(table, spans[order], numbers[order]), len(order), out, "table")
+    return send(_spliced(table, spans[order], numbers[order]), out, "table")
 
 
-def send(pieces: Iterable[bytes], cells: int, out: BinaryIO, what: str = "file") -> WrittenTable:
-    """Write a filled file of so many new cells piece by piece.
+def send(pieces: Iterable[bytes], out: BinaryIO, what: str = "file") -> str:
+    """Write a filled file piece by piece; its SHA-256, before any compression.
 
     Raises
     ------
     StorageError
         If it cannot be written; `what` is what the message calls it.
     """
-    sent, length = hashlib.sha256(), 0
+    sent = hashlib.sha256()
     for piece in pieces:
         sent.update(piece)
-        length += len(piece)
         try:
             out.write(piece)
         except OSError as error:
             raise StorageError(f"the filled {what} cannot be written: {refusal(error)}") from error
-    return WrittenTable(cells, sent.hexdigest(), length)
+    return sent.hexdigest()
 
 
 def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> Iterator[bytes]:
