@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._options import (
-    Subparsers,
-    add_command,
-    add_output_options,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, print_result, show_progress
 from labelfill.cli._printing import aligned
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.schema import AXES
@@ -22,9 +15,8 @@ if TYPE_CHECKING:
     from labelfill.reports.scores import Evaluation
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "evaluate",
         "score a filled or predicted table against the truth",
         description="Score a table's coordinates against those of another table: RMSE and MAE in px,\n"
@@ -32,13 +24,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "tables have, else by a column 'row' (0-based), else by order.",
         example="labelfill evaluate filled.csv data/truth.csv --blank-in data/training.csv --keypoints rare",
     )
-    parser.add_argument("table", type=Path, metavar="TABLE", help="the filled or predicted table")
-    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the table that knows the coordinates")
-    parser.add_argument(
-        "--blank-in",
-        type=Path,
-        metavar="ORIGINAL",
-        help="score only what is blank in this table, the one that was filled",
+    parser.add_path("table", "TABLE", "the filled or predicted table")
+    parser.add_path("truth", "TRUTH", "the table that knows the coordinates")
+    parser.add_path(
+        "--blank-in", "ORIGINAL", "score only what is blank in this table, the one that was filled"
     )
     parser.add_argument("--by", metavar="COLUMN", help="score the rows of each value of this column, too")
     parser.add_argument(
@@ -53,14 +42,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="which keypoints to score; rare are those labelled in under half of the rows of ORIGINAL, "
         "or of TRUTH without it (default: all)",
     )
-    parser.add_argument(
+    parser.add_path(
         "--distrust",
-        type=Path,
-        metavar="FILE",
-        help="labels of TRUTH that count as unlabelled: a file of lines row,keypoint, as inspect writes",
+        "FILE",
+        "labels of TRUTH that count as unlabelled: a file of lines row,keypoint, as inspect writes",
     )
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:
