@@ -19,7 +19,6 @@ altered.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -27,25 +26,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.distrust import Entry, check_labelled, entries_bytes, read_entries
-from labelfill.data.table import KeypointTable, coordinate_text
+from labelfill.data.distrust import Entry, check_labelled, read_entries
+from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, shown
-from labelfill.runs import write_bytes
 
 Action = Literal["accepted", "moved", "rejected", "wrong"]
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
 HEADER = ("row", "keypoint", "action", "x", "y")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One line of the file; `xy` in px where the action is accepted or moved."""
-
-    row: int
-    keypoint: str
-    action: Action
-    xy: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,22 +90,6 @@ def read_corrections(path: Path, table: KeypointTable) -> Corrections:
         else:
             found.confirmed[at] = np.where(table.observed[at], np.nan, xy)
     return found
-
-
-def write_corrections(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Write verdicts in this format.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be written.
-    """
-    write_bytes(path, entries_bytes(HEADER, map(_fields, verdicts)))
-
-
-def _fields(verdict: Verdict) -> tuple[object, ...]:
-    x, y = ("", "") if verdict.xy is None else (coordinate_text(value).decode() for value in verdict.xy)
-    return verdict.row, verdict.keypoint, verdict.action, x, y
 
 
 def _action(entry: Entry) -> Action:

@@ -76,7 +76,11 @@ def write_distrust(path: Path, labels: Iterable[tuple[int, str]]) -> None:
 
 def distrust_bytes(labels: Iterable[tuple[int, str]]) -> bytes:
     """A whole file of (row, keypoint) pairs."""
-    return entries_bytes(HEADER, labels)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows(labels)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def named_labels(distrusted: NDArray[np.bool_], table: KeypointTable) -> list[tuple[int, str]]:
@@ -118,15 +122,6 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
             yield Entry(where, row, index[name], tuple(rest))
     except csv.Error as error:
         raise DataError(f"{place(path, line=reader.line_num)} is not csv: {error}") from error
-
-
-def entries_bytes(header: tuple[str, ...], entries: Iterable[tuple[object, ...]]) -> bytes:
-    """A whole file of a header and lines."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(entries)
-    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def check_labelled(entry: Entry, table: KeypointTable) -> None:
