@@ -30,7 +30,9 @@ from labelfill.regressors.files import STAGE
 from labelfill.regressors.job import training_job
 from labelfill.regressors.setup import set_up
 from labelfill.regressors.source_audit import audit_sources
-from labelfill.reports.comparison import Setting, TrainedWays, compare
+from labelfill.reports.comparison.comparison import ComparisonRequest, compare
+from labelfill.reports.comparison.stages import Setting
+from labelfill.reports.comparison.trained_ways import TrainedWays
 from labelfill.runs import RunDirectory, json_value, write_bytes
 from labelfill.schema import ImageSize, x_column, y_column
 from labelfill.settings import KeypointModelSettings, TableSettings
@@ -85,7 +87,7 @@ def measure(kind: str, draw: int, folder: Path, arguments: argparse.Namespace) -
     with RunDirectory.open(folder / "anchored") as run:
         results = run.stages["train-keypoint-models"]["results"]
     about = {"sources": results["sources"], "offsets": results["convention offsets"]}
-    scores = compare(table, truth, ways=["iterative", "prior", "anchored"], trained=trained)
+    scores = compare(ComparisonRequest(table, truth, ways=["iterative", "prior", "anchored"]), trained)
     return {**about, "cells": scores.cells, **{name: way.overall.rmse for name, way in scores.ways.items()}}
 
 

@@ -26,7 +26,7 @@ from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.joining import join_rows
 from labelfill.data.table import read_table, write_filled
 from labelfill.final.predict import Outputs, predict
-from labelfill.reports.comparison import (
+from labelfill.reports.comparison.stages import (
     Setting,
     check_one_split,
     fill_by_models,

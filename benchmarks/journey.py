@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import as_markdown, numbers, parser, some_of, write_results
-from labelfill.reports.comparison import STEPS, Setting, Step, StepScore, TrainedWays, builds_on, journey
+from labelfill.reports.comparison.journey import STEPS, Step, StepScore, builds_on, journey
+from labelfill.reports.comparison.stages import Setting
+from labelfill.reports.comparison.trained_ways import TrainedWays
 from labelfill.settings import KeypointModelSettings, TableSettings
 
 PHASES = tuple(dict.fromkeys(step.phase for step in STEPS))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from labelfill.cli._printing import Line, Result, cells, table
 
 if TYPE_CHECKING:
-    from labelfill.reports.comparison import Comparison, StepScore
+    from labelfill.reports.comparison.comparison import Comparison
+    from labelfill.reports.comparison.journey import StepScore
 
 _ERRORS = (("RMSE", "rmse", ".2f"), ("MAE", "mae", ".2f"))
 _COSTS = (("seconds", "seconds", ",.1f"), ("MB", "peak_memory", ".0M"), ("parameters", "parameters", ","))

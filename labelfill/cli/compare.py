@@ -33,7 +33,7 @@ from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.reports.comparison import TrainedWays
+    from labelfill.reports.comparison.trained_ways import TrainedWays
 
 _SIMPLE = "mean,forward-fill,knn,iterative"
 _WITHOUT_IMAGES = f"{_SIMPLE},prior"
@@ -119,26 +119,27 @@ def handle(arguments: argparse.Namespace) -> int:
         return _journey(arguments, settings)
     table = find_table(arguments.table)
     ways = _ways(arguments, table)
-    asked = arguments.keypoints
+    keypoints = arguments.keypoints
 
-    from labelfill.reports.comparison import MODEL_WAYS, compare, draw_comparison
+    from labelfill.reports.comparison.comparison import ComparisonRequest, compare
+    from labelfill.reports.comparison.drawing import draw_comparison
+    from labelfill.reports.comparison.trained_ways import MODEL_WAYS
 
     final = None
     if arguments.final:
         final = settings(FinalModelSettings)
         final = _limited(final, _QUICK_FINAL) if arguments.quick else final
     needs_runs = final is not None or arguments.truth is None or bool(set(ways) & set(MODEL_WAYS))
-    result = compare(
+    request = ComparisonRequest(
         table,
         arguments.truth,
-        filled=arguments.filled,
-        ways=ways,  # checked where they are known
-        keypoints=asked if asked in ("all", "rare") else _names(asked),
-        distrust=settings(TableSettings).distrust,
-        trained=_trained(arguments, settings, table) if needs_runs else None,
-        final=final,
-        show_progress=show_progress(arguments),
+        arguments.filled,
+        ways,  # checked where they are known
+        keypoints if keypoints in ("all", "rare") else _names(keypoints),
+        settings(TableSettings).distrust,
+        show_progress(arguments),
     )
+    result = compare(request, _trained(arguments, settings, table) if needs_runs else None, final)
     about = {"table": str(table), "truth": None if arguments.truth is None else str(arguments.truth)}
     told = {**about, **_budget(arguments), **comparison_json(result)}
     _write(arguments, comparison_table(told), lambda kind: draw_comparison(result, kind))
@@ -149,7 +150,8 @@ def handle(arguments: argparse.Namespace) -> int:
 def _journey(arguments: argparse.Namespace, settings: Resolver) -> int:
     table = find_table(arguments.table)
 
-    from labelfill.reports.comparison import draw_journey, journey
+    from labelfill.reports.comparison.drawing import draw_journey
+    from labelfill.reports.comparison.journey import journey
 
     trained = _trained(arguments, settings, table)
     limits = _QUICK_FINAL if arguments.quick else {}
@@ -191,7 +193,8 @@ def _names(text: str) -> list[Any]:
 
 
 def _trained(arguments: argparse.Namespace, settings: Resolver, table: Path) -> TrainedWays:
-    from labelfill.reports.comparison import Setting, TrainedWays
+    from labelfill.reports.comparison.stages import Setting
+    from labelfill.reports.comparison.trained_ways import TrainedWays
 
     run = settings(RunSettings)
     folder = run.run_dir / _FOLDER / ("quick" if arguments.quick else "full")
@@ -226,14 +229,10 @@ def _budget(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _write(arguments: argparse.Namespace, lines: Sequence[Sequence[str]], draw: Any) -> None:
     """The files that were asked for."""
-    import csv
-    import io
-
+    from labelfill.data.formats.tables import as_csv
     from labelfill.runs import write_bytes
 
     if arguments.csv is not None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        write_bytes(arguments.csv, text.getvalue().encode())
+        write_bytes(arguments.csv, b"".join(as_csv(lines)))
     if arguments.plot is not None:
         write_bytes(arguments.plot, draw(arguments.plot.suffix[1:]))

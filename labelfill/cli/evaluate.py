@@ -18,7 +18,8 @@ from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.schema import AXES
 
 if TYPE_CHECKING:
-    from labelfill.reports.scores import Evaluation, Score
+    from labelfill.regressors.scores import Score
+    from labelfill.reports.scores import Evaluation
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -64,20 +65,19 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     mix = None if arguments.mix is None else _parse_mix(arguments.mix)
-    asked: str = arguments.keypoints
+    keypoints: str = arguments.keypoints
 
-    from labelfill.reports.scores import evaluate
+    from labelfill.reports.scores import ScoreRequest, evaluate
 
-    result = evaluate(
-        arguments.table,
-        arguments.truth,
-        blank_in=arguments.blank_in,
-        by=arguments.by,
-        mix=mix,
-        keypoints=asked if asked in ("all", "rare") else [n.strip() for n in asked.split(",") if n.strip()],
-        distrust=arguments.distrust,
-        show_progress=show_progress(arguments),
+    request = ScoreRequest(
+        arguments.blank_in,
+        arguments.by,
+        mix,
+        keypoints if keypoints in ("all", "rare") else [n.strip() for n in keypoints.split(",") if n.strip()],
+        arguments.distrust,
+        show_progress(arguments),
     )
+    result = evaluate(arguments.table, arguments.truth, request)
     about = {"table": str(arguments.table), "truth": str(arguments.truth)}
     print_result({**about, **_as_json(result)}, as_json=arguments.json, text=_as_text(about, result))
     return EXIT_DONE

@@ -78,7 +78,7 @@ def write_report(
 
     from labelfill.data.dataset import ImageDataset
     from labelfill.regressors.files import STAGE
-    from labelfill.reports.result.filled_rows import filled_table, read_filled_rows
+    from labelfill.reports.result.filled_rows import read_filled_rows
     from labelfill.reports.result.report_page import run_report
     from labelfill.runs import write_bytes
 
@@ -88,7 +88,5 @@ def write_report(
     refuse_changed_table(run, dataset)
     rows = None
     if filled is not None or run.last_finished("impute") is not None:
-        rows = read_filled_rows(
-            run, filled_table(run, filled), allow_outside=table.allow_outside, progress=progress
-        )
+        rows = read_filled_rows(run, filled, allow_outside=table.allow_outside, progress=progress)
     write_bytes(out, run_report(run, ImageDataset.of(dataset), rows).encode())

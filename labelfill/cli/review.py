@@ -55,14 +55,14 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and out.exists() and not arguments.force:
         raise UsageError(f"{out} exists already: choose another file, or --force to replace it")
 
-    from labelfill.reports.result.filled_rows import filled_table, read_filled_rows
+    from labelfill.reports.result.filled_rows import read_filled_rows
     from labelfill.reports.review.review_page import review_page
     from labelfill.runs import RunDirectory, write_bytes
 
     with RunDirectory.read_only(run_dir) as run:
         filled = read_filled_rows(
             run,
-            filled_table(run, arguments.filled),
+            arguments.filled,
             allow_outside=settings(TableSettings).allow_outside,
             progress=show_progress(arguments),
         )

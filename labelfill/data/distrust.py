@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.data.formats.tables import as_csv
 from labelfill.data.joining import row_number
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, StorageError, listed, place, shown
@@ -76,11 +77,7 @@ def write_distrust(path: Path, labels: Iterable[tuple[int, str]]) -> None:
 
 def distrust_bytes(labels: Iterable[tuple[int, str]]) -> bytes:
     """A whole file of (row, keypoint) pairs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(labels)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return b"".join(as_csv([HEADER, *labels]))
 
 
 def named_labels(distrusted: NDArray[np.bool_], table: KeypointTable) -> list[tuple[int, str]]:

@@ -86,8 +86,8 @@ def read_training_table(
     if asked.filled is None and settings.labels != "filled":
         path = original = original or Path(begun_with["path"])
     else:
-        path = asked.filled or _last_filled(run)
-        beside = beside or _filled_from(run, path)
+        path = asked.filled or last_filled(run)
+        beside = beside or filled_from(run, path)
     request = TableRequest(
         ImageSize.parse(begun_with["image_size"]), models.framed, images_beside=beside,
         allow_outside=asked.allow_outside, filled=True,
@@ -117,7 +117,8 @@ def relabelled(dataset: ImageDataset, labels: Array) -> ImageDataset:
     return replace(dataset, table=replace(dataset.table, labels=dataset.in_own_px(labels)))
 
 
-def _last_filled(run: RunDirectory) -> Path:
+def last_filled(run: RunDirectory) -> Path:
+    """The table that `impute` wrote last; raises `ModelError` if the run has filled none."""
     stage = run.last_finished("impute")
     if stage is None:
         raise ModelError(
@@ -126,7 +127,7 @@ def _last_filled(run: RunDirectory) -> Path:
     return run.path / str(run.stages[stage]["inputs"]["out"])
 
 
-def _filled_from(run: RunDirectory, path: Path) -> Path | None:
+def filled_from(run: RunDirectory, path: Path) -> Path | None:
     """The file whose folder the images of this table are named from, if `impute` wrote it."""
     results = run.stages.get(f"impute {run.recorded_path(path)}", {}).get("results", {})
     beside = results.get("images_beside", results.get("original"))

@@ -21,11 +21,19 @@ from labelfill.networks.loss import sigma_of
 from labelfill.networks.memory import answers, in_chunks
 from labelfill.original.design import design, settings_kind
 from labelfill.regressors.calibration.blending import Calibration
-from labelfill.regressors.files import SchemaFile, read_networks
+from labelfill.regressors.files import read_networks
 from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory, json_value
-from labelfill.runs.kept import FORMAT, arrays_file, json_file, read_arrays, read_kept, read_kept_json
+from labelfill.runs.kept import (
+    FORMAT,
+    SchemaFile,
+    arrays_file,
+    json_file,
+    read_arrays,
+    read_kept,
+    read_kept_json,
+)
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
 
@@ -146,20 +154,12 @@ class FinalFile(SchemaFile):
 
 def model_files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
     """The files that `load_final` reads."""
+    schema, sources = model.schema, () if model.settings.single_convention else model.sources
     about = FinalFile(
-        FORMAT,
-        model.schema.keypoints,
-        str(model.schema.image_size),
-        model.schema.mirror_shift,
-        model.heads.further,
-        model.size,
-        model.spread,
-        model.partners,
-        () if model.settings.single_convention else model.sources,
-        json_value(model.settings),
-        fitted.best_epoch,
+        FORMAT, schema.keypoints, str(schema.image_size), schema.mirror_shift, model.heads.further,
+        model.size, model.spread, model.partners, sources, json_value(model.settings), fitted.best_epoch,
         fitted.history,
-    )
+    )  # fmt: skip
     files = {WEIGHTS: weights_file(fitted.state), ABOUT: json_file(about)}
     if model.calibration is not None:
         files[RADII] = arrays_file(model.calibration.to_arrays())

@@ -40,8 +40,16 @@ from labelfill.regressors.ensemble import Ensemble, Regressor
 from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory
-from labelfill.runs.kept import FORMAT, arrays_file, json_file, read_arrays, read_kept, read_kept_json
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.runs.kept import (
+    FORMAT,
+    SchemaFile,
+    arrays_file,
+    json_file,
+    read_arrays,
+    read_kept,
+    read_kept_json,
+)
+from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.conventions import ConventionOffset, OffsetEntry, Sources
 from labelfill.sources.groups import SourceGroups
@@ -50,22 +58,6 @@ STAGE = "train-keypoint-models"
 _PRIOR = "shared-models/prior.safetensors"
 _SOURCES = "shared-models/sources.json"
 _DISTRUST = "shared-models/distrust.csv"
-
-
-class SchemaFile:
-    """What JSON files tell of the keypoints and images that their models are for."""
-
-    keypoints: tuple[str, ...]
-    image_size: str
-    mirror_shift: float
-
-    def __post_init__(self) -> None:
-        ImageSize.parse(self.image_size)
-
-    @property
-    def schema(self) -> KeypointSchema:
-        """Keypoints, image size and mirror axis."""
-        return KeypointSchema(self.keypoints, ImageSize.parse(self.image_size), self.mirror_shift)
 
 
 @dataclass(frozen=True)
@@ -169,18 +161,12 @@ def regressor_files(
         for fold, network in enumerate(fitted)
         for name, tensor in network.state.items()
     }
+    keypoint = None if view.keypoint is None else schema.keypoints[view.keypoint]
     about = RegressorFile(
-        FORMAT,
-        None if view.keypoint is None else schema.keypoints[view.keypoint],
-        schema.keypoints,
-        str(schema.image_size),
-        view,
-        len(fitted),
-        parameter_count(make_network(view, schema.count)),
-        examples,
-        [network.best_epoch for network in fitted],
-        [network.history for network in fitted],
-    )
+        FORMAT, keypoint, schema.keypoints, str(schema.image_size), view, len(fitted),
+        parameter_count(make_network(view, schema.count)), examples,
+        [network.best_epoch for network in fitted], [network.history for network in fitted],
+    )  # fmt: skip
     folder = unit.folder(schema)
     return {f"{folder}/model.safetensors": save(tensors), f"{folder}/model.json": json_file(about)}
 
@@ -250,23 +236,13 @@ def save_ensemble(
     if ensemble.coarse_noise is not None:
         arrays["coarse_noise"] = ensemble.coarse_noise
     schema, groups = ensemble.schema, sources.groups
+    untested = {str(group): mask.astype(int).tolist() for group, mask in sources.untested.items()}
     about = SourcesFile(
-        FORMAT,
-        schema.keypoints,
-        str(schema.image_size),
-        schema.mirror_shift,
-        groups.names,
-        groups.column,
-        groups.patterns.astype(int).tolist(),
-        groups.pattern_group.tolist(),
-        sources.reference.tolist(),
-        {str(group): keypoints.astype(int).tolist() for group, keypoints in sources.untested.items()},
-        sources.skipped.tolist(),
-        sorted(ensemble.patch),
-        ensemble.face is not None,
-        ensemble.coarse is not None,
-        [offset.entry for offset in sources.offsets],
-    )
+        FORMAT, schema.keypoints, str(schema.image_size), schema.mirror_shift, groups.names, groups.column,
+        groups.patterns.astype(int).tolist(), groups.pattern_group.tolist(), sources.reference.tolist(),
+        untested, sources.skipped.tolist(), sorted(ensemble.patch), ensemble.face is not None,
+        ensemble.coarse is not None, [offset.entry for offset in sources.offsets],
+    )  # fmt: skip
     files = {_PRIOR: arrays_file(arrays), _SOURCES: json_file(about), **for_report}
     run.save_unit(STAGE, "prior and sources", files)
 

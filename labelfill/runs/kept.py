@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 from labelfill.errors import DamagedFile, ModelError
 from labelfill.runs._directory import RunDirectory
 from labelfill.runs.records import record_of
+from labelfill.schema import ImageSize, KeypointSchema
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FORMAT = 1
+
+
+class SchemaFile:
+    """What JSON files tell of the keypoints and images that their models are for."""
+
+    keypoints: tuple[str, ...]
+    image_size: str
+    mirror_shift: float
+
+    def __post_init__(self) -> None:
+        ImageSize.parse(self.image_size)
+
+    @property
+    def schema(self) -> KeypointSchema:
+        """Keypoints, image size and mirror axis."""
+        return KeypointSchema(self.keypoints, ImageSize.parse(self.image_size), self.mirror_shift)
 
 
 def read_kept(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) -> T:

@@ -10,7 +10,7 @@ import pytest
 from labelfill.data.distrust import write_distrust
 from labelfill.data.table import KeypointTable, read_table
 from labelfill.errors import DataError
-from labelfill.reports.scores import evaluate
+from labelfill.reports.scores import ScoreRequest, evaluate
 from tests.driving import done, labelfill
 from tests.trained_runs import Trained
 
@@ -98,13 +98,13 @@ def test_distrusted_labels_are_not_scored(
     """`evaluate` and `train-final` count a distrusted label as unlabelled."""
     path, table, _ = listed
     whole = evaluate(table.path, table.path)
-    part = evaluate(table.path, table.path, distrust=path)
+    part = evaluate(table.path, table.path, ScoreRequest(distrust=path))
     assert part.overall.coordinates == whole.overall.coordinates - 2
     with pytest.raises(DataError):
         everything = tmp_path / "everything.csv"
         labels = [(int(r), table.keypoints[k]) for r, k in np.argwhere(table.observed.any(axis=2))]
         write_distrust(everything, labels)
-        evaluate(table.path, table.path, distrust=everything)
+        evaluate(table.path, table.path, ScoreRequest(distrust=everything))
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from labelfill.cli.main import main
 from labelfill.errors import DataError, LabelfillError, UsageError
-from labelfill.reports.comparison import compare
-from labelfill.reports.scores import evaluate
+from labelfill.reports.comparison.comparison import ComparisonRequest, compare
+from labelfill.reports.scores import ScoreRequest, evaluate
 
 HEADER = "nose_x,nose_y,chin_x,chin_y"
 
@@ -35,7 +35,7 @@ def small(tmp_path: Path) -> tuple[Path, Path, Path]:
 def test_ways_are_scored_as_a_hand_computes(small: tuple[Path, Path, Path]) -> None:
     """A filled table and the column mean, on the cells that are blank: RMSE, MAE, and per keypoint."""
     blank, truth, filled = small
-    result = compare(blank, truth, filled=[filled], ways=["mean"])
+    result = compare(ComparisonRequest(blank, truth, filled=[filled], ways=["mean"]))
     assert list(result.ways) == ["filled.csv", "mean"]
     assert (result.rows, result.cells, result.not_compared) == (2, 3, 0)
     assert result.ways["filled.csv"].overall.rmse == pytest.approx(1.0)
@@ -51,7 +51,7 @@ def test_all_ways_are_scored_on_the_same_cells(small: tuple[Path, Path, Path], t
     """A cell that one way leaves blank counts for none, and is counted as that way's."""
     blank, truth, filled = small
     timid = table(tmp_path, "timid.csv", "1,2,3,4\n3,5,5,6\n,,7,8")
-    result = compare(blank, truth, filled=[filled, timid], ways=["forward-fill"])
+    result = compare(ComparisonRequest(blank, truth, filled=[filled, timid], ways=["forward-fill"]))
     assert {way.overall.coordinates for way in result.ways.values()} == {1}
     assert (result.cells, result.not_compared) == (1, 2)
     assert {name: way.left_blank for name, way in result.ways.items()} == {
@@ -66,7 +66,7 @@ def test_files_of_the_same_name_keep_apart(small: tuple[Path, Path, Path], tmp_p
     blank, truth, filled = small
     (tmp_path / "other").mkdir()
     other = table(tmp_path / "other", "filled.csv", "1,2,3,4\n3,4,5,6\n5,6,7,8")
-    result = compare(blank, truth, filled=[filled, other], ways=[])
+    result = compare(ComparisonRequest(blank, truth, filled=[filled, other], ways=[]))
     assert {name: way.overall.rmse for name, way in result.ways.items()} == {
         str(filled): 1.0,
         str(other): 0.0,
@@ -92,8 +92,8 @@ def test_a_filled_table_scores_as_evaluate_scores_it(
 
     blank = write("blank.csv", np.where(hidden, np.nan, truth))
     filled, known = write("filled.csv", np.where(hidden, guess, truth)), write("truth.csv", truth)
-    ours = compare(blank, known, filled=[filled], ways=[]).ways["filled.csv"]
-    theirs = evaluate(filled, known, blank_in=blank)
+    ours = compare(ComparisonRequest(blank, known, filled=[filled], ways=[])).ways["filled.csv"]
+    theirs = evaluate(filled, known, ScoreRequest(blank_in=blank))
     assert ours.overall == theirs.overall
     assert ours.keypoints == theirs.keypoints
 
@@ -103,10 +103,10 @@ def test_a_table_filled_from_another_is_refused(small: tuple[Path, Path, Path], 
     blank, truth, _ = small
     altered = table(tmp_path, "altered.csv", "1,2,3,4\n3,5,5,6\n4,7,7,9")
     with pytest.raises(DataError, match=r"row 2 \(line 4\), column 'chin_y' was 8 and is 9, so it is"):
-        compare(blank, truth, filled=[altered])
+        compare(ComparisonRequest(blank, truth, filled=[altered]))
     shorter = table(tmp_path, "shorter.csv", "1,2,3,4")
     with pytest.raises(DataError, match=r"shorter\.csv has 1 rows and .*blank\.csv 3, so"):
-        compare(blank, truth, filled=[shorter])
+        compare(ComparisonRequest(blank, truth, filled=[shorter]))
 
 
 def test_what_cannot_be_compared_is_said(small: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_what_cannot_be_compared_is_said(small: tuple[Path, Path, Path], tmp_pat
     ]
     for error, sentence, options in wrong:
         with pytest.raises(error, match=sentence):
-            compare(blank, truth, **options)  # type: ignore[arg-type]
+            compare(ComparisonRequest(blank, truth, **options))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no coordinate is blank in"):
-        compare(filled, truth)
+        compare(ComparisonRequest(filled, truth))
     with pytest.raises(DataError, match="no keypoint in common"):
-        compare(blank, other)
+        compare(ComparisonRequest(blank, other))
 
 
 def test_the_command_prints_and_writes(

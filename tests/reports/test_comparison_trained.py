@@ -14,17 +14,11 @@ from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.images.identity import content_ids
 from labelfill.data.synthetic import write_table
 from labelfill.errors import DataError
-from labelfill.reports.comparison import (
-    STEPS,
-    Setting,
-    Step,
-    TrainedWays,
-    builds_on,
-    check_one_split,
-    draw_journey,
-    journey,
-)
-from labelfill.reports.comparison._held_out import hide
+from labelfill.reports.comparison.drawing import draw_journey
+from labelfill.reports.comparison.held_out import hide
+from labelfill.reports.comparison.journey import STEPS, Step, builds_on, journey
+from labelfill.reports.comparison.stages import Setting, check_one_split
+from labelfill.reports.comparison.trained_ways import TrainedWays
 from labelfill.runs import EVALUATION, load_split, write_bytes
 from labelfill.runs.resources import measured_once
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, TableSettings

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from labelfill.cli.main import main
 from labelfill.errors import DataError, LabelfillError, UsageError
-from labelfill.reports.scores import evaluate, score
+from labelfill.regressors.scores import score
+from labelfill.reports.scores import ScoreRequest, evaluate
 
 HEADER = "nose_x,nose_y,chin_x,chin_y"
 
@@ -60,7 +61,7 @@ def test_scores_are_what_a_hand_computes(small: tuple[Path, Path, Path]) -> None
 def test_only_what_was_blank_is_scored(small: tuple[Path, Path, Path]) -> None:
     """With the table before filling, its observed coordinates are in no score."""
     filled, truth, original = small
-    result = evaluate(filled, truth, blank_in=original)
+    result = evaluate(filled, truth, ScoreRequest(blank_in=original))
     assert result.overall.coordinates == 4
     assert list(result.keypoints) == ["nose"]
     assert result.overall.rmse == pytest.approx((25 / 4) ** 0.5)
@@ -69,14 +70,16 @@ def test_only_what_was_blank_is_scored(small: tuple[Path, Path, Path]) -> None:
 def test_rare_means_labelled_in_under_half_of_the_rows(small: tuple[Path, Path, Path]) -> None:
     """Rare keypoints are told by the table before filling."""
     filled, truth, original = small
-    assert list(evaluate(filled, truth, blank_in=original, keypoints="rare").keypoints) == ["nose"]
+    assert list(evaluate(filled, truth, ScoreRequest(blank_in=original, keypoints="rare")).keypoints) == [
+        "nose"
+    ]
     with pytest.raises(UsageError, match=r"truth.csv labels every keypoint .* --blank-in"):
-        evaluate(filled, truth, keypoints="rare")
+        evaluate(filled, truth, ScoreRequest(keypoints="rare"))
 
 
 def test_values_and_their_mix(small: tuple[Path, Path, Path]) -> None:
     """Each value of a column has its score, and the mix is the root of their weighted mean squared errors."""
-    result = evaluate(*small[:2], by="source", mix={"1": 0.6, "2": 0.4})
+    result = evaluate(*small[:2], ScoreRequest(by="source", mix={"1": 0.6, "2": 0.4}))
     assert result.values is not None
     assert result.values["1"].rmse == pytest.approx((25 / 8) ** 0.5)
     assert result.values["2"].coordinates == 4
@@ -133,7 +136,7 @@ def test_options_that_make_no_sense(
 ) -> None:
     """Each option that cannot be followed is answered by what was found and what there is."""
     with pytest.raises(error, match=sentence):
-        evaluate(*small[:2], **options)
+        evaluate(*small[:2], ScoreRequest(**options))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_nothing_blank_to_score(small: tuple[Path, Path, Path]) -> None:
     """If nothing was blank before filling, there is nothing to score, and the sentence says so."""
     filled, truth, _ = small
     with pytest.raises(DataError, match=r"no coordinate is blank in .*filled.csv and known in .*truth.csv"):
-        evaluate(filled, truth, blank_in=filled)
+        evaluate(filled, truth, ScoreRequest(blank_in=filled))
 
 
 def test_joining_by_order_warns_of_columns_that_differ(

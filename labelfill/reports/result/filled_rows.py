@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Images, Mask
 from labelfill.data.dataset_reading import TableRequest
 from labelfill.data.images.identity import fingerprint
-from labelfill.errors import DataError, ModelError
+from labelfill.errors import DataError
 from labelfill.filling.provenance import beside, provenance_path, review_order
-from labelfill.final.filled_table import read_filled
+from labelfill.final.filled_table import filled_from, last_filled, read_filled
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import ImageSize, KeypointSchema, Placements
 
@@ -43,9 +42,9 @@ class FilledRows:
         (n, K, 2) px: all coordinates as they now stand, NaN where still blank.
     new
         (n, K, 2): which coordinates were filled.
-    radius, sigma
+    radius
         (n, K) px; NaN where nothing was filled.
-    method, convention, flags
+    method, flags
         (n, K) text; empty where nothing was filled. Flags are words joined by spaces; labels have some too,
         if the review list beside the table names them.
     images
@@ -64,9 +63,7 @@ class FilledRows:
     places: Array
     new: Mask
     radius: Array
-    sigma: Array
     method: NDArray[np.object_]
-    convention: NDArray[np.object_]
     flags: NDArray[np.object_]
     images: Images
     coverage: float
@@ -91,7 +88,6 @@ class FilledRows:
             labels=where.to_frame(self.labels),
             places=where.to_frame(self.places),
             radius=where.lengths_to_frame(self.radius),
-            sigma=where.lengths_to_frame(self.sigma),
             placements=None,
         )
 
@@ -112,91 +108,72 @@ class FilledRows:
         return sha256.hexdigest()
 
 
-def filled_table(run: RunDirectory, filled: Path | None) -> Path:
-    """The filled table to show: the one given, else the one that `impute` wrote last.
+def read_filled_rows(
+    run: RunDirectory, filled: Path | None, *, allow_outside: bool = False, progress: bool = False
+) -> FilledRows:
+    """Read a table that the run filled, its images, and its sidecar.
+
+    Parameters
+    ----------
+    filled
+        None: the table that `impute` wrote last.
 
     Raises
     ------
     ModelError
         If the run has filled none.
-    """
-    if filled is not None:
-        return filled
-    stage = run.last_finished("impute")
-    if stage is None:
-        raise ModelError(
-            f"{run.path} has filled no table yet: run `labelfill impute` first, or give --filled TABLE"
-        )
-    return run.path / str(run.stages[stage]["inputs"]["out"])
-
-
-def read_filled_rows(
-    run: RunDirectory, path: Path, *, allow_outside: bool = False, progress: bool = False
-) -> FilledRows:
-    """Read a table that the run filled, its images, and its sidecar.
-
-    Raises
-    ------
     DataError
         If the table or its sidecar is missing, or the two do not belong together.
     """
-    stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
-    results = stage.get("results", {})
-    beside_images = results.get("images_beside", results.get("original"))
+    path = filled or last_filled(run)
     size = run.manifest.get("input", {}).get("image_size")
     request = TableRequest(
-        None if size is None else ImageSize.parse(size), run.framed,
-        images_beside=None if beside_images is None else Path(beside_images),
+        None if size is None else ImageSize.parse(size), run.framed, images_beside=filled_from(run, path),
         allow_outside=allow_outside, filled=True,
     )  # fmt: skip
-    filled = read_filled(path, None, request, run.path / "cache", progress=progress)
-    dataset = filled.dataset
-    shape = dataset.table.labels.shape[:2]
-    radius, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
-    words = {name: np.full(shape, "", dtype=object) for name in ("method", "convention", "flags")}
-    _read_sidecar(provenance_path(path), dataset.schema, radius, sigma, words)
-    _read_review_list(beside(path, "review.csv"), run, stage, dataset.schema, words["flags"])
-    coverage = stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)
+    table = read_filled(path, None, request, run.path / "cache", progress=progress)
+    dataset, sidecar, shape = table.dataset, provenance_path(path), table.observed.shape[:2]
+    radius = np.full(shape, np.nan)
+    method, flags = np.full(shape, "", dtype=object), np.full(shape, "", dtype=object)
+    for line, point, entry in _entries(sidecar, dataset.schema):
+        radius[point], _ = (_number(entry, name, sidecar, line) for name in ("radius", "sigma"))
+        method[point], flags[point] = entry["method"], entry["flags"]
+    stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
+    # Labels have no line in the sidecar; the list of another filling that left it there does not count.
+    review = beside(path, "review.csv")
+    recorded = stage.get("outputs", {}).get(run.recorded_path(review))
+    if recorded is not None and review.is_file() and sha256_file(review) == recorded:
+        for _, point, entry in _entries(review, dataset.schema):
+            flags[point] = flags[point] or entry["reasons"]
     return FilledRows(
-        path, dataset.schema, dataset.table.lines, dict(dataset.table.extra),
-        np.where(filled.observed, dataset.table.labels, np.nan), dataset.table.labels,
-        dataset.table.observed & ~filled.observed, radius, sigma, **words,
-        images=dataset.images, coverage=float(coverage), placements=dataset.placements,
-    )  # fmt: skip
+        path,
+        dataset.schema,
+        dataset.table.lines,
+        dict(dataset.table.extra),
+        labels=np.where(table.observed, dataset.table.labels, np.nan),
+        places=dataset.table.labels,
+        new=dataset.table.observed & ~table.observed,
+        radius=radius,
+        method=method,
+        flags=flags,
+        images=dataset.images,
+        coverage=float(stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)),
+        placements=dataset.placements,
+    )
 
 
-def _read_sidecar(
-    sidecar: Path, schema: KeypointSchema, radius: Array, sigma: Array, words: dict[str, NDArray[np.object_]]
-) -> None:
-    """Put what a sidecar says into the arrays; `read_filled` has checked that it fits the table."""
-    index = {name: k for k, name in enumerate(schema.keypoints)}
-    with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for number, entry in enumerate(csv.DictReader(file), 2):
-            at = (int(entry["row"]), index[entry["keypoint"]])
-            radius[at], sigma[at] = (_number(entry, name, sidecar, number) for name in ("radius", "sigma"))
-            for name, values in words.items():
-                values[at] = entry[name]
+def _entries(path: Path, schema: KeypointSchema) -> Iterator[tuple[int, tuple[int, int], Mapping[str, str]]]:
+    """Line, row and keypoint, and columns of each point of a file beside the table.
 
-
-def _read_review_list(
-    path: Path,
-    run: RunDirectory,
-    stage: Mapping[str, Any],
-    schema: KeypointSchema,
-    flags: NDArray[np.object_],
-) -> None:
-    """Flags of labels, which have no line in the sidecar; from the list that was written with the table."""
-    recorded = stage.get("outputs", {}).get(run.recorded_path(path))
-    if recorded is None or not path.is_file() or sha256_file(path) != recorded:
-        return  # none, or one that another filling left: the sidecar tells enough
+    `read_filled` has checked that the sidecar fits the table.
+    """
     index = {name: k for k, name in enumerate(schema.keypoints)}
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        for entry in csv.DictReader(file):
-            at = (int(entry["row"]), index[entry["keypoint"]])
-            flags[at] = flags[at] or entry["reasons"]
+        for line, entry in enumerate(csv.DictReader(file), 2):
+            yield line, (int(entry["row"]), index[entry["keypoint"]]), entry
 
 
-def _number(entry: dict[str, str], column: str, sidecar: Path, line: int) -> float:
+def _number(entry: Mapping[str, str], column: str, sidecar: Path, line: int) -> float:
     try:
         value = float(entry[column])
     except ValueError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from labelfill.errors import DataError
 from labelfill.original.design import settings_kind
-from labelfill.reports.comparison._models import MODEL_WAYS, FinalScore, ModelWay, TrainedWays
+from labelfill.reports.comparison.trained_ways import MODEL_WAYS, FinalScore, ModelWay, TrainedWays
 from labelfill.runs.progress import bar
 from labelfill.settings import FinalModelSettings
 

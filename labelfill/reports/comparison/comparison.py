@@ -15,7 +15,8 @@ from labelfill.data.joining import join_rows
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, UsageError, place
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply, require_imputers
-from labelfill.reports.comparison._models import (
+from labelfill.regressors.scores import Score, score
+from labelfill.reports.comparison.trained_ways import (
     MODEL_WAYS,
     Answer,
     FinalScore,
@@ -23,7 +24,7 @@ from labelfill.reports.comparison._models import (
     TrainedWays,
     labels_of,
 )
-from labelfill.reports.scores import Score, choose_keypoints, coordinates_of, score, without_distrusted
+from labelfill.reports.scores import choose_keypoints, coordinates_of, named_scores, without_distrusted
 from labelfill.runs import EVALUATION
 from labelfill.runs.progress import bar
 from labelfill.runs.resources import measured
@@ -87,21 +88,11 @@ Way = SimpleMethod | ModelWay
 WAYS: tuple[Way, ...] = (*SIMPLE_METHODS, *MODEL_WAYS)
 
 
-def compare(
-    table: Path,
-    truth: Path | None,
-    *,
-    filled: Sequence[Path] = (),
-    ways: Sequence[Way] = SIMPLE_METHODS,
-    keypoints: str | Sequence[str] = "all",
-    distrust: Path | None = None,
-    trained: TrainedWays | None = None,
-    final: FinalModelSettings | None = None,
-    show_progress: bool = False,
-) -> Comparison:
-    """Fill a table's blank cells in several ways and score each, on the same cells.
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What is compared, and on which cells.
 
-    Parameters
+    Attributes
     ----------
     table
         The table with blanks; its images are looked at by ways that are trained only.
@@ -116,6 +107,24 @@ def compare(
         ``all``; ``rare``, those that `table` labels in under half of its rows; or names.
     distrust
         A list of labels of `table` that the simple ways do not learn from; no label is scored anyhow.
+    """
+
+    table: Path
+    truth: Path | None = None
+    filled: Sequence[Path] = ()
+    ways: Sequence[Way] = SIMPLE_METHODS
+    keypoints: str | Sequence[str] = "all"
+    distrust: Path | None = None
+    show_progress: bool = False
+
+
+def compare(
+    asked: ComparisonRequest, trained: TrainedWays | None = None, final: FinalModelSettings | None = None
+) -> Comparison:
+    """Fill a table's blank cells in several ways and score each, on the same cells.
+
+    Parameters
+    ----------
     trained
         Where ways are trained; needed for those of `MODEL_WAYS`, for `final`, and without a truth.
     final
@@ -128,79 +137,74 @@ def compare(
     DataError
         If a table cannot be read, or a filled table is not `table` filled.
     """
-    if not filled and not ways:
+    if not asked.filled and not asked.ways:
         raise UsageError("there is nothing to compare: name a filled table by --filled, or ways by --ways")
-    _check_ways(ways)
-    if truth is None:
-        if filled:
-            raise UsageError(
-                "a table that was filled before can only be scored by a truth: name one by --truth, or leave "
-                "out --filled; labels of held-out rows that are hidden now were known when it was filled"
-            )
-        assert trained is not None, "held-out rows are those of a split"
-        result = _on_held_out(trained, ways, keypoints, show_progress=show_progress)
+    for way in asked.ways:
+        if way not in WAYS:
+            raise UsageError(f"no way of filling is called {way!r}; there are {', '.join(WAYS)}")
+    if {"knn", "iterative"} & set(asked.ways):
+        require_imputers()  # now, not after an hour of training
+    if asked.truth is not None:
+        result = _against_truth(asked, asked.truth, trained)
+    elif asked.filled:
+        raise UsageError(
+            "a table that was filled before can only be scored by a truth: name one by --truth, or leave "
+            "out --filled; labels of held-out rows that are hidden now were known when it was filled"
+        )
     else:
-        result = _against_truth(table, truth, filled, ways, keypoints, distrust, trained, show_progress)
+        assert trained is not None, "held-out rows are those of a split"
+        result = _on_held_out(asked, trained)
     if final is None:
         return result
     assert trained is not None, "final networks are kept in run directories"
-    return _with_final(result, trained, filled, ways, final)
+    scores = _final_scores(asked, trained, final)
+    return replace(result, ways={name: replace(way, final=scores[name]) for name, way in result.ways.items()})
 
 
-def _check_ways(ways: Sequence[Way]) -> None:
-    for way in ways:
-        if way not in WAYS:
-            raise UsageError(f"no way of filling is called {way!r}; there are {', '.join(WAYS)}")
-    if {"knn", "iterative"} & set(ways):
-        require_imputers()  # now, not after an hour of training
-
-
-def _against_truth(
-    table: Path, truth: Path, filled: Sequence[Path], ways: Sequence[Way], keypoints: str | Sequence[str],
-    distrust: Path | None, trained: TrainedWays | None, show_progress: bool,
-) -> Comparison:  # fmt: skip
+def _against_truth(asked: ComparisonRequest, truth: Path, trained: TrainedWays | None) -> Comparison:
     """Blank cells whose truth is known."""
-    original = read_keypoints(table, require_images=False, show_progress=show_progress)
-    known = read_keypoints(truth, require_images=False, show_progress=show_progress)
+    original = read_keypoints(asked.table, require_images=False, show_progress=asked.show_progress)
+    known = read_keypoints(truth, require_images=False, show_progress=asked.show_progress)
     shared = [k for k in original.keypoints if k in known.keypoints]
     if not shared:
-        raise DataError(f"{table} and {truth} have no keypoint in common, so there is nothing to compare")
-    names = choose_keypoints(keypoints, shared, original)
-    expected = _truth_of_rows(original, known, names)
+        raise DataError(
+            f"{asked.table} and {truth} have no keypoint in common, so there is nothing to compare"
+        )
+    names = choose_keypoints(asked.keypoints, shared, original)
+    rows, _ = join_rows(known, original)
+    expected = np.where((rows >= 0)[:, None, None], coordinates_of(known, names)[rows], np.nan)
     to_fill = np.isnan(coordinates_of(original, names)) & ~np.isnan(expected)  # (n, K, 2)
     if not to_fill.any():
-        raise DataError(f"nothing to compare: no coordinate is blank in {table} and known in {truth}")
+        raise DataError(f"nothing to compare: no coordinate is blank in {asked.table} and known in {truth}")
     answers: dict[str, Answer] = {}
-    for name, path in _named(filled).items():
-        done = read_keypoints(path, filled=True, require_images=False, show_progress=show_progress)
-        _check_filled_from(original, done)
-        answers[name] = Answer(coordinates_of(done, names))
+    for name, path in _named(asked.filled).items():
+        filled = read_keypoints(path, filled=True, require_images=False, show_progress=asked.show_progress)
+        _check_filled_from(original, filled)
+        answers[name] = Answer(coordinates_of(filled, names))
     index = [original.keypoints.index(name) for name in names]
-    learnt = original if distrust is None else without_distrusted(original, distrust)
-    for way in bar(ways, desc="filling", unit="way", show=show_progress):
+    learnt = original if asked.distrust is None else without_distrusted(original, asked.distrust)
+    for way in bar(asked.ways, desc="filling", unit="way", show=asked.show_progress):
         if way in MODEL_WAYS:
             assert trained is not None, "trained ways need run directories"
-            by_way = read_keypoints(trained.filled(way), filled=True, require_images=False)
-            answers[way] = trained.answer(way, coordinates_of(by_way, names))
+            filled = read_keypoints(trained.filled(way), filled=True, require_images=False)
+            answers[way] = trained.answer(way, coordinates_of(filled, names))
         else:
             xy, cost = measured(partial(fill_simply, learnt.labels, way))
             answers[way] = Answer(xy[:, index], cost)
     return _scored(answers, expected, to_fill, names)
 
 
-def _on_held_out(
-    trained: TrainedWays, ways: Sequence[Way], keypoints: str | Sequence[str], *, show_progress: bool
-) -> Comparison:
+def _on_held_out(asked: ComparisonRequest, trained: TrainedWays) -> Comparison:
     """Labels of held-out rows, hidden as the table's own rows lack them."""
-    for way in ways:
+    for way in asked.ways:
         if way in MODEL_WAYS:
             trained.train(way)
     dataset, hidden, parts = trained.hidden()
-    names = choose_keypoints(keypoints, list(dataset.table.keypoints), dataset.table)
+    names = choose_keypoints(asked.keypoints, list(dataset.table.keypoints), dataset.table)
     index = [dataset.table.keypoints.index(name) for name in names]
     labels = hidden.labels(dataset.in_own_px(dataset.labels))
     answers: dict[str, Answer] = {}
-    for way in bar(ways, desc="filling", unit="way", show=show_progress):
+    for way in bar(asked.ways, desc="filling", unit="way", show=asked.show_progress):
         if way in MODEL_WAYS:
             answer = trained.answer_hidden(way, dataset, hidden)
             answers[way] = replace(answer, xy=answer.xy[:, index])
@@ -214,32 +218,25 @@ def _on_held_out(
     return replace(_scored(answers, expected, cells, names), held_out=True)
 
 
-def _with_final(
-    result: Comparison, trained: TrainedWays, filled: Sequence[Path], ways: Sequence[Way],
-    final: FinalModelSettings,
-) -> Comparison:  # fmt: skip
-    """The same with each way's final network: the same network and split, other labels in blank cells."""
+def _final_scores(
+    asked: ComparisonRequest, trained: TrainedWays, final: FinalModelSettings
+) -> dict[str, FinalScore]:
+    """Each way's final network: the same network and split, other labels in blank cells."""
     scores: dict[str, FinalScore] = {}
-    for number, (name, path) in enumerate(_named(filled).items()):
+    for number, (name, path) in enumerate(_named(asked.filled).items()):
         settings = replace(final, labels="filled")
         scores[name] = trained.final(f"final-filled-{number}", settings, path, trained.setting.data)
-    for way in ways:
+    for way in asked.ways:
         settings = replace(final, labels=labels_of(way))
         fills = trained.filled(way) if way in MODEL_WAYS else None
         scores[way] = trained.final(f"final-{way}", settings, fills)
-    return replace(result, ways={name: replace(one, final=scores[name]) for name, one in result.ways.items()})
+    return scores
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
     """Files by their names, or by their whole paths if two have the same name."""
     by_name = {path.name: path for path in paths}
     return by_name if len(by_name) == len(paths) else {str(path): path for path in paths}
-
-
-def _truth_of_rows(original: KeypointTable, known: KeypointTable, names: Sequence[str]) -> Array:
-    """(n, K, 2) px: what the truth says of each row of the table; NaN where it says nothing."""
-    rows, _ = join_rows(known, original)
-    return np.where((rows >= 0)[:, None, None], coordinates_of(known, names)[rows], np.nan)
 
 
 def _check_filled_from(original: KeypointTable, filled: KeypointTable) -> None:
@@ -269,11 +266,10 @@ def _scored(
         raise DataError("nothing to compare: no blank coordinate was filled in every way")
     ways = {}
     for name, answer in answers.items():
-        error = np.where(by_all, answer.xy - expected, np.nan)
-        each = {keypoint: score(error[:, k]) for k, keypoint in enumerate(names)}
+        errors = np.where(by_all, answer.xy - expected, np.nan)
         ways[name] = WayScore(
-            score(error),
-            {keypoint: one for keypoint, one in each.items() if one.coordinates},
+            score(errors),
+            named_scores(names, errors.transpose(1, 0, 2)),
             int((to_fill & np.isnan(answer.xy)).sum()),
             None if answer.cost is None else answer.cost.seconds,
             None if answer.cost is None else answer.cost.peak_memory,

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from labelfill.errors import UsageError
-from labelfill.reports.comparison._filled import Comparison
-from labelfill.reports.comparison._journey import StepScore
+from labelfill.reports.comparison.comparison import Comparison
+from labelfill.reports.comparison.journey import StepScore
 
 _RMSE, _MAE = "#0072B2", "#E69F00"  # told apart by people of any colour vision (Okabe and Ito 2008)
 _SHADES = ("#ffffff", "#f0f0f0")

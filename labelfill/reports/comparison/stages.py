@@ -103,23 +103,15 @@ def train_final_on(
     force: bool = False,
 ) -> Mapping[str, Any]:
     """A final network in the run directory `name`, with the label sources and the split of run `models`."""
-    with setting.open(models) as basis:
-        if name == models:
-            return _train_final(setting, basis, basis, settings, filled, original, force)
-        with setting.open(name) as run:
-            return _train_final(setting, run, basis, settings, filled, original, force)
-
-
-def _train_final(
-    setting: Setting, run: RunDirectory, basis: RunDirectory, settings: FinalModelSettings,
-    filled: Path | None, original: Path | None, force: bool,
-) -> Mapping[str, Any]:  # fmt: skip
     asked = FilledRequest(
         filled, original, setting.table.distrust, allow_outside=setting.table.allow_outside,
         progress=setting.progress,
     )  # fmt: skip
-    job = final_job(run, asked, settings, models=basis, device=setting.device, seed=setting.seed, force=force)
-    return train_final(run, job, progress=setting.progress)
+    with setting.open(models) as basis, setting.open(name) as run:
+        job = final_job(
+            run, asked, settings, models=basis, device=setting.device, seed=setting.seed, force=force
+        )
+        return train_final(run, job, progress=setting.progress)
 
 
 def check_one_split(setting: Setting, names: list[str]) -> None:

@@ -21,8 +21,8 @@ from labelfill.filling.request import FillRequest
 from labelfill.filling.simple_ways import SimpleMethod
 from labelfill.networks.devices import Computing, choose_device
 from labelfill.regressors.files import load_models
-from labelfill.reports.comparison._held_out import Hidden, hide
-from labelfill.reports.comparison._stages import (
+from labelfill.reports.comparison.held_out import Hidden, hide
+from labelfill.reports.comparison.stages import (
     Setting,
     check_one_split,
     fill_by_models,
