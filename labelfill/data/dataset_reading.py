@@ -27,7 +27,7 @@ from labelfill.data.table import (
     open_decompressed,
     without_images,
 )
-from labelfill.errors import DataError, StorageError
+from labelfill.errors import DataError, StorageError, reading
 from labelfill.schema import ImageSize, KeypointSchema
 
 IMAGE_SUFFIXES = frozenset(
@@ -227,10 +227,8 @@ def _fingerprint(table: KeypointTable, request: TableRequest) -> str:
 
 
 def _signature(path: Path) -> tuple[int, int]:
-    try:
+    with reading(path):
         status = path.stat()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     return status.st_size, status.st_mtime_ns
 
 
