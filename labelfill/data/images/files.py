@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Images
 from labelfill.data.images.decoding import UnusableError
-from labelfill.data.images.storage import ImageStore, MemoryStore
+from labelfill.data.images.storage import ImageStore
 from labelfill.errors import DataError, StorageError, place, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
@@ -111,9 +111,7 @@ class SizesDifferError(DataError):
     """Two image files of a table have different sizes."""
 
 
-def load_image_files(
-    files: ImageFiles, *, show_progress: bool = False, store: ImageStore | None = None
-) -> Images:
+def load_image_files(files: ImageFiles, store: ImageStore, *, show_progress: bool = False) -> Images:
     """Read image files of one size: (n, H, W) uint8, grey.
 
     Raises
@@ -124,7 +122,6 @@ def load_image_files(
         If a file is missing, lies outside, is no image, is larger than 64 megapixels or holds several
         images.
     """
-    store = store or MemoryStore()
     first: tuple[int, ...] | None = None
     for row in bar(range(len(files)), desc="reading images", unit="image", show=show_progress):
         image = files.read(row)

@@ -121,7 +121,7 @@ def read_image_files(
     """
     if not framed and boxes is None:
         try:
-            images = load_image_files(files, show_progress=show_progress, store=store)
+            images = load_image_files(files, store, show_progress=show_progress)
         except SizesDifferError as error:
             if framed is not None:
                 raise DataError(_not_for_models(str(error), image_size, models)) from error

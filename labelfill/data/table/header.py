@@ -180,8 +180,6 @@ def _found(columns: Sequence[str]) -> str:
 
 
 def _refuse_duplicates(where: str, columns: tuple[str, ...]) -> None:
-    if len(set(columns)) == len(columns):
-        return
     first: dict[str, int] = {}
     for position, name in enumerate(columns, 1):
         if name in first:

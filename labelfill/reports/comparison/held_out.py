@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers, Mask
-from labelfill.data.dataset import Dataset
-from labelfill.data.row_identity import row_ids
+from labelfill.data.dataset import Dataset, row_ids
 from labelfill.errors import DataError
 from labelfill.runs import EVALUATION
 from labelfill.runs.randomness import random_key
