@@ -103,8 +103,7 @@ def _read_header(path: Path, read: Callable[[int], bytes]) -> tuple[Header, Curs
 
 def _header(path: Path, rows: Sequence[Sequence[str]]) -> Header:
     _, parts, kinds = rows
-    coordinates = [c for c, kind in enumerate(kinds) if c > 0 and kind.strip()]
-    first = coordinates[0] if coordinates else len(kinds)
+    first = next((c for c, kind in enumerate(kinds) if c > 0 and kind.strip()), len(kinds))
     keypoints: dict[str, set[str]] = {}
     columns = [IMAGE_PATH_COLUMN if c == first - 1 else f"index {c}" for c in range(first)]
     for c in range(first, len(kinds)):
