@@ -166,7 +166,7 @@ def relief(heads: Heads, x: Array, y: Array) -> Array:
 
 def rotations(heads: Heads) -> Array:
     """Matrices (n, 3, 3) that turn a head frame as the camera sees it: yaw, then pitch, then roll."""
-    zero, one = np.zeros(len(heads)), np.ones(len(heads))
+    zeros, ones = np.zeros(len(heads)), np.ones(len(heads))
 
     def matrix(*rows: tuple[Array, Array, Array]) -> Array:
         return np.stack([np.stack(row, -1) for row in rows], -2)  # (n, 3, 3)
@@ -175,9 +175,9 @@ def rotations(heads: Heads) -> Array:
         return np.cos(a), np.sin(a)
 
     (cy, sy), (cp, sp), (cr, sr) = angle(heads.yaw), angle(heads.pitch), angle(heads.roll)
-    yaw = matrix((cy, zero, sy), (zero, one, zero), (-sy, zero, cy))
-    pitch = matrix((one, zero, zero), (zero, cp, sp), (zero, -sp, cp))
-    roll = matrix((cr, -sr, zero), (sr, cr, zero), (zero, zero, one))
+    yaw = matrix((cy, zeros, sy), (zeros, ones, zeros), (-sy, zeros, cy))
+    pitch = matrix((ones, zeros, zeros), (zeros, cp, sp), (zeros, -sp, cp))
+    roll = matrix((cr, -sr, zeros), (sr, cr, zeros), (zeros, zeros, ones))
     turned: Array = roll @ pitch @ yaw
     return turned
 
