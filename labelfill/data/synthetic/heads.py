@@ -151,7 +151,7 @@ def relief(heads: Heads, x: Array, y: Array) -> Array:
     profile = (bridge + 0.86 * along**1.4) * (1 - below * below * (3 - 2 * below) * 0.8).clip(0, 1)
     width = heads.nose_half_width * (0.5 + 0.5 * along)
     across = (x - heads.nose_tip_x * along) / width
-    height = heads.nose_height * profile * np.exp(-across * across)
+    height: Array = heads.nose_height * profile * np.exp(-across * across)
     for side in SIDES:
         dx = (side * x - heads.eye_x) / 8
         dy = (y - eye_y) / 6
@@ -160,8 +160,7 @@ def relief(heads: Heads, x: Array, y: Array) -> Array:
     height += 2.2 * np.exp(-dy * dy - (x / 12) ** 2)
     dy = (y - mouth_y - 15) / 6
     height += 2.6 * np.exp(-dy * dy - (x / 9) ** 2)
-    result: Array = height
-    return result
+    return height
 
 
 def rotations(heads: Heads) -> Array:
