@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 _SHOWN_CHARACTERS = 40
@@ -86,6 +87,15 @@ _REASONS = {
 def refusal(error: OSError) -> str:
     """Why the system refused to read or write, and what to do about it."""
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that reads a file, whose refusals by the system become a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def place(path: Path, *, row: int | None = None, line: int | None = None, column: str | None = None) -> str:

@@ -12,9 +12,14 @@ IDEAS = {
     "a round Gaussian's radius": (r"2\.44\d|-2 \* (math|np)\.log\(", "regressors/calibration/conformal.py"),
     "the split-conformal rank": (r"\+ 1\) \* coverage", "regressors/calibration/conformal.py"),
     "the bound of log sigma": (r"(clip|clamp)\([^()]*-4(\.0)?, 4|LOG_SIGMA_RANGE =", "networks/loss.py"),
-    "mirror averaging": (
-        r"straight\[1\] ?\*\* ?2",
-        "regressors/mirror_averaging.py",
+    "mirror averaging": (r"straight\[1\] ?\*\* ?2", "regressors/mirror_averaging.py"),
+    "borrowing what a row to be filled lacks": (
+        r"\.noise\[generator|lacking\[generator",
+        "sources/anchors.py",
+    ),
+    "errors as figures": (
+        r"np\.mean\(np\.abs\(|np\.sqrt\(np\.mean\(\(?\w*error|abs\(errors?\)\.mean",
+        "regressors/scores.py",
     ),
 }
 

@@ -17,18 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from labelfill.api.stages import impute, train_keypoint_models
 from labelfill.arrays import Array
-from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
 from labelfill.data.table import read_table
 from labelfill.errors import DeviceError, LabelfillError, StorageError
-from labelfill.filling.job import filling_job
-from labelfill.filling.stage import impute
-from labelfill.regressors.job import training_job
-from labelfill.regressors.stage import train_keypoint_models
-from labelfill.runs import RunDirectory, atomic_write, versions
+from labelfill.regressors.scores import score
+from labelfill.runs import atomic_write, versions
 from labelfill.schema import ImageSize
-from labelfill.settings import ImputeSettings, KeypointModelSettings, TableSettings
+from labelfill.settings import KeypointModelSettings
 
 _PACKAGES = ("scipy", "scikit-image", "safetensors", "filelock", "joblib", "pandas", "shtab", "tqdm")
 _OPTIONAL = ("scikit-learn", "matplotlib", "dask", "onnx", "onnxruntime", "pyarrow", "tensorboard")
@@ -146,32 +143,28 @@ def _trial(device: str, on_cpu: Array | None) -> tuple[Check, Array | None]:
     except Exception as error:  # whatever a broken driver makes of it is what is to be told
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return Check(name, "failed", DeviceError(f"{device} does not compute: {what}")), None
-    blank = np.isnan(drawn.labels)
-    rmse = float(np.sqrt(np.mean((filled - drawn.truth)[blank] ** 2)))
+    blank, problem = np.isnan(drawn.labels), None
+    rmse = score((filled - drawn.truth)[blank]).rmse
     found = f"{time.perf_counter() - begun:.1f} s, RMSE {rmse:.2f} px"
     size = 24 / 4  # no fill of a drawn face may be a quarter of the image off, on average
-    if not np.isfinite(rmse) or rmse > size:
-        return Check(name, found, DeviceError(f"{device} fills a drawn table {rmse:.2f} px off")), filled
-    if on_cpu is None:
-        return Check(name, found), filled
-    apart = float(np.abs(filled - on_cpu)[blank].max())
-    found += f", at most {apart:.4f} px from the CPU's fills"
-    if apart > _APART:
-        return Check(name, found, DeviceError(f"{device} and the CPU disagree by {apart:.2f} px")), filled
-    return Check(name, found), filled
+    if not np.isfinite(filled[blank]).all() or rmse > size:
+        problem = DeviceError(f"{device} fills a drawn table {rmse:.2f} px off")
+    elif on_cpu is not None:
+        apart = float(np.abs(filled - on_cpu)[blank].max())
+        found += f", at most {apart:.4f} px from the CPU's fills"
+        if apart > _APART:
+            problem = DeviceError(f"{device} and the CPU disagree by {apart:.2f} px")
+    return Check(name, found, problem), filled
 
 
 def _filled(drawn: DrawnTable, device: str) -> Array:
     with tempfile.TemporaryDirectory(prefix="labelfill-doctor-") as scratch:
-        folder = Path(scratch)
-        write_table(folder / "t.csv", drawn)
+        table, filled, run = (Path(scratch) / name for name in ("t.csv", "filled.csv", "run"))
+        write_table(table, drawn)
         models = KeypointModelSettings(epochs=1, patch_size=8)
-        with RunDirectory.open(folder / "run") as run:
-            dataset = read_dataset(folder / "t.csv", cache_dir=run.path / "cache")
-            job = training_job(dataset, models, table=TableSettings(), device=device, seed=0)
-            train_keypoint_models(run, job)
-            impute(run, filling_job(run, dataset, folder / "filled.csv", ImputeSettings(), device=device))
-        return read_table(folder / "filled.csv", require_images=False).labels
+        train_keypoint_models(table, run, settings=models, device=device)
+        impute(table, filled, run, device=device)
+        return read_table(filled, require_images=False).labels
 
 
 @contextmanager

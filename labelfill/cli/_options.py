@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from labelfill.errors import did_you_mean
 from labelfill.settings import (
@@ -72,86 +72,81 @@ class CommandParser(argparse.ArgumentParser):
             for name, parser in action.choices.items()
         }
 
+    def add_settings(self, cls: type[Settings], *names: str) -> None:
+        """One flag for each named setting, with the help text and default that its section states."""
+        stated = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]  # always a dataclass
+        for name in names:
+            field, kind = stated[name], field_type(cls, name)
+            about = field.metadata["about"].replace("%", "%%")
+            if kind.plain is bool:
+                self.add_argument(flag_name(name), action="store_const", const=True, help=about)
+                continue
+            if field.default is not None:
+                about += f" (default: {field.default})"
+            # Values stay text here: the settings check them, in the same words as for a file or a variable.
+            metavar = "|".join(kind.choices) or field.metadata["metavar"]
+            self.add_argument(flag_name(name), metavar=metavar, help=about)
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[CommandParser]  # argparse has no public name for it,
-else:
-    Subparsers = argparse._SubParsersAction  # nor is it generic when it runs
+    def add_path(
+        self, name: str, metavar: str, about: str, *, required: bool = False, nargs: str | None = None
+    ) -> None:
+        """A file or a folder."""
+        action = self.add_argument(name, type=Path, metavar=metavar, help=about, nargs=nargs)
+        action.required |= required
 
+    def add_switch(self, name: str, about: str) -> None:
+        """What is done if it is given."""
+        self.add_argument(name, action="store_true", help=about)
 
-def add_command(
-    subparsers: Subparsers,
-    name: str,
-    summary: str,
-    *,
-    description: str,
-    example: str,
-) -> CommandParser:
-    """A command's parser; its help ends with an example."""
-    return subparsers.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # an abbreviation that works today may be ambiguous tomorrow
-    )
+    def add_settings_file(self, about: str = "settings file (TOML)") -> None:
+        """--settings."""
+        self.add_path("--settings", "FILE", about)
 
+    def add_run_options(self) -> None:
+        """--run-dir, --seed, --force and --settings."""
+        self.add_settings(RunSettings, "run_dir", "seed")
+        self.add_switch("--force", "start over, and overwrite existing outputs")
+        self.add_settings_file(
+            "settings file (TOML), below environment and flags (default: labelfill.toml, if there is one)"
+        )
 
-def add_settings(parser: argparse.ArgumentParser, cls: type[Settings], *names: str) -> None:
-    """One flag for each named setting, with the help text and default that its section states."""
-    stated = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]  # always a dataclass
-    for name in names:
-        field, kind = stated[name], field_type(cls, name)
-        about = field.metadata["about"].replace("%", "%%")
-        if kind.plain is bool:
-            parser.add_argument(flag_name(name), action="store_const", const=True, help=about)
-            continue
-        if field.default is not None:
-            about += f" (default: {field.default})"
-        # Values stay text here: the settings check them, in the same words as for a file or a variable.
-        metavar = "|".join(kind.choices) or field.metadata["metavar"]
-        parser.add_argument(flag_name(name), metavar=metavar, help=about)
+    def add_dry_run_option(self) -> None:
+        """--dry-run."""
+        self.add_switch("--dry-run", "read the table and say what would be done; write nothing")
 
+    def add_stage_options(self) -> None:
+        """What every stage that reads a table takes."""
+        self.add_settings(TableSettings, "data")
+        self.add_run_options()
+        self.add_dry_run_option()
+        self.add_settings(RunSettings, "device", "backend", "scheduler")
 
-def add_data_option(parser: argparse.ArgumentParser) -> None:
-    add_settings(parser, TableSettings, "data")
-
-
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """--run-dir, --force, --seed and --settings."""
-    add_settings(parser, RunSettings, "run_dir", "seed")
-    parser.add_argument("--force", action="store_true", help="start over, and overwrite existing outputs")
-    parser.add_argument(
-        "--settings",
-        type=Path,
-        metavar="FILE",
-        help="settings file (TOML), below environment and flags (default: labelfill.toml, if there is one)",
-    )
-
-
-def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read the table and say what would be done; write nothing"
-    )
+    def add_output_options(self) -> None:
+        """-v, -q and --json."""
+        loudness = self.add_mutually_exclusive_group()
+        loudness.add_argument("-v", "--verbose", action="store_true", help="tell more, and show tracebacks")
+        loudness.add_argument(
+            "-q", "--quiet", action="store_true", help="warnings and errors only, no progress"
+        )
+        self.add_switch("--json", "print the result as JSON")
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
-    add_settings(parser, RunSettings, "device")
+class Commands:
+    """The commands of a program's parser."""
 
+    def __init__(self, program: CommandParser) -> None:
+        self._parsers = program.add_subparsers(title="commands", metavar="COMMAND", dest="command")
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """--backend and --scheduler."""
-    add_settings(parser, RunSettings, "backend", "scheduler")
-
-
-def add_output_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
-    """-v, -q and --json."""
-    loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("-v", "--verbose", action="store_true", help="tell more, and show tracebacks")
-    loudness.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only, no progress")
-    if json:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    def add(self, name: str, summary: str, *, description: str, example: str) -> CommandParser:
+        """A command's parser; its help ends with an example."""
+        return self._parsers.add_parser(
+            name,
+            help=summary,
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,  # an abbreviation that works today may be ambiguous tomorrow
+        )
 
 
 class Resolver:

@@ -17,17 +17,7 @@ from labelfill.cli._comparison import (
     journey_table,
 )
 from labelfill.cli._inputs import find_table
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_device_option,
-    add_output_options,
-    add_run_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._printing import printed
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, RunSettings, TableSettings
@@ -44,9 +34,8 @@ _QUICK_MODELS: dict[str, Any] = {"epochs": 1}
 _QUICK_FINAL: dict[str, Any] = {"epochs": 2, "second_session_epochs": 1, "most_rows": 120}
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "compare",
         "score ways of filling, and final networks, side by side",
         description="Fill the blank cells of a table in several ways and score each: RMSE and MAE in px,\n"
@@ -57,16 +46,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "stopped.",
         example="labelfill compare data/training.csv --truth data/truth.csv --filled filled.csv",
     )
-    parser.add_argument(
-        "table",
-        type=Path,
-        nargs="?",
-        metavar="TABLE",
-        help="the table with blanks (default: as --data elsewhere)",
-    )
-    parser.add_argument(
-        "--truth", type=Path, metavar="TABLE", help="the table that knows what the blanks hide"
-    )
+    parser.add_path("table", "TABLE", "the table with blanks (default: as --data elsewhere)", nargs="?")
+    parser.add_path("--truth", "TABLE", "the table that knows what the blanks hide")
     parser.add_argument(
         "--filled",
         type=Path,
@@ -82,18 +63,10 @@ def add_parser(subparsers: Subparsers) -> None:
         f"its shape prior alone (default: {_ALL}; without images those of labels alone; with --filled those "
         "that need no training)",
     )
-    parser.add_argument(
-        "--final", action="store_true", help="also train the final network on each way's fills"
-    )
-    parser.add_argument(
-        "--journey",
-        action="store_true",
-        help="train the original work's final network, step by step, instead",
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="prove the path: 1 epoch of keypoint models, 2 epochs of final networks on 120 rows",
+    parser.add_switch("--final", "also train the final network on each way's fills")
+    parser.add_switch("--journey", "train the original work's final network, step by step, instead")
+    parser.add_switch(
+        "--quick", "prove the path: 1 epoch of keypoint models, 2 epochs of final networks on 120 rows"
     )
     parser.add_argument(
         "--keypoints",
@@ -101,15 +74,14 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="all|rare|NAME,...",
         help="which keypoints to score; rare are those labelled in under half of TABLE's rows (default: all)",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the scores as a table")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw them: .png or .svg")
-    add_run_options(parser)
-    add_device_option(parser)
-    add_settings(parser, TableSettings, "image_size", "source_column", "group_column", "allow_outside")
-    add_settings(parser, TableSettings, "distrust")
-    add_settings(parser, FinalModelSettings, "preset")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_path("--csv", "FILE", "also write the scores as a table")
+    parser.add_path("--plot", "FILE", "also draw them: .png or .svg")
+    parser.add_run_options()
+    parser.add_settings(RunSettings, "device")
+    parser.add_settings(TableSettings, "image_size", "source_column", "group_column", "allow_outside")
+    parser.add_settings(TableSettings, "distrust")
+    parser.add_settings(FinalModelSettings, "preset")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -229,14 +201,10 @@ def _budget(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _write(arguments: argparse.Namespace, lines: Sequence[Sequence[str]], draw: Any) -> None:
     """The files that were asked for."""
-    import csv
-    import io
-
+    from labelfill.data.formats.tables import as_csv
     from labelfill.runs import write_bytes
 
     if arguments.csv is not None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        write_bytes(arguments.csv, text.getvalue().encode())
+        write_bytes(arguments.csv, b"".join(as_csv(lines)))
     if arguments.plot is not None:
         write_bytes(arguments.plot, draw(arguments.plot.suffix[1:]))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labelfill.cli._options import Subparsers, add_command, add_output_options, print_result
+from labelfill.cli._options import CommandParser, Commands, print_result
 from labelfill.errors import EXIT_DONE
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 _PATHS = ("FILE", "FOLDER", "TABLE")  # settings that are paths; their flags take text
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "completion",
         "print a script that completes commands in a shell",
         description="Print a script for bash, zsh, fish or tcsh that completes commands, options, their\n"
@@ -24,8 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
         example="labelfill completion bash",
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell to write for")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_output_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import TableSettings
 
 _FORMATS = ("table", "coco", "deeplabcut", "parquet", "label-studio")
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "convert",
         "write keypoints in another tool's format",
         description="Read keypoints in any format that labelfill knows, and write them in another one.\n"
         "The format of IN is found from its content. docs/formats.md says what each format keeps.",
         example="labelfill convert person_keypoints.json table.csv",
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="the file to read")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write")
+    parser.add_path("source", "IN", "the file to read")
+    parser.add_path("out", "OUT", "the file to write")
     parser.add_argument(
         "--to", choices=_FORMATS, metavar="|".join(_FORMATS), help="its format (default: by the name of OUT)"
     )
-    add_settings(parser, TableSettings, "image_size", "image_folder", "allow_outside")
-    parser.add_argument("--force", action="store_true", help="overwrite what exists")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_settings(TableSettings, "image_size", "image_folder", "allow_outside")
+    parser.add_switch("--force", "overwrite what exists")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

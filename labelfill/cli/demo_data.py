@@ -5,24 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_output_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import RunSettings
 
 _FOLDER = Path("data")
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "demo-data",
         "draw a sample of faces in Kaggle's schema, with its truth",
         description="Draw faces whose keypoints are all known, and write them as tables in the schema of\n"
@@ -37,10 +28,9 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NUMBER",
         help="rows of training.csv (default: 700, for which all three stages take some minutes)",
     )
-    add_settings(parser, RunSettings, "seed")
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_settings(RunSettings, "seed")
+    parser.add_switch("--force", "replace files that exist")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

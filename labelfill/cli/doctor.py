@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_device_option,
-    add_output_options,
-    add_settings,
-    print_result,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import RunSettings
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "doctor",
         "check the installation: versions, devices, disk and memory",
         description="Tell versions and devices, train and fill a tiny drawn table on each device and\n"
@@ -27,10 +18,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "The exit code is that of the first problem.",
         example="labelfill doctor --run-dir outputs",
     )
-    add_settings(parser, RunSettings, "run_dir")
-    add_device_option(parser)
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_settings(RunSettings, "run_dir")
+    parser.add_settings(RunSettings, "device")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._options import (
-    Subparsers,
-    add_command,
-    add_output_options,
-    print_result,
-    show_progress,
-)
-from labelfill.cli._printing import aligned
+from labelfill.cli._options import CommandParser, Commands, print_result, show_progress
+from labelfill.cli._printing import Line, Result, printed, table
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.schema import AXES
 
@@ -22,9 +16,8 @@ if TYPE_CHECKING:
     from labelfill.reports.scores import Evaluation
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "evaluate",
         "score a filled or predicted table against the truth",
         description="Score a table's coordinates against those of another table: RMSE and MAE in px,\n"
@@ -32,13 +25,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "tables have, else by a column 'row' (0-based), else by order.",
         example="labelfill evaluate filled.csv data/truth.csv --blank-in data/training.csv --keypoints rare",
     )
-    parser.add_argument("table", type=Path, metavar="TABLE", help="the filled or predicted table")
-    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the table that knows the coordinates")
-    parser.add_argument(
-        "--blank-in",
-        type=Path,
-        metavar="ORIGINAL",
-        help="score only what is blank in this table, the one that was filled",
+    parser.add_path("table", "TABLE", "the filled or predicted table")
+    parser.add_path("truth", "TRUTH", "the table that knows the coordinates")
+    parser.add_path(
+        "--blank-in", "ORIGINAL", "score only what is blank in this table, the one that was filled"
     )
     parser.add_argument("--by", metavar="COLUMN", help="score the rows of each value of this column, too")
     parser.add_argument(
@@ -53,14 +43,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="which keypoints to score; rare are those labelled in under half of the rows of ORIGINAL, "
         "or of TRUTH without it (default: all)",
     )
-    parser.add_argument(
+    parser.add_path(
         "--distrust",
-        type=Path,
-        metavar="FILE",
-        help="labels of TRUTH that count as unlabelled: a file of lines row,keypoint, as inspect writes",
+        "FILE",
+        "labels of TRUTH that count as unlabelled: a file of lines row,keypoint, as inspect writes",
     )
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -78,8 +66,8 @@ def handle(arguments: argparse.Namespace) -> int:
         show_progress(arguments),
     )
     result = evaluate(arguments.table, arguments.truth, request)
-    about = {"table": str(arguments.table), "truth": str(arguments.truth)}
-    print_result({**about, **_as_json(result)}, as_json=arguments.json, text=_as_text(about, result))
+    told = {"table": str(arguments.table), "truth": str(arguments.truth), **_as_json(result)}
+    print_result(told, as_json=arguments.json, text=printed(EVALUATION, told))
     return EXIT_DONE
 
 
@@ -106,48 +94,54 @@ def _is_number(text: str) -> bool:
 
 
 def _as_json(result: Evaluation) -> dict[str, Any]:
-    def named(scores: dict[str, Score]) -> dict[str, Any]:
+    def named(scores: Mapping[str, Score]) -> dict[str, Any]:
         return {name: vars(score) for name, score in scores.items()}
 
-    described: dict[str, Any] = {
+    told = {
         "joined_by": result.joined_by,
         "rows": result.rows,
         "rows_not_found": result.rows_not_found,
         "left_blank": result.unanswered,
         **vars(result.overall),
-        "per_keypoint": named(dict(result.keypoints)),
-        "per_coordinate": named(dict(result.coordinates)),
+        "per_keypoint": named(result.keypoints),
+        "per_coordinate": named(result.coordinates),
     }
     if result.values is not None:
-        described["by"] = result.by
-        described["per_value"] = named(dict(result.values))
+        told |= {"by": result.by, "per_value": named(result.values)}
     if result.mix is not None:
-        described["mix"] = {"weights": dict(result.weights or {}), "rmse": result.mix}
-    return described
+        told["mix"] = {"weights": dict(result.weights or {}), "rmse": result.mix}
+    return told
 
 
-def _as_text(about: dict[str, str], result: Evaluation) -> str:
-    joined = "in the same order" if result.joined_by == "order" else f"joined by {result.joined_by!r}"
-    lines = [f"{about['table']} against {about['truth']}: {result.rows:,} rows, {joined}"]
-    if result.rows_not_found:
-        lines.append(f"not in the table, not scored: {result.rows_not_found:,} rows of the truth")
-    if result.unanswered:
-        lines.append(f"left blank by the table, not scored: {result.unanswered:,} coordinates")
-    blank = ["", ""]
-    rows = [["px", "RMSE", "MAE", "RMSE x", "MAE x", "RMSE y", "MAE y", "coordinates"]]
-    rows.append(["all", *_cells(result.overall), *blank, *blank, f"{result.overall.coordinates:,}"])
-    for name, score in result.keypoints.items():
-        axes = [result.coordinates.get(f"{name}_{axis}") for axis in AXES]
-        of_axes = [cell for axis in axes for cell in (_cells(axis) if axis else blank)]
-        rows.append([name, *_cells(score), *of_axes, f"{score.coordinates:,}"])
-    for value, score in (result.values or {}).items():
-        rows.append([f"{result.by}={value}", *_cells(score), *blank, *blank, f"{score.coordinates:,}"])
-    lines += aligned(rows)
-    if result.mix is not None:
-        weights = ",".join(f"{value}={weight:g}" for value, weight in (result.weights or {}).items())
-        lines.append(f"mix {weights}: RMSE {result.mix:.3f} px")
-    return "\n".join(lines)
+_FIGURES = (
+    ("RMSE", "rmse", ".3f"), ("MAE", "mae", ".3f"),
+    *((f"{figure.upper()} {axis}", f"{figure} {axis}", ".3f") for axis in AXES for figure in ("rmse", "mae")),
+    ("coordinates", "coordinates", ","),
+)  # fmt: skip
 
 
-def _cells(score: Score) -> list[str]:
-    return [f"{score.rmse:.3f}", f"{score.mae:.3f}"]
+def _scored(r: Result) -> Iterator[tuple[str, Result]]:
+    yield "all", r
+    for name, score in r["per_keypoint"].items():
+        axes = {axis: r["per_coordinate"].get(f"{name}_{axis}", {}) for axis in AXES}
+        yield name, {**score, **{f"{figure} {x}": of[figure] for x, of in axes.items() for figure in of}}
+    for value, score in r.get("per_value", {}).items():
+        yield f"{r['by']}={value}", score
+
+
+def _mixed(r: Result) -> list[str]:
+    weights = ",".join(f"{value}={weight:g}" for value, weight in r["mix"]["weights"].items())
+    return [f"mix {weights}: RMSE {r['mix']['rmse']:.3f} px"]
+
+
+EVALUATION: tuple[Line, ...] = (
+    (lambda r: r["joined_by"] == "order", "{table} against {truth}: {rows:,} rows, in the same order"),
+    (
+        lambda r: r["joined_by"] != "order",
+        "{table} against {truth}: {rows:,} rows, joined by {joined_by!r}",
+    ),
+    ("rows_not_found", "not in the table, not scored: {rows_not_found:,} rows of the truth"),
+    ("left_blank", "left blank by the table, not scored: {left_blank:,} coordinates"),
+    lambda r: table("px", _FIGURES, _scored(r)),
+    ("mix", _mixed),
+)

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_output_options,
-    add_settings,
-    print_result,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result
 from labelfill.cli._printing import printed
 from labelfill.cli._results import EXPORT
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import PredictSettings, RunSettings
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "export",
         "write the final network as one file for other programs",
         description="Write the final network as one file: grey pixels in (uint8, any batch), coordinates\n"
@@ -31,15 +22,12 @@ def add_parser(subparsers: Subparsers) -> None:
         example="labelfill export --format onnx --out keypoints.onnx",
     )
     parser.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="(default: onnx)")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="where to write: .onnx, or .pt2 for torch"
-    )
-    add_settings(parser, RunSettings, "run_dir")
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
-    add_settings(parser, PredictSettings, "source", "coverage")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_path("--out", "FILE", "where to write: .onnx, or .pt2 for torch", required=True)
+    parser.add_settings(RunSettings, "run_dir")
+    parser.add_switch("--force", "overwrite existing files")
+    parser.add_settings_file()
+    parser.add_settings(PredictSettings, "source", "coverage")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

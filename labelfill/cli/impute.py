@@ -17,20 +17,7 @@ from labelfill.cli._inputs import (
     tables_of_pattern,
 )
 from labelfill.cli._jobs import PLANNED_FILLING, PLANNED_FILLINGS, print_plan
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_data_option,
-    add_device_option,
-    add_dry_run_option,
-    add_engine_options,
-    add_output_options,
-    add_run_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._printing import printed
 from labelfill.cli._results import FILLINGS, filling_text
 from labelfill.data.run_tables import read_run_table
@@ -45,9 +32,8 @@ _log = logging.getLogger("labelfill")
 SECTIONS = (TableSettings, ImputeSettings)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "impute",
         "fill the blank coordinates of a table",
         description="Fill every blank coordinate of a table and leave every other byte as it is\n"
@@ -55,23 +41,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "Where each filled value comes from stands in a second file, OUT.provenance.csv.",
         example="labelfill impute --out filled.csv",
     )
-    parser.add_argument(
+    parser.add_path(
         "--out",
-        type=Path,
-        metavar="TABLE",
-        help="where to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory); a folder, if "
+        "TABLE",
+        "where to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory); a folder, if "
         "--data is a pattern of many tables such as 'parts/*.csv'",
     )
-    add_data_option(parser)
-    add_run_options(parser)
-    add_dry_run_option(parser)
-    add_device_option(parser)
-    add_engine_options(parser)
-    add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
-    add_settings(parser, ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
-    add_settings(parser, ImputeSettings, "harmonise", "parquet", "fill_occluded")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_stage_options()
+    parser.add_settings(TableSettings, "image_folder", "allow_outside", "distrust")
+    parser.add_settings(ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
+    parser.add_settings(ImputeSettings, "harmonise", "parquet", "fill_occluded")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labelfill.cli._options import SETTINGS_FILE, Subparsers, add_command, add_output_options, print_result
+from labelfill.cli._options import SETTINGS_FILE, CommandParser, Commands, print_result
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import SECTIONS, template
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "init",
         "write a settings file with every option, commented",
         description="Write labelfill.toml: every setting with what it is and its default, commented out.\n"
@@ -26,9 +25,8 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help=f"where to write (default: {SETTINGS_FILE})",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_switch("--force", "overwrite an existing file")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

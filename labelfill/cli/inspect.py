@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import find_table
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_output_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._printing import printed
 from labelfill.cli._results import AUDIT
 from labelfill.errors import EXIT_DONE, DataError, UsageError
@@ -30,9 +21,8 @@ if TYPE_CHECKING:
     from labelfill.sources.groups import SourceGroups
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "inspect",
         "look at a table before anything is trained",
         description="Count a table's labels and gaps, and find rows whose labels look wrong, images that\n"
@@ -40,31 +30,27 @@ def add_parser(subparsers: Subparsers) -> None:
         "Nothing is trained or changed.",
         example="labelfill inspect data/training.csv --html inspection.html --write-distrust distrust.csv",
     )
-    parser.add_argument(
+    parser.add_path(
         "table",
-        type=Path,
+        "TABLE",
+        ".csv, .csv.gz or a .zip that holds one (default: data/training.csv or data/training.zip)",
         nargs="?",
-        metavar="TABLE",
-        help=".csv, .csv.gz or a .zip that holds one (default: data/training.csv or data/training.zip)",
     )
-    add_settings(parser, TableSettings, "image_size", "source_column", "image_folder", "allow_outside")
-    add_settings(parser, RunSettings, "seed")
-    parser.add_argument(
+    parser.add_settings(TableSettings, "image_size", "source_column", "image_folder", "allow_outside")
+    parser.add_settings(RunSettings, "seed")
+    parser.add_path(
         "--run-dir",
-        type=Path,
-        metavar="FOLDER",
-        help="also judge labels by the keypoint models of this run, and tell what its source audit found",
+        "FOLDER",
+        "also judge labels by the keypoint models of this run, and tell what its source audit found",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures to this file")
-    parser.add_argument(
+    parser.add_path("--html", "FILE", "write a page with pictures to this file")
+    parser.add_path(
         "--write-distrust",
-        type=Path,
-        metavar="FILE",
-        help="write the labels in question of the flagged rows to this file, as lines row,keypoint",
+        "FILE",
+        "write the labels in question of the flagged rows to this file, as lines row,keypoint",
     )
-    parser.add_argument("--force", action="store_true", help="replace files that exist")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_switch("--force", "replace files that exist")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

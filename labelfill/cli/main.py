@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from labelfill import __version__
-from labelfill.cli._options import CommandParser
+from labelfill.cli._options import CommandParser, Commands
 from labelfill.errors import EXIT_DONE, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
 COMMANDS = (
@@ -63,9 +63,12 @@ def build_parser() -> CommandParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"labelfill {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    commands = Commands(parser)
     for name in COMMANDS:
-        importlib.import_module(f"labelfill.cli.{name}").add_parser(subparsers)
+        command = importlib.import_module(f"labelfill.cli.{name}")
+        options = command.add_parser(commands)
+        options.add_output_options()
+        options.set_defaults(handler=command.handle)
     return parser
 
 

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from labelfill.cli._inputs import find_images
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_device_option,
-    add_output_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._printing import printed
 from labelfill.cli._results import PREDICTION
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import PredictSettings, RunSettings, TableSettings
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "predict",
         "find all keypoints in new images",
         description="Apply the final network to a table of images, or to a folder of image files. Keypoint\n"
@@ -35,30 +24,25 @@ def add_parser(subparsers: Subparsers) -> None:
         example="labelfill predict --images test.zip --out predictions.csv\n"
         "  labelfill predict --images test.zip --lookup IdLookupTable.csv --submission submission.csv",
     )
-    parser.add_argument(
+    parser.add_path(
         "--images",
-        type=Path,
-        metavar="TABLE|FOLDER",
-        help="the table of images, or a folder of image files (default: data/test.csv or data/test.zip)",
+        "TABLE|FOLDER",
+        "the table of images, or a folder of image files (default: data/test.csv or data/test.zip)",
     )
-    parser.add_argument("--out", type=Path, metavar="TABLE", help="where to write all coordinates")
-    parser.add_argument(
+    parser.add_path("--out", "TABLE", "where to write all coordinates")
+    parser.add_path(
         "--lookup",
-        type=Path,
-        metavar="TABLE",
-        help="which coordinates of which images to submit: columns RowId, ImageId, FeatureName",
+        "TABLE",
+        "which coordinates of which images to submit: columns RowId, ImageId, FeatureName",
     )
-    parser.add_argument(
-        "--submission", type=Path, metavar="TABLE", help="where to write them: columns RowId, Location"
-    )
-    add_settings(parser, RunSettings, "run_dir")
-    parser.add_argument("--force", action="store_true", help="overwrite an existing output")
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
-    add_device_option(parser)
-    add_settings(parser, TableSettings, "image_size", "image_folder", "allow_outside")
-    add_settings(parser, PredictSettings, "source", "source_from", "batch_size", "coverage")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_path("--submission", "TABLE", "where to write them: columns RowId, Location")
+    parser.add_settings(RunSettings, "run_dir")
+    parser.add_switch("--force", "overwrite an existing output")
+    parser.add_settings_file()
+    parser.add_settings(RunSettings, "device")
+    parser.add_settings(TableSettings, "image_size", "image_folder", "allow_outside")
+    parser.add_settings(PredictSettings, "source", "source_from", "batch_size", "coverage")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

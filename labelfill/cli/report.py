@@ -7,16 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.cli._inputs import find_table, refuse_changed_table
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_data_option,
-    add_output_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import RunSettings, TableSettings
@@ -25,9 +16,8 @@ if TYPE_CHECKING:
     from labelfill.runs import RunDirectory
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "report",
         "write a page on what came of a run",
         description="Write one HTML page on a run: counts before and after, errors of fills on held-out\n"
@@ -35,22 +25,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "both conventions, fills to look at, the final network's errors, and learning curves.",
         example="labelfill report --run-dir outputs --out report.html",
     )
-    parser.add_argument(
-        "--filled",
-        type=Path,
-        metavar="TABLE",
-        help="the filled table to show (default: the one that impute wrote last)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (default: report.html in the run directory)"
-    )
-    add_data_option(parser)
-    add_settings(parser, RunSettings, "run_dir")
-    add_settings(parser, TableSettings, "allow_outside")
-    parser.add_argument("--force", action="store_true", help="replace a page that exists")
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_path("--filled", "TABLE", "the filled table to show (default: the one that impute wrote last)")
+    parser.add_path("--out", "FILE", "the page (default: report.html in the run directory)")
+    parser.add_settings(TableSettings, "data")
+    parser.add_settings(RunSettings, "run_dir")
+    parser.add_settings(TableSettings, "allow_outside")
+    parser.add_switch("--force", "replace a page that exists")
+    parser.add_settings_file()
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

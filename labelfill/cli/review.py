@@ -5,24 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_output_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._printing import printed
 from labelfill.cli._results import REVIEW
 from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import ReviewSettings, RunSettings, TableSettings
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "review",
         "write a page in which a person goes through fills",
         description="Write one HTML page that shows the fills which deserve a look most, worst first:\n"
@@ -30,22 +21,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "needs no server and no network; what was decided is kept in the browser.",
         example="labelfill review --filled filled.csv --rows 200",
     )
-    parser.add_argument(
-        "--filled",
-        type=Path,
-        metavar="TABLE",
-        help="the filled table (default: the one that impute wrote last)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (default: review.html in the run directory)"
-    )
-    add_settings(parser, ReviewSettings, "rows", "megabytes")
-    add_settings(parser, RunSettings, "run_dir")
-    add_settings(parser, TableSettings, "allow_outside")
-    parser.add_argument("--force", action="store_true", help="replace a page that exists")
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="settings file (TOML)")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_path("--filled", "TABLE", "the filled table (default: the one that impute wrote last)")
+    parser.add_path("--out", "FILE", "the page (default: review.html in the run directory)")
+    parser.add_settings(ReviewSettings, "rows", "megabytes")
+    parser.add_settings(RunSettings, "run_dir")
+    parser.add_settings(TableSettings, "allow_outside")
+    parser.add_switch("--force", "replace a page that exists")
+    parser.add_settings_file()
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -18,19 +18,7 @@ from labelfill.cli._jobs import (
     PLANNED_LATER,
     PLANNED_TRAINING,
 )
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_data_option,
-    add_device_option,
-    add_dry_run_option,
-    add_engine_options,
-    add_output_options,
-    add_run_options,
-    add_settings,
-    print_result,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result
 from labelfill.cli._printing import printed
 from labelfill.cli._results import WITHOUT_FINAL, filling_text, final_text, training_text
 from labelfill.errors import EXIT_DONE, LabelfillError
@@ -50,9 +38,8 @@ _log = logging.getLogger("labelfill")
 SECTIONS = (TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSettings)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         "run",
         "do all three stages: train, fill, train the final network",
         description="Train the keypoint models, fill the table, train the final network and write a report\n"
@@ -60,25 +47,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "come from --settings. A table without images is filled by --method prior, and that is all.",
         example="labelfill run --data data/training.zip --out filled.csv",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="TABLE",
-        help="the filled table: .csv, .csv.gz or .zip (default: filled.csv in the run directory)",
+    parser.add_path(
+        "--out", "TABLE", "the filled table: .csv, .csv.gz or .zip (default: filled.csv in the run directory)"
     )
-    add_data_option(parser)
-    add_run_options(parser)
-    add_dry_run_option(parser)
-    add_device_option(parser)
-    add_engine_options(parser)
-    add_settings(parser, RunSettings, "tensorboard")
-    add_settings(
-        parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
+    parser.add_stage_options()
+    parser.add_settings(RunSettings, "tensorboard")
+    parser.add_settings(
+        TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
     )
-    add_settings(parser, TableSettings, "distrust")
-    add_settings(parser, KeypointModelSettings, "method", "mirror_pairs")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_settings(TableSettings, "distrust")
+    parser.add_settings(KeypointModelSettings, "method", "mirror_pairs")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import learning_curves, open_run, with_curves
 from labelfill.cli._jobs import PLANNED_FINAL, print_plan
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_device_option,
-    add_dry_run_option,
-    add_output_options,
-    add_run_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._results import final_text
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings, gone_flags
@@ -33,38 +21,28 @@ COMMAND = "train-final"
 SECTIONS = (FinalModelSettings,)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         COMMAND,
         "train one network for all keypoints on a filled table",
         description="Train one network that finds all keypoints in a whole image, on a filled table;\n"
         "doubtful fills count less, and only observed labels are scored.",
         example="labelfill train-final --filled filled.csv",
     )
-    parser.add_argument(
-        "--filled",
-        type=Path,
-        metavar="TABLE",
-        help="the filled table (default: the one that impute wrote last)",
+    parser.add_path("--filled", "TABLE", "the filled table (default: the one that impute wrote last)")
+    parser.add_path(
+        "--data", "ORIGINAL", "the table before it was filled, where the filled one has no provenance file"
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="ORIGINAL",
-        help="the table before it was filled, where the filled one has no provenance file",
-    )
-    add_run_options(parser)
-    add_dry_run_option(parser)
-    add_device_option(parser)
-    add_settings(parser, RunSettings, "tensorboard")
-    add_settings(parser, TableSettings, "image_folder", "allow_outside", "distrust")
-    add_settings(parser, FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
-    add_settings(parser, FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
-    add_settings(parser, FinalModelSettings, "equalize", "flip", "rows", "most_rows", "single_convention")
+    parser.add_run_options()
+    parser.add_dry_run_option()
+    parser.add_settings(RunSettings, "device")
+    parser.add_settings(RunSettings, "tensorboard")
+    parser.add_settings(TableSettings, "image_folder", "allow_outside", "distrust")
+    parser.add_settings(FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
+    parser.add_settings(FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
+    parser.add_settings(FinalModelSettings, "equalize", "flip", "rows", "most_rows", "single_convention")
     parser.gone = gone_flags(FinalModelSettings)
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

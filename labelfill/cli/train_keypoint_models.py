@@ -8,20 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelfill.cli._inputs import chosen_engine, find_table, learning_curves, open_run, with_curves
 from labelfill.cli._jobs import PLANNED_TRAINING, print_plan
-from labelfill.cli._options import (
-    Resolver,
-    Subparsers,
-    add_command,
-    add_data_option,
-    add_device_option,
-    add_dry_run_option,
-    add_engine_options,
-    add_output_options,
-    add_run_options,
-    add_settings,
-    print_result,
-    show_progress,
-)
+from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
 from labelfill.cli._results import training_text
 from labelfill.data.run_tables import read_run_table
 from labelfill.errors import EXIT_DONE
@@ -35,29 +22,23 @@ COMMAND = "train-keypoint-models"
 SECTIONS = (TableSettings, KeypointModelSettings)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(
-        subparsers,
+def add_parser(commands: Commands) -> CommandParser:
+    parser = commands.add(
         COMMAND,
         "train one small network per incomplete keypoint",
         description="Train one small network for each keypoint that some row of the table lacks,\n"
         "on the rows that label it, and keep them in the run directory.",
         example="labelfill train-keypoint-models --data data/training.zip --run-dir outputs",
     )
-    add_data_option(parser)
-    add_run_options(parser)
-    add_dry_run_option(parser)
-    add_device_option(parser)
-    add_engine_options(parser)
-    add_settings(parser, RunSettings, "tensorboard")
-    add_settings(
-        parser, TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
+    parser.add_stage_options()
+    parser.add_settings(RunSettings, "tensorboard")
+    parser.add_settings(
+        TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
     )
-    add_settings(parser, TableSettings, "distrust")
-    add_settings(parser, KeypointModelSettings, "method", "mirror_pairs", "epochs", "batch_size")
-    add_settings(parser, KeypointModelSettings, "learning_rate", "best_by")
-    add_output_options(parser)
-    parser.set_defaults(handler=handle)
+    parser.add_settings(TableSettings, "distrust")
+    parser.add_settings(KeypointModelSettings, "method", "mirror_pairs", "epochs", "batch_size")
+    parser.add_settings(KeypointModelSettings, "learning_rate", "best_by")
+    return parser
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 
 from labelfill.data.dataset import Dataset
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DamagedFile, StorageError, refusal
+from labelfill.errors import DamagedFile, StorageError, reading, refusal
 from labelfill.runs import is_alive
 from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema, Placements
@@ -145,11 +145,8 @@ def _json_sha256(saved: dict[str, Any]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    with reading(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_orphans(folder: Path) -> None:

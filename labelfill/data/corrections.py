@@ -19,33 +19,19 @@ altered.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.data.distrust import Entry, check_labelled, entries_bytes, read_entries
-from labelfill.data.table import KeypointTable, coordinate_text
+from labelfill.data.distrust import check_labelled, read_entries
+from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, shown
-from labelfill.runs import write_bytes
 
-Action = Literal["accepted", "moved", "rejected", "wrong"]
-
-ACTIONS: tuple[Action, ...] = get_args(Action)
+ACTIONS = ("accepted", "moved", "rejected", "wrong")
 HEADER = ("row", "keypoint", "action", "x", "y")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One line of the file; `xy` in px where the action is accepted or moved."""
-
-    row: int
-    keypoint: str
-    action: Action
-    xy: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +72,13 @@ def read_corrections(path: Path, table: KeypointTable) -> Corrections:
                 "already; expected each point once"
             )
         seen[at] = entry.where
-        action, xy = _action(entry), _place(entry)
+        action, *texts = (text.strip() for text in entry.rest)
+        if action not in ACTIONS:
+            raise DataError(
+                f"{entry.where}: there is no action {shown(entry.rest[0])}; expected one of "
+                f"{', '.join(ACTIONS)}"
+            )
+        xy = _place(entry.where, action, texts)
         if action == "wrong":
             check_labelled(entry, table)
             found.wrong[at] = True
@@ -104,37 +96,11 @@ def read_corrections(path: Path, table: KeypointTable) -> Corrections:
     return found
 
 
-def write_corrections(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Write verdicts in this format.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be written.
-    """
-    write_bytes(path, entries_bytes(HEADER, map(_fields, verdicts)))
-
-
-def _fields(verdict: Verdict) -> tuple[object, ...]:
-    x, y = ("", "") if verdict.xy is None else (coordinate_text(value).decode() for value in verdict.xy)
-    return verdict.row, verdict.keypoint, verdict.action, x, y
-
-
-def _action(entry: Entry) -> Action:
-    for action in ACTIONS:
-        if entry.rest[0].strip() == action:
-            return action
-    raise DataError(
-        f"{entry.where}: there is no action {shown(entry.rest[0])}; expected one of {', '.join(ACTIONS)}"
-    )
-
-
-def _place(entry: Entry) -> tuple[float, float] | None:
-    """Where the line puts the point, px; None if its action puts it nowhere."""
-    action, *texts = (text.strip() for text in entry.rest)
+def _place(where: str, action: str, texts: Sequence[str]) -> tuple[float, float] | None:
+    """Where a line puts the point, px; None if its action puts it nowhere."""
     if action in ("rejected", "wrong"):
         if any(texts):
-            raise DataError(f"{entry.where}: found a place ({', '.join(texts)}), but {action} takes none")
+            raise DataError(f"{where}: found a place ({', '.join(texts)}), but {action} takes none")
         return None
     try:
         x, y = map(float, texts)
@@ -142,7 +108,7 @@ def _place(entry: Entry) -> tuple[float, float] | None:
         x = y = math.nan
     if not (math.isfinite(x) and math.isfinite(y)):
         raise DataError(
-            f"{entry.where}: {action} needs x and y in px, found {shown(','.join(texts))}; "
+            f"{where}: {action} needs x and y in px, found {shown(','.join(texts))}; "
             "expected numbers with a dot"
         )
     return x, y

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Array, Images
+from labelfill.arrays import Array, Images, Integers
 from labelfill.data.formats import declared_occluded
 from labelfill.data.frame import assumed_frame
+from labelfill.data.images.identity import content_ids, fingerprint
 from labelfill.data.table import KeypointTable, NoImagesError, without_images
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements
+
+# Rows that agree in so many points to the last digit are of one image; in fewer they may be by chance.
+_LEAST_POINTS = 3
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,7 @@ class Dataset:
         """
         labels, size = self.all_labels, self.schema.image_size
         reach = np.array([size.width, size.height])
-        astray: NDArray[np.bool_] = (labels < -reach) | (labels > 2 * reach)
-        return astray
+        return (labels < -reach) | (labels > 2 * reach)
 
     def in_own_px(self, xy: Array) -> Array:
         """Points (n, K, 2) in px of the frame as px of each row's own image."""
@@ -153,6 +156,31 @@ class ImageDataset(Dataset):
         if dataset.images is None:
             raise NoImagesError(without_images(dataset.table.path, dataset.table.columns))
         return cls(**vars(dataset))
+
+
+def row_ids(dataset: Dataset, rows: Integers | None = None) -> Integers:
+    """(n,), or (m,) of some rows: the same number for rows that show the same, mirrored images included."""
+    if dataset.images is not None:
+        return content_ids(dataset.images if rows is None else np.asarray(dataset.images[rows]))
+    ids = _label_ids(dataset.table.labels)
+    return ids if rows is None else ids[rows]
+
+
+def rows_fingerprint(dataset: Dataset) -> str:
+    """One text that is the same for tables whose rows show the same in the same order."""
+    if dataset.images is not None:
+        return fingerprint(dataset.images)
+    return hashlib.sha256(_label_ids(dataset.table.labels).tobytes()).hexdigest()
+
+
+def _label_ids(labels: Array) -> Integers:
+    """The first row with the same labels (n, K, 2); its own number for a row of fewer than three points."""
+    ids = np.arange(len(labels))
+    first: dict[bytes, int] = {}
+    texts = np.where(np.isnan(labels), np.nan, labels + 0.0)  # one NaN, and no -0.0
+    for row in np.flatnonzero(np.isfinite(labels).all(axis=2).sum(axis=1) >= _LEAST_POINTS).tolist():
+        ids[row] = first.setdefault(texts[row].tobytes(), row)
+    return ids
 
 
 def dataset_of_labels(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from labelfill.data.table import (
     open_decompressed,
     without_images,
 )
-from labelfill.errors import DataError, StorageError
+from labelfill.errors import DataError, StorageError, reading
 from labelfill.schema import ImageSize, KeypointSchema
 
 IMAGE_SUFFIXES = frozenset(
@@ -110,14 +112,15 @@ def read_dataset(
     path = Path(path)
     if not (path.is_dir() and not request.require_keypoints):
         open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
+    read = partial(_read, path, request, models, show_progress)
     if cache_dir is None:
-        dataset = _read(path, request, images_file, models, show_progress=show_progress)
+        dataset = read(images_file)
     else:
         entry = Path(cache_dir) / request.key(path)
         dataset = (
             _load_fresh(entry, path, request)
             or _load_assumed(Path(cache_dir), path, request)
-            or _read_into(entry, path, request, models, show_progress=show_progress)
+            or _read_into(entry, path, request, read)
         )
     if request.require_images and dataset.table.image_column is None:  # kept by whoever did without
         raise NoImagesError(without_images(path, dataset.table.columns))
@@ -147,12 +150,11 @@ def _load_assumed(cache_dir: Path, path: Path, request: TableRequest) -> Dataset
     return replace(dataset, image_size_assumed=False)
 
 
-def _read_into(
-    entry: Path, path: Path, request: TableRequest, models: Path | None, *, show_progress: bool
-) -> Dataset:
+def _read_into(entry: Path, path: Path, request: TableRequest, read: Callable[[Path], Dataset]) -> Dataset:
+    """Read a table whose images go to the path that is given to `read`, and keep it."""
     before = _signature(path)
     with cache.new_entry(entry) as folder:
-        dataset = _read(path, request, folder / cache.IMAGES, models, show_progress=show_progress)
+        dataset = read(folder / cache.IMAGES)
         cache.save(folder, cache.Kept(dataset, _fingerprint(dataset.table, request)))
         if _signature(path) != before:
             raise DataError(f"{path} changed while it was read; run the command again once it is complete")
@@ -163,7 +165,7 @@ def _read_into(
 
 
 def _read(
-    path: Path, request: TableRequest, images_path: Path | None, models: Path | None, *, show_progress: bool
+    path: Path, request: TableRequest, models: Path | None, show_progress: bool, images_path: Path | None
 ) -> Dataset:
     """Parse the table; the images go to `images_path`, or into memory."""
     stated = request.image_size
@@ -227,10 +229,8 @@ def _fingerprint(table: KeypointTable, request: TableRequest) -> str:
 
 
 def _signature(path: Path) -> tuple[int, int]:
-    try:
+    with reading(path):
         status = path.stat()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     return status.st_size, status.st_mtime_ns
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.data.formats.tables import as_csv
 from labelfill.data.joining import row_number
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DataError, StorageError, listed, place, shown
+from labelfill.errors import DataError, listed, place, reading, shown
 from labelfill.runs import write_bytes
 
 HEADER = ("row", "keypoint")
@@ -76,7 +77,7 @@ def write_distrust(path: Path, labels: Iterable[tuple[int, str]]) -> None:
 
 def distrust_bytes(labels: Iterable[tuple[int, str]]) -> bytes:
     """A whole file of (row, keypoint) pairs."""
-    return entries_bytes(HEADER, labels)
+    return b"".join(as_csv([HEADER, *labels]))
 
 
 def named_labels(distrusted: NDArray[np.bool_], table: KeypointTable) -> list[tuple[int, str]]:
@@ -92,9 +93,14 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
     DataError
         If there is no such file, its header differs, or a line names no row or keypoint of the table.
     """
+    with reading(path):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file; expected lines {','.join(HEADER)}") from None
     index = {name: k for k, name in enumerate(table.keypoints)}
     # Names were decoded like this when the table was read, so that they compare equal.
-    text = _content(path).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         found = tuple(name.strip() for name in next(reader, []))
@@ -120,15 +126,6 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
         raise DataError(f"{place(path, line=reader.line_num)} is not csv: {error}") from error
 
 
-def entries_bytes(header: tuple[str, ...], entries: Iterable[tuple[object, ...]]) -> bytes:
-    """A whole file of a header and lines."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(entries)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
 def check_labelled(entry: Entry, table: KeypointTable) -> None:
     """Refuse an entry that calls a label wrong where there is none."""
     if not table.observed[entry.row, entry.keypoint].any():
@@ -137,12 +134,3 @@ def check_labelled(entry: Entry, table: KeypointTable) -> None:
             f"{shown(table.keypoints[entry.keypoint])}; expected a label that the table has. Is the list of "
             "another table?"
         )
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected lines {','.join(HEADER)}") from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error

@@ -31,16 +31,14 @@ def join_rows(table: KeypointTable, onto: KeypointTable) -> tuple[NDArray[np.int
     DataError
         If rows can be joined neither by ids nor by ``row``, and the numbers of rows differ.
     """
-    best, most = None, 0
-    for column in onto.extra:
-        if column in table.extra and column != ROW_COLUMN:
-            common = _ids_in_common(table.extra[column], onto.extra[column])
-            best, most = (column, common) if common > most else (best, most)
-    if best is not None:
+    shared = [column for column in onto.extra if column in table.extra and column != ROW_COLUMN]
+    common = {column: _ids_in_common(table.extra[column], onto.extra[column]) for column in shared}
+    best = max(shared, key=common.__getitem__, default=None)
+    if best is not None and common[best]:
         return _rows_of_ids(table.extra[best], onto.extra[best]), best
     if ROW_COLUMN in table.extra and ROW_COLUMN in onto.extra:
-        mine, others = _row_numbers(table, None), _row_numbers(onto, None)
-        return _rows_of_ids(list(map(str, mine)), list(map(str, others))), ROW_COLUMN
+        numbers, wanted = (list(map(str, _row_numbers(each, None))) for each in (table, onto))
+        return _rows_of_ids(numbers, wanted), ROW_COLUMN
     if ROW_COLUMN in onto.extra:
         return _row_numbers(onto, table), ROW_COLUMN
     if ROW_COLUMN in table.extra:

@@ -54,15 +54,15 @@ def read_run_table(
     from labelfill.data.distrust import read_distrust
 
     begun_with = run.manifest.get("input", {})
+    same_table = begun_with.get("path") == str(path.resolve())
     size, framed, frame = table.image_size, None, None
-    if begun_with and (to_fill or begun_with["path"] == str(path.resolve())):
-        recorded = ImageSize.parse(begun_with["image_size"])
-        if size is None and run.frame_assumed:
-            frame = recorded
-        size = size or (None if run.frame_assumed else recorded)
+    if begun_with and (to_fill or same_table):
         framed = run.framed
-    own = begun_with.get("path") == str(path.resolve())
-    beside = Path(begun_with["images_beside"]) if own and "images_beside" in begun_with else None
+        if size is None and run.frame_assumed:
+            frame = ImageSize.parse(begun_with["image_size"])
+        elif size is None:
+            size = ImageSize.parse(begun_with["image_size"])
+    beside = Path(begun_with["images_beside"]) if same_table and "images_beside" in begun_with else None
     request = TableRequest(
         size,
         framed,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import Dataset
+from labelfill.data.formats.tables import as_csv
 from labelfill.data.table import coordinate_text
 from labelfill.errors import UsageError
 from labelfill.filling.fills import FillMethod, OwnFills
@@ -66,32 +65,31 @@ def _divided(name: str) -> tuple[str, str]:
 
 def write_provenance(out: BinaryIO, dataset: Dataset, fills: OwnFills, sources: Sources, model: str) -> None:
     """The sidecar: one line per filled keypoint, in row and keypoint order."""
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PROVENANCE_COLUMNS)
-    for line in _provenance(dataset, fills, sources, model):
-        writer.writerow(line)
-    text.flush()
-    text.detach()
+    lines = _provenance(dataset, fills, sources, model)
+    out.writelines(as_csv(itertools.chain([PROVENANCE_COLUMNS], lines)))
 
 
 def write_review(out: BinaryIO, dataset: Dataset, fills: OwnFills) -> None:
     """What a person should look at first: points in order of doubt, with the reasons."""
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="", errors="surrogateescape", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(REVIEW_COLUMNS)
+    out.writelines(as_csv(itertools.chain([REVIEW_COLUMNS], _review(dataset, fills))))
+
+
+def _review(dataset: Dataset, fills: OwnFills) -> Iterator[list[str]]:
     order = review_order(fills.radius, fills.flags)
-    table = dataset.table
     for (row, k), severity, reasons in zip(order.points.tolist(), order.severity, order.reasons, strict=True):
-        x, y = np.where(np.isfinite(fills.xy[row, k]), fills.xy[row, k], table.labels[row, k])
         radius = fills.radius[row, k]
-        writer.writerow([
-            row, table.lines[row], dataset.schema.keypoints[k], coordinate_text(x).decode(),
-            coordinate_text(y).decode(), f"{radius:.3f}" if np.isfinite(radius) else "", f"{severity:.2f}",
-            reasons,
-        ])  # fmt: skip
-    text.flush()
-    text.detach()
+        yield [
+            *_point(dataset, fills, row, k), f"{radius:.3f}" if np.isfinite(radius) else "",
+            f"{severity:.2f}", reasons,
+        ]  # fmt: skip
+
+
+def _point(dataset: Dataset, fills: OwnFills, row: int, k: int) -> list[str]:
+    """Where a point stands in the table, its name, x and y."""
+    table, filled = dataset.table, fills.xy[row, k]
+    xy = np.where(np.isfinite(filled), filled, table.labels[row, k])
+    place = [str(row), str(table.lines[row]), dataset.schema.keypoints[k]]
+    return [*place, *(coordinate_text(value).decode() for value in xy)]
 
 
 def require_parquet() -> None:
@@ -128,14 +126,11 @@ def _typed(name: str, texts: tuple[str, ...]) -> list[int] | list[float] | list[
 
 
 def _provenance(dataset: Dataset, fills: OwnFills, sources: Sources, model: str) -> Iterator[list[str]]:
-    table = dataset.table
     several = len(sources.groups.names) > 1
     for row, k in np.argwhere(fills.filled).tolist():
         new = np.isfinite(fills.xy[row, k])
-        x, y = np.where(new, fills.xy[row, k], table.labels[row, k])
         yield [
-            str(row), str(table.lines[row]), dataset.schema.keypoints[k],
-            coordinate_text(x).decode(), coordinate_text(y).decode(),
+            *_point(dataset, fills, row, k),
             "xy" if new.all() else "x" if new[0] else "y",
             FillMethod(fills.method[row, k]).word,
             sources.groups.names[fills.conventions[row, k]] if several else "",

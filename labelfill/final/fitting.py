@@ -17,7 +17,7 @@ from labelfill.final.targets import Heads, Targets
 from labelfill.networks.architectures import FinalNetwork
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing
-from labelfill.networks.fit import Examples, Plan, fit
+from labelfill.networks.fit import Examples, Plan, beats, fit
 from labelfill.original.design import design
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter
 from labelfill.runs import TRAINING, VALIDATION, RunDirectory
@@ -200,15 +200,11 @@ def _joined(first: Fitted, second: Fitted, plan: Plan) -> Fitted:
     begun = len(first.history)
     history = first.history + second.history
     joined = replace(first, history=history)
-    if _beats(history, begun + second.best_epoch, first.best_epoch, plan.best_by):
+    if beats(history, begun + second.best_epoch, first.best_epoch, plan.best_by):
         joined = replace(joined, state=second.state, best_epoch=begun + second.best_epoch)
-    if plan.also_by and _beats(history, begun + second.other_epoch, first.other_epoch, plan.also_by):
+    if plan.also_by and beats(history, begun + second.other_epoch, first.other_epoch, plan.also_by):
         joined = replace(joined, other=second.other, other_epoch=begun + second.other_epoch)
     return joined
-
-
-def _beats(history: list[dict[str, float]], epoch: int, best: int, by: str) -> bool:
-    return by not in history[epoch] or history[epoch][by] < history[best][by]
 
 
 def at_plateau(fitted: Fitted, settings: FinalModelSettings) -> bool | None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.dataset import Dataset
+from labelfill.data.formats.tables import as_csv
 from labelfill.data.table import (
     DELIMITERS,
     KeypointTable,
@@ -51,25 +52,19 @@ def prediction_table(out: Path, table: KeypointTable, schema: KeypointSchema) ->
     new = [*schema.columns, *(f"{keypoint}_radius" for keypoint in schema.keypoints)]
     kept = [column for column in table.extra if column not in new]
     with atomic_write(out) as file, compressed_writer(file, out.name) as plain:
-        text = io.TextIOWrapper(
-            plain, encoding="utf-8", newline="", errors="surrogateescape", write_through=True
-        )
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*kept, *new])
-        yield _TableWriter(writer.writerow, [table.extra[column] for column in kept])
-        text.flush()
-        text.detach()
+        plain.writelines(as_csv([[*kept, *new]]))
+        yield _TableWriter(plain, [table.extra[column] for column in kept])
 
 
 class _TableWriter:
-    def __init__(self, write: Callable[[list[str]], object], kept: list[list[str]]) -> None:
-        self._write, self._kept = write, kept
+    def __init__(self, out: BinaryIO, kept: list[list[str]]) -> None:
+        self._out, self._kept = out, kept
 
     def add(self, rows: slice, xy: Array, radius: Array) -> None:
-        own = zip(*(column[rows] for column in self._kept), strict=True) if self._kept else [()] * len(xy)
-        numbers = np.hstack([xy.reshape(len(xy), -1), radius])
-        for fields, values in zip(own, numbers.tolist(), strict=True):
-            self._write([*fields, *map(_text, values)])
+        kept = zip(*(column[rows] for column in self._kept), strict=True) if self._kept else [()] * len(xy)
+        numbers = np.hstack([xy.reshape(len(xy), -1), radius]).tolist()
+        lines = zip(kept, numbers, strict=True)
+        self._out.writelines(as_csv([*fields, *map(_text, values)] for fields, values in lines))
 
 
 def _text(value: float) -> str:

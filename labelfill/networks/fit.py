@@ -148,9 +148,9 @@ def fit(
         weights = state.average or network.state_dict()
         figures = {"epoch": float(epoch), "loss": loss, **_errors(state, validation)}
         fitted.history.append(figures)
-        if _is_better(figures, fitted.history, fitted.best_epoch, plan.best_by):
+        if beats(fitted.history, epoch, fitted.best_epoch, plan.best_by):
             fitted.best_epoch, fitted.state = epoch, _copied(weights)
-        if plan.also_by and _is_better(figures, fitted.history, fitted.other_epoch, plan.also_by):
+        if plan.also_by and beats(fitted.history, epoch, fitted.other_epoch, plan.also_by):
             fitted.other_epoch, fitted.other = epoch, _copied(weights)
         if checkpoint is not None and (last or time.monotonic() - kept >= _KEPT_EVERY):
             write_bytes(checkpoint, checkpoint_bytes(state, fitted, epoch))
@@ -162,9 +162,9 @@ def fit(
     return fitted
 
 
-def _is_better(figures: dict[str, float], history: list[dict[str, float]], best: int, by: str) -> bool:
+def beats(history: list[dict[str, float]], epoch: int, best: int, by: str) -> bool:
     """Whether an epoch beats the best one so far; without validation the last is the best."""
-    return by not in figures or best < 0 or figures[by] < history[best][by]
+    return by not in history[epoch] or best < 0 or history[epoch][by] < history[best][by]
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

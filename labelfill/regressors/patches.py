@@ -45,11 +45,11 @@ class Frames:
 
     def to_frame(self, offset: Array) -> Array:
         """Offsets from the centre (n, ..., 2) in px to the patch's axes, in halves of its side."""
-        return _turned(offset, -self.angle) / _spread(self.half, offset)
+        return turned(offset, -self.angle) / _spread(self.half, offset)
 
     def from_frame(self, offset: Array) -> Array:
         """Offsets in the patch's axes, in halves of its side, to px in the image."""
-        return _turned(offset, self.angle) * _spread(self.half, offset)
+        return turned(offset, self.angle) * _spread(self.half, offset)
 
     def take(self, rows: NDArray[np.int64]) -> Frames:
         return Frames(self.centre[rows], self.half[rows], self.angle[rows])
@@ -61,7 +61,8 @@ class Frames:
         return Frames(self.centre, self.half * stretch, self.angle + turn)
 
 
-def _turned(offset: Array, angle: Array) -> Array:
+def turned(offset: Array, angle: Array) -> Array:
+    """Offsets (n, ..., 2) turned by (n,) radians."""
     cosine, sine = np.cos(angle), np.sin(angle)
     shape = (-1,) + (1,) * (offset.ndim - 2)
     cosine, sine = cosine.reshape(shape), sine.reshape(shape)

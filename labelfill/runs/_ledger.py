@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Protocol
 from labelfill.errors import LabelfillError, ModelError
 from labelfill.runs._files import make_folder, safe_file_name, sha256_file, storage_error, write_bytes
 from labelfill.runs._lock import RunLock
-from labelfill.runs._manifest import Json, json_value, save_manifest, versions
+from labelfill.runs._manifest import MANIFEST_FILE, Json, json_value, versions
 from labelfill.settings import SECTIONS, Settings, read_toml, to_toml
 
 _log = logging.getLogger("labelfill")
@@ -56,7 +57,8 @@ class Ledger:
         """Write the manifest; `StorageError` if the run directory was deleted or replaced meanwhile."""
         with self._changing:
             self.check_writable()
-            save_manifest(self.path, self.manifest)
+            text = json.dumps(json_value(self.manifest), indent=2, allow_nan=False)
+            write_bytes(self.path / MANIFEST_FILE, text.encode() + b"\n")
 
     def note(self, **facts: Json) -> None:
         """Record facts of the whole run (``input``, ``device``, ``seed``, ...) in the manifest."""

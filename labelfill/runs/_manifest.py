@@ -14,7 +14,7 @@ from typing import Any
 
 import labelfill
 from labelfill.errors import ModelError
-from labelfill.runs._files import storage_error, write_bytes
+from labelfill.runs._files import storage_error
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
@@ -84,11 +84,6 @@ def load_manifest(folder: Path) -> dict[str, Json]:
             "use the labelfill that wrote it, or choose another --run-dir"
         )
     return manifest
-
-
-def save_manifest(folder: Path, manifest: Mapping[str, Json]) -> None:
-    text = json.dumps(json_value(manifest), indent=2, allow_nan=False)
-    write_bytes(folder / MANIFEST_FILE, text.encode() + b"\n")
 
 
 def changes(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:

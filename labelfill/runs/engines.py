@@ -84,27 +84,28 @@ class Engine:
         DeviceError
             If there is no such cluster, or its workers have other versions.
         """
-        if self.backend == "dask":
-            yield from _by_dask(self.scheduler, work, shared, jobs, workers)
-        else:
-            yield from _by_processes(work, shared, jobs, workers, gpus)
+        from joblib import delayed
+
+        here = (None, 0) if self.cluster else (os.getpid(), gpus)
+        calls = (delayed(_numbered)(work, shared, number, job, *here) for number, job in jobs.items())
+        with _dask(self.scheduler, shared, workers) if self.cluster else _processes(workers) as parallel:
+            yield from parallel(calls)
 
 
 LOCAL = Engine()
 
 
-def _by_processes(
-    work: Any, shared: Any, jobs: Mapping[int, Any], workers: int, gpus: int
-) -> Iterator[tuple[int, Any]]:
-    from joblib import Parallel, delayed
+@contextmanager
+def _processes(workers: int) -> Iterator[Any]:
+    """What computes calls of joblib in worker processes of this machine."""
+    from joblib import Parallel
     from joblib.externals.loky import get_reusable_executor
 
-    parallel = Parallel(
-        n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1, pre_dispatch=workers
-    )
-    calls = (delayed(_numbered)(work, shared, number, job, os.getpid(), gpus) for number, job in jobs.items())
     try:
-        yield from parallel(calls)
+        yield Parallel(
+            n_jobs=workers, backend="loky", return_as="generator_unordered", batch_size=1,
+            pre_dispatch=workers,
+        )  # fmt: skip
     except BrokenProcessPool as error:
         raise WorkersLost(
             "a worker process was killed, most likely because the memory does not suffice for several"
@@ -113,26 +114,11 @@ def _by_processes(
         get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
 
 
-def _by_dask(
-    scheduler: str | None, work: Any, shared: Any, jobs: Mapping[int, Any], workers: int
-) -> Iterator[tuple[int, Any]]:
-    from joblib import Parallel, delayed, parallel_config
-
-    calls = (delayed(_numbered)(work, shared, number, job) for number, job in jobs.items())
-    with (
-        _client(scheduler, workers) as (client, lost),
-        # Handed on once, to all workers: if one is killed another still has it.
-        parallel_config(backend="dask", client=client, scatter=[shared]),
-    ):
-        try:
-            yield from Parallel(return_as="generator_unordered", batch_size=1)(calls)
-        except lost as error:
-            raise WorkersLost(f"workers of the Dask cluster were lost ({error})") from error
-
-
 @contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Any, tuple[type[BaseException], ...]]]:
-    """A client of a Dask cluster, and what is raised where workers are lost."""
+def _dask(scheduler: str | None, shared: Any, workers: int) -> Iterator[Any]:
+    """What computes calls of joblib on a Dask cluster."""
+    from joblib import Parallel, parallel_config
+
     try:
         from distributed import Client, KilledWorker
         from distributed.comm.core import CommClosedError
@@ -153,7 +139,12 @@ def _client(scheduler: str | None, workers: int) -> Iterator[tuple[Any, tuple[ty
         ) from error
     with client:
         _check_workers(client)
-        yield client, (KilledWorker, CommClosedError, CancelledError, OSError, TimeoutError)
+        # Handed on once, to all workers: if one is killed another still has it.
+        with parallel_config(backend="dask", client=client, scatter=[shared]):
+            try:
+                yield Parallel(return_as="generator_unordered", batch_size=1)
+            except (KilledWorker, CommClosedError, CancelledError, OSError, TimeoutError) as error:
+                raise WorkersLost(f"workers of the Dask cluster were lost ({error})") from error
 
 
 def _check_workers(client: Any) -> None:
@@ -194,10 +185,10 @@ def _numbered(
 @cache
 def _see_one(gpus: int) -> None:
     """Let this worker see one of several GPUs, as its name's number says; nothing has looked for them yet."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    seen = told.split(",") if told else [str(number) for number in range(gpus)]
-    own = int(re.sub(r"\D", "", multiprocessing.current_process().name) or 0)
-    os.environ["CUDA_VISIBLE_DEVICES"] = seen[own % len(seen)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(number) for number in range(gpus)]
+    worker = int(re.sub(r"\D", "", multiprocessing.current_process().name) or 0)
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[worker % len(devices)]
 
 
 @cache

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labelfill.arrays import Array, Integers, KeptArrays
+from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.errors import DataError
 from labelfill.schema import KeypointSchema
 
@@ -92,17 +91,15 @@ class ShapePrior(KeptArrays):
         noise
             (n, K, 2), px².
         """
-        rows, size = len(xy), 2 * self.keypoints
-        known = np.isfinite(noise).reshape(rows, size)
-        deviation = np.where(known, xy.reshape(rows, size) - self.mean.reshape(size), 0.0)
-        expected = np.empty((rows, size))
-        covariance = np.empty((rows, self.keypoints, 2, 2))
-        for members, inverse in _precisions(self.covariance, noise.reshape(rows, size)):
+        flat_noise, _, deviation = self._flat(xy, noise)
+        expected = np.empty(deviation.shape)
+        covariance = np.empty((len(xy), self.keypoints, 2, 2))
+        for members, inverse in _precisions(self.covariance, flat_noise):
             gain, remaining = _gain(self.covariance, inverse)
             expected[members] = deviation[members] @ gain.T
             blocks = remaining.reshape(self.keypoints, 2, self.keypoints, 2)
             covariance[members] = np.einsum("kakb->kab", blocks)
-        return Expected((expected + self.mean.reshape(size)).reshape(xy.shape), covariance)
+        return Expected((expected + self.mean.reshape(-1)).reshape(xy.shape), covariance)
 
     def residuals_from_others(self, xy: Array, noise: Array) -> tuple[Array, Array]:
         """How far each known label lies from where the row's other keypoints lead to expect it.
@@ -115,10 +112,7 @@ class ShapePrior(KeptArrays):
             (n, K, 2, 2), px²: of that residual, the label's own noise included; 0 between and for
             coordinates that are not known.
         """
-        rows, size = len(xy), 2 * self.keypoints
-        flat_noise = noise.reshape(rows, size)
-        known = np.isfinite(flat_noise)
-        deviation = np.where(known, xy.reshape(rows, size) - self.mean.reshape(size), 0.0)
+        flat_noise, known, deviation = self._flat(xy, noise)
         residual, covariance = np.zeros(xy.shape), np.zeros((*xy.shape, 2))
         for members, inverse in _precisions(self.covariance, flat_noise):
             # A keypoint's block of the inverse is the precision of its label given all others.
@@ -131,16 +125,19 @@ class ShapePrior(KeptArrays):
             covariance[members] = given_others
         return residual, covariance
 
-    def squared_distance(self, xy: Array, noise: Array) -> tuple[Array, NDArray[np.int64]]:
+    def squared_distance(self, xy: Array, noise: Array) -> tuple[Array, Integers]:
         """Squared Mahalanobis distance of what is known of each row (n,), and its degrees of freedom (n,)."""
-        rows, size = len(xy), 2 * self.keypoints
-        flat_noise = noise.reshape(rows, size)
-        known = np.isfinite(flat_noise)
-        deviation = np.where(known, xy.reshape(rows, size) - self.mean.reshape(size), 0.0)
-        distance = np.empty(rows)
+        flat_noise, known, deviation = self._flat(xy, noise)
+        distance = np.empty(len(xy))
         for members, inverse in _precisions(self.covariance, flat_noise):
             distance[members] = np.einsum("ni,ij,nj->n", deviation[members], inverse, deviation[members])
         return distance, known.sum(axis=1)
+
+    def _flat(self, xy: Array, noise: Array) -> tuple[Array, Mask, Array]:
+        """(n, 2K): the noise, where it is finite, and there the deviation from the mean shape, px."""
+        flat_xy, flat_noise = (array.reshape(len(xy), 2 * self.keypoints) for array in (xy, noise))
+        known = np.isfinite(flat_noise)
+        return flat_noise, known, np.where(known, flat_xy - self.mean.reshape(-1), 0.0)
 
 
 def fit_shape_prior(xy: Array, noise: Array, seed: int = 0) -> ShapePrior:
@@ -187,7 +184,7 @@ def with_mirrored(
 
 
 def mirror_fits(
-    xy: Array, noise: Array, held_out: NDArray[np.bool_], schema: KeypointSchema, partners: Sequence[int]
+    xy: Array, noise: Array, held_out: Mask, schema: KeypointSchema, partners: Sequence[int]
 ) -> bool:
     """Whether mirrored copies of training rows describe held-out rows about as well as the rows themselves.
 
@@ -196,22 +193,16 @@ def mirror_fits(
     inside, outside = ~held_out, held_out
     if inside.sum() < 2 or not outside.any():
         return True
-    copies = schema.mirror(xy[inside], partners)
-    order = np.asarray(partners)
-    copied_noise = np.where((order >= 0)[:, None], noise[inside][:, order], np.inf)
-    if not np.isfinite(copied_noise).any():
+    with_copies, noise_of_both = with_mirrored(xy[inside], noise[inside], schema, partners)
+    if not np.isfinite(noise_of_both[inside.sum() :]).any():
         return False
-    own = _fit(xy[inside], noise[inside], _SHRINKAGE_CHOICES[1])
-    both = _fit(
-        np.concatenate([xy[inside], copies]),
-        np.concatenate([noise[inside], copied_noise]),
-        _SHRINKAGE_CHOICES[1],
-    )
+    alone = _fit(xy[inside], noise[inside], _SHRINKAGE_CHOICES[1])
+    both = _fit(with_copies, noise_of_both, _SHRINKAGE_CHOICES[1])
     coordinates = max(int(np.isfinite(noise[outside]).sum()), 1)
-    loss = _negative_log_likelihood(both, xy[outside], noise[outside]) - _negative_log_likelihood(
-        own, xy[outside], noise[outside]
-    )
-    return loss / coordinates < 0.1  # nats per coordinate: a tenth is far less than wrong partners cost
+    surprise = [_negative_log_likelihood(prior, xy[outside], noise[outside]) for prior in (both, alone)]
+    return (
+        surprise[0] - surprise[1]
+    ) / coordinates < 0.1  # nats per coordinate: a tenth is far less than wrong partners cost
 
 
 def _fit(xy: Array, noise: Array, shrinkage: float) -> ShapePrior:
@@ -225,10 +216,10 @@ def _fit(xy: Array, noise: Array, shrinkage: float) -> ShapePrior:
         deviation = np.where(known, flat - mean, 0.0)
         for members, inverse in _precisions(covariance, flat_noise):
             gain, remaining = _gain(covariance, inverse)
-            own = deviation[members]
-            distance = np.einsum("ni,ij,nj->n", own, inverse, own)
+            part = deviation[members]
+            distance = np.einsum("ni,ij,nj->n", part, inverse, part)
             weight[members] = _row_weight(distance, int(known[members[0]].sum()))
-            filled[members] = own @ gain.T
+            filled[members] = part @ gain.T
             scatter += len(members) * remaining
         shift = (weight[:, None] * filled).sum(axis=0) / weight.sum()
         centred = filled - shift
@@ -263,7 +254,7 @@ def _scatter_correction(degrees: int) -> float:
     return degrees * float(density.sum() / (density * weighted).sum())
 
 
-def _start(flat: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
+def _start(flat: Array, known: Mask) -> tuple[Array, Array]:
     """Means per coordinate, and a covariance of shapes that move as a whole."""
     counts = known.sum(axis=0)
     totals = np.where(known, flat, 0.0).sum(axis=0)
@@ -305,7 +296,7 @@ def _negative_log_likelihood(prior: ShapePrior, xy: Array, noise: Array) -> floa
     return float(total / 2)
 
 
-def _patterns(noise: Array) -> tuple[Array, list[NDArray[np.int64]]]:
+def _patterns(noise: Array) -> tuple[Array, list[Integers]]:
     """Distinct rows of noise (u, 2K), and the rows that have each."""
     # Conditioning depends on noise alone, and a table has few patterns: each is worked out once. Sorting all
     # rows takes longer than working them out, so that only those that differ are sorted.
@@ -322,7 +313,7 @@ def _patterns(noise: Array) -> tuple[Array, list[NDArray[np.int64]]]:
     return distinct, np.split(order, ends[:-1])
 
 
-def _precisions(covariance: Array, noise: Array) -> Iterator[tuple[NDArray[np.int64], Array]]:
+def _precisions(covariance: Array, noise: Array) -> Iterator[tuple[Integers, Array]]:
     """For each pattern its rows and (2K, 2K) the inverse covariance of what is known, 0 elsewhere."""
     distinct, members = _patterns(noise)
     for begin in range(0, len(distinct), _PATTERNS_AT_ONCE):

@@ -166,9 +166,13 @@ class PatternBank:
         """Nothing is known."""
         return cls(np.full((1, keypoints, 2), np.inf))
 
+    def picked(self, count: int, generator: np.random.Generator) -> Array:
+        """(count, K, 2), px²: what rows drawn at random know."""
+        return self.noise[generator.integers(0, len(self.noise), count)]
+
     def draw(self, anchors: Anchors, generator: np.random.Generator) -> Anchors:
         """The rows `anchors` as if each knew no more, and no more surely, than a row drawn at random."""
-        borrowed = self.noise[generator.integers(0, len(self.noise), len(anchors))]
+        borrowed = self.picked(len(anchors), generator)
         noise = np.where(np.isfinite(borrowed), np.maximum(borrowed, anchors.noise), np.inf)
         both = np.isfinite(noise)
         added = np.sqrt(np.where(both, noise, 0.0) - np.where(both, anchors.noise, 0.0))

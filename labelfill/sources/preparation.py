@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Integers, Mask
-from labelfill.data.dataset import Dataset
-from labelfill.data.row_identity import row_ids, rows_fingerprint
+from labelfill.data.dataset import Dataset, row_ids, rows_fingerprint
 from labelfill.errors import DataError, UsageError, did_you_mean, listed, place
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
 from labelfill.runs.randomness import random_key

@@ -13,13 +13,12 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import labelfill
 from labelfill.cli import main as program
-from labelfill.cli._options import add_output_options, add_run_options, print_result
+from labelfill.cli._options import CommandParser, Commands, print_result
 from labelfill.errors import DataError, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +34,12 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Handler], None]
     def register(handler: Handler) -> None:
         module = types.ModuleType("labelfill.cli.probe")
 
-        def add_parser(subparsers: Any) -> None:
-            parser = subparsers.add_parser("probe")
-            add_run_options(parser)
-            add_output_options(parser)
-            parser.set_defaults(handler=handler)
+        def add_parser(commands: Commands) -> CommandParser:
+            parser = commands.add("probe", "", description="", example="")
+            parser.add_run_options()
+            return parser
 
-        module.add_parser = add_parser  # type: ignore[attr-defined]  # a module made here
+        vars(module).update(add_parser=add_parser, handle=handler)
         monkeypatch.setitem(sys.modules, "labelfill.cli.probe", module)
         monkeypatch.setattr(program, "COMMANDS", ("probe",))
 
@@ -273,7 +271,6 @@ def test_names_that_the_terminal_cannot_show_are_escaped() -> None:
 PROBE = """
 import signal, sys, time, types
 from labelfill.cli import main as program
-from labelfill.cli._options import add_run_options
 
 # A shell that runs tests in the background ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -283,13 +280,13 @@ def handle(arguments):
     {work}
     return 0
 
-def add_parser(subparsers):
-    parser = subparsers.add_parser("probe")
-    add_run_options(parser)
-    parser.set_defaults(handler=handle)
+def add_parser(commands):
+    parser = commands.add("probe", "", description="", example="")
+    parser.add_run_options()
+    return parser
 
 module = types.ModuleType("labelfill.cli.probe")
-module.add_parser = add_parser
+module.add_parser, module.handle = add_parser, handle
 sys.modules["labelfill.cli.probe"] = module
 program.COMMANDS = ("probe",)
 sys.exit(program.main(["probe"]))

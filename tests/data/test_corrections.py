@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelfill.data.corrections import Verdict, read_corrections, write_corrections
+from labelfill.data.corrections import read_corrections
 from labelfill.data.distrust import named_labels, read_distrust, write_distrust
 from labelfill.data.table import KeypointTable, read_table
 from labelfill.errors import DataError
@@ -68,22 +68,17 @@ def test_a_wrong_line_is_named(table: KeypointTable, tmp_path: Path, text: str, 
     assert str(path) in str(error.value)
 
 
-def test_verdicts_are_read_back_as_written(table: KeypointTable, tmp_path: Path) -> None:
+def test_verdicts_are_read(table: KeypointTable, tmp_path: Path) -> None:
     """Accepted and moved points are places, rejected and wrong ones marks; observed halves stay untouched."""
-    path = tmp_path / "corrections.csv"
-    write_corrections(path, [
-        Verdict(1, B, "moved", (3.00006, -0.00001)), Verdict(1, "c", "accepted", (9.0, 7.5)),
-        Verdict(0, "a", "wrong"),
-    ])  # fmt: skip
-    assert path.read_text(encoding="utf-8").splitlines() == [
-        "row,keypoint,action,x,y", '1,"b,1",moved,3.0001,0.0000', "1,c,accepted,9.0000,7.5000", "0,a,wrong,,",
-    ]  # fmt: skip
+    path, header = tmp_path / "corrections.csv", "row,keypoint,action,x,y"
+    lines = [header, '1,"b,1",moved,3.0001,0.0000', "1,c,accepted,9.0000,7.5000", "0,a,wrong,,", ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
     found = read_corrections(path, table)
     assert found.confirmed[1, 1].tolist() == [3.0001, 0.0]
     assert np.array_equal(found.confirmed[1, 2], [np.nan, 7.5], equal_nan=True)
     assert np.isfinite(found.confirmed).sum() == 3
     assert named_labels(found.wrong, table) == [(0, "a")]
-    write_corrections(path, [Verdict(1, B, "rejected")])
+    path.write_text(f'{header}\n1,"b,1",rejected,,\n', encoding="utf-8")
     assert named_labels(read_corrections(path, table).rejected, table) == [(1, B)]
 
 

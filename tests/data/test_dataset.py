@@ -14,10 +14,9 @@ from skimage import io
 
 from labelfill.data import cache
 from labelfill.data import dataset_reading as room
-from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
+from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels, row_ids
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.frame import assumed_frame
-from labelfill.data.row_identity import row_ids
 from labelfill.errors import DataError, StorageError
 from labelfill.schema import ImageSize
 

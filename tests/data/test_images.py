@@ -237,7 +237,8 @@ def saved(folder: Path, name: str, pixels: np.ndarray) -> str:
 
 def loaded(folder: Path, *names: str, allow_outside: bool = False) -> np.ndarray:
     lines = range(2, len(names) + 2)
-    return load_image_files(ImageFiles(folder / "t.csv", names, lines, allow_outside=allow_outside))
+    files = ImageFiles(folder / "t.csv", names, lines, allow_outside=allow_outside)
+    return load_image_files(files, MemoryStore())
 
 
 def test_image_files_of_any_kind_become_grey_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelfill.data.corrections import Verdict, write_corrections
 from labelfill.data.table import KeypointTable
 from tests.drawn_tables import restored
 from tests.driving import bare_table, content, done, labelfill, read_provenance
@@ -22,10 +21,16 @@ def filled(small_prior: Trained, tmp_path: Path) -> Path:
     return out
 
 
-def _corrected(small_prior: Trained, tmp_path: Path, *verdicts: Verdict) -> tuple[Path, int, str]:
+def verdict(row: int, keypoint: str, action: str, xy: np.ndarray | None = None) -> str:
+    """A line of the review page's file."""
+    x, y = ("", "") if xy is None else (f"{value:.4f}" for value in xy.tolist())
+    return f"{row},{keypoint},{action},{x},{y}"
+
+
+def _corrected(small_prior: Trained, tmp_path: Path, *verdicts: str) -> tuple[Path, int, str]:
     """The table filled with verdicts; the exit code and what was said."""
     path, out = tmp_path / "corrections.csv", tmp_path / "corrected.csv"
-    write_corrections(path, verdicts)
+    path.write_text("\n".join(["row,keypoint,action,x,y", *verdicts, ""]), encoding="utf-8")
     told = labelfill("impute", "--run-dir", small_prior.run, "--out", out, "--corrections", path)
     assert told.code in (0, 6), told.err
     return out, told.code, told.out
@@ -47,9 +52,9 @@ def test_verdicts_change_just_what_they_should(small_prior: Trained, filled: Pat
     as_it_was = before.labels[accepted, at[accepted]]
     out, code, said = _corrected(
         small_prior, tmp_path,
-        Verdict(moved, table.keypoints[at[moved]], "moved", tuple(place.tolist())),
-        Verdict(accepted, table.keypoints[at[accepted]], "accepted", tuple(as_it_was.tolist())),
-        Verdict(rejected, table.keypoints[at[rejected]], "rejected"),
+        verdict(moved, table.keypoints[at[moved]], "moved", place),
+        verdict(accepted, table.keypoints[at[accepted]], "accepted", as_it_was),
+        verdict(rejected, table.keypoints[at[rejected]], "rejected"),
     )  # fmt: skip
     after = bare_table(out)
     assert restored(content(small_prior.table), table, content(out), after) == content(small_prior.table)
@@ -73,7 +78,7 @@ def test_a_label_called_wrong_is_distrusted(small_prior: Trained, filled: Path, 
     """It keeps its bytes, anchors nothing, and stands in the list that train-final reads."""
     table, before = bare_table(small_prior.table), bare_table(filled)
     row = int(np.flatnonzero(table.labelled[:, 0] & ~table.labelled.all(axis=1))[0])
-    out, _, _ = _corrected(small_prior, tmp_path, Verdict(row, table.keypoints[0], "wrong"))
+    out, _, _ = _corrected(small_prior, tmp_path, verdict(row, table.keypoints[0], "wrong"))
     after = bare_table(out)
     assert after.labels[row, 0].tolist() == table.labels[row, 0].tolist()
     changed = np.flatnonzero((~np.isclose(before.labels, after.labels)).any(axis=(1, 2)))
@@ -92,8 +97,9 @@ def test_train_final_trusts_confirmed_points_fully(
 
     table, before = bare_table(small_prior.table), bare_table(filled)
     row, k = (int(i) for i in np.argwhere(~table.observed.any(axis=2))[0])
-    xy = tuple(before.labels[row, k].tolist())
-    out, _, _ = _corrected(small_prior, tmp_path, Verdict(row, table.keypoints[k], "accepted", xy))
+    out, _, _ = _corrected(
+        small_prior, tmp_path, verdict(row, table.keypoints[k], "accepted", before.labels[row, k])
+    )
     known = read_filled(out, None, TableRequest(filled=True), tmp_path / "cache")
     targets = make_targets(known, Heads(4), [], np.zeros(table.rows, np.int64), None)
     assert targets.weight[row, k] == 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +55,19 @@ class Document:
                 raise DataError(
                     f"{path}: no array {part!r}; expected COCO's images, annotations and categories"
                 )
-        self.keypoints: tuple[str, ...]
-        self.categories: dict[Any, str]
         self.keypoints, self.categories = self._named_keypoints()
-        self.annotations = [entry for entry in self._annotations() if self._is_row(entry.content)]
-        if not self.annotations:
-            raise DataError(f"{path}: no annotation has keypoints; expected at least one that is no crowd")
-
-    def _annotations(self) -> Iterator[Entry]:
+        self.annotations: list[Entry] = []
         lines = self.json.lines("annotations")
         for number, content in enumerate(self._parts["annotations"]):
             if not isinstance(content, dict):
                 raise DataError(
-                    f"{self.path}, annotation number {number}: found {shown(str(content))}, "
-                    "expected an object"
+                    f"{path}, annotation number {number}: found {shown(str(content))}, expected an object"
                 )
-            yield Entry(self.path, "annotation", number, lines[number], content)
+            labels_a_category = "keypoints" in content and content.get("category_id") in self.categories
+            if labels_a_category and content.get("iscrowd") in (None, 0, False):
+                self.annotations.append(Entry(path, "annotation", number, lines[number], content))
+        if not self.annotations:
+            raise DataError(f"{path}: no annotation has keypoints; expected at least one that is no crowd")
 
     def _named_keypoints(self) -> tuple[tuple[str, ...], dict[Any, str]]:
         with_keypoints = [c for c in self._parts["categories"] if isinstance(c, dict) and c.get("keypoints")]
@@ -92,13 +89,6 @@ class Document:
                     f"{shown(str(other.get('name')))} have different keypoints; split the file by category"
                 )
         return tuple(names), {c.get("id"): str(c.get("name", c.get("id"))) for c in with_keypoints}
-
-    def _is_row(self, annotation: dict[str, Any]) -> bool:
-        return (
-            "keypoints" in annotation
-            and annotation.get("category_id") in self.categories
-            and annotation.get("iscrowd") in (None, 0, False)
-        )
 
     def images(self) -> dict[Any, dict[str, Any]]:
         """Each image, which has a file's name, by its id."""

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from labelfill.errors import DataError, StorageError, shown
+from labelfill.errors import DataError, reading, shown
 
 Json = Any
 
@@ -185,12 +185,10 @@ def read_json(path: Path, most_bytes: int = 1 << 32) -> JsonFile:
     StorageError
         If it cannot be read.
     """
-    try:
+    with reading(path):
         if path.stat().st_size > most_bytes:
             raise DataError(f"{path} is larger than {most_bytes >> 30} GB, the most that is read; split it")
         return JsonFile(path, path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def json_bytes(content: Json, layout: Layout = Layout()) -> bytes:

@@ -49,7 +49,7 @@ class Document:
     """A file's tasks."""
 
     def __init__(self, path: Path, *, filled: bool = False) -> None:
-        self.json, self.path = read_json(path), path
+        self.json = read_json(path)
         annotated: dict[str, None] = {}
         self.tasks: list[Task] = []
         for number, (content, line) in enumerate(zip(self.json.content, self.json.lines(), strict=True)):

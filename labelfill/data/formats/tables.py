@@ -51,7 +51,7 @@ def exact_texts(labels: Array) -> list[str]:
     return ["" if math.isnan(value) else repr(value) for value in labels.ravel().tolist()]
 
 
-def as_csv(lines: Iterable[Sequence[str]]) -> Iterator[bytes]:
+def as_csv(lines: Iterable[Sequence[object]]) -> Iterator[bytes]:
     """Lines of fields as the bytes of a csv file, many at once."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -17,17 +17,13 @@ from labelfill.errors import DataError, place, shown
 NOT_LABELLED, HIDDEN, VISIBLE = 0, 1, 2
 BOX_COLUMN = "image_box"
 
-_SUFFIX = "_visibility"
 # A box is drawn tight around an object, whose surroundings tell where its outermost points lie.
 _MARGIN = 0.1
 
 
-def visibility_column(keypoint: str) -> str:
-    return f"{keypoint}{_SUFFIX}"
-
-
 def visibility_columns(keypoints: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(visibility_column, keypoints))
+    """The columns that may declare whether keypoints can be seen."""
+    return tuple(f"{keypoint}_visibility" for keypoint in keypoints)
 
 
 def visibilities(table: KeypointTable) -> NDArray[np.int8]:
@@ -37,11 +33,8 @@ def visibilities(table: KeypointTable) -> NDArray[np.int8]:
     was filled: it counts as hidden, since nobody saw it.
     """
     found = np.where(table.labelled, VISIBLE, NOT_LABELLED).astype(np.int8)
-    for k, keypoint in enumerate(table.keypoints):
-        texts = table.extra.get(visibility_column(keypoint))
-        if texts is None:
-            continue
-        for row, text in enumerate(texts):
+    for k, column in enumerate(visibility_columns(table.keypoints)):
+        for row, text in enumerate(table.extra.get(column, [])):
             word = text.strip().removesuffix(".0")
             if word == "1" or (word == "0" and found[row, k] == VISIBLE):
                 found[row, k] = HIDDEN
@@ -50,7 +43,7 @@ def visibilities(table: KeypointTable) -> NDArray[np.int8]:
 
 def declared_occluded(table: KeypointTable) -> NDArray[np.bool_] | None:
     """(n, K): points declared hidden of which no place is stated; None if the table declares nothing."""
-    if not any(visibility_column(keypoint) in table.extra for keypoint in table.keypoints):
+    if table.extra.keys().isdisjoint(visibility_columns(table.keypoints)):
         return None
     hidden: NDArray[np.bool_] = (visibilities(table) == HIDDEN) & ~table.observed.any(axis=2)
     return hidden

@@ -20,8 +20,8 @@ _WORD = re.compile(rb"[^ ]+")
 _BEFORE, _BEHIND = 2, 1
 
 
-class BadPixels(ValueError):
-    """What is wrong with the pixels of a row; the place is added by whoever knows it."""
+class UnusableError(ValueError):
+    """What is wrong with a row's pixels or image file; the place is added by whoever knows it."""
 
 
 class Decoder:
@@ -113,7 +113,7 @@ def decode_one_by_one(text: bytes) -> Bytes:
 
     Raises
     ------
-    BadPixels
+    UnusableError
         At the first word that is not a whole number in 0..255.
     """
     pixels = bytearray()
@@ -123,7 +123,7 @@ def decode_one_by_one(text: bytes) -> Bytes:
         word = match[0]
         whole = _WHOLE.fullmatch(word)
         if whole is None or int(whole[1]) > _LARGEST:
-            raise BadPixels(
+            raise UnusableError(
                 f"pixel {number} is {shown(word)}, expected a whole number in 0..{_LARGEST}; "
                 "correct it or remove the row"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +22,22 @@ def equalize(images: Images, how: Equalization) -> Images:
     """
     if how == "none":
         return images
-    method = _method(how)
-    equalized = np.empty(images.shape, np.uint8)
-    for image, out in zip(images, equalized, strict=True):
-        # A flat image has no contrast to equalise, and dividing by its range would warn.
-        out[:] = image if image.min() == image.max() else method(image)
-    return equalized
-
-
-def _method(how: str) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
     from skimage import exposure
 
-    def stretch(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def stretch(image: NDArray[np.uint8]) -> NDArray[Any]:
         low, high = float(image.min()), float(image.max())
-        return np.round((image - low) * (255 / (high - low))).astype(np.uint8)
+        return (image - low) * (255 / (high - low))
 
-    methods: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    methods: dict[str, Callable[[NDArray[np.uint8]], NDArray[Any]]] = {
         "stretch": stretch,
-        "histogram": lambda image: _to_grey(exposure.equalize_hist(image)),
-        "adaptive": lambda image: _to_grey(exposure.equalize_adapthist(image)),
+        "histogram": lambda image: np.clip(exposure.equalize_hist(image), 0, 1) * 255,
+        "adaptive": lambda image: np.clip(exposure.equalize_adapthist(image), 0, 1) * 255,
     }
     if how not in methods:
         raise UsageError(f"equalisation {how!r} is not one of {', '.join(get_args(Equalization))}")
-    return methods[how]
-
-
-def _to_grey(unit: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    equalized = np.empty(images.shape, np.uint8)
+    for image, out in zip(images, equalized, strict=True):
+        # A flat image has no contrast to equalise, and dividing by its range would warn.
+        flat = image.min() == image.max()
+        out[:] = image if flat else np.round(methods[how](image)).astype(np.uint8)
+    return equalized

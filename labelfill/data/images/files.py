@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Images
-from labelfill.data.images.storage import ImageStore, MemoryStore
+from labelfill.data.images.decoding import UnusableError
+from labelfill.data.images.storage import ImageStore
+from labelfill.data.table import IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, StorageError, place, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
@@ -22,7 +24,6 @@ from labelfill.schema import ImageSize
 # Larger files are refused before they are decoded: a small file can unpack to gigabytes.
 MAX_IMAGE_PIXELS = 64_000_000
 
-_COLUMN = "image_path"
 # scikit-image reads these by another library.
 _TIFF = (".tif", ".tiff")
 
@@ -53,7 +54,7 @@ class ImageFiles:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        return place(self.table_path, row=row, line=int(self.lines[row]), column=_COLUMN)
+        return place(self.table_path, row=row, line=int(self.lines[row]), column=IMAGE_PATH_COLUMN)
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(h, w) grey; colour becomes luminance, 16-bit and float values are scaled to 0..255."""
@@ -106,17 +107,11 @@ class ImageFiles:
         return real
 
 
-class UnusableError(ValueError):
-    """A file that cannot be used as an image; the place and its name are added by whoever knows them."""
-
-
 class SizesDifferError(DataError):
     """Two image files of a table have different sizes."""
 
 
-def load_image_files(
-    files: ImageFiles, *, show_progress: bool = False, store: ImageStore | None = None
-) -> Images:
+def load_image_files(files: ImageFiles, store: ImageStore, *, show_progress: bool = False) -> Images:
     """Read image files of one size: (n, H, W) uint8, grey.
 
     Raises
@@ -127,7 +122,6 @@ def load_image_files(
         If a file is missing, lies outside, is no image, is larger than 64 megapixels or holds several
         images.
     """
-    store = store or MemoryStore()
     first: tuple[int, ...] | None = None
     for row in bar(range(len(files)), desc="reading images", unit="image", show=show_progress):
         image = files.read(row)

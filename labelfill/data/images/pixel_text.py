@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Images
-from labelfill.data.images.decoding import BadPixels, Decoder, decode_one_by_one
+from labelfill.data.images.decoding import Decoder, UnusableError, decode_one_by_one
 from labelfill.data.images.storage import ImageStore
 from labelfill.data.table import IMAGE_COLUMN, ImageTexts
 from labelfill.errors import DataError, place
@@ -69,7 +69,7 @@ class PixelText:
                     continue
             try:
                 self._store.append(self._decode(memoryview(buffer)[starts[row] : ends[row]]))
-            except BadPixels as error:
+            except UnusableError as error:
                 number, line = block.first_row + row, int(block.lines[row])
                 last = block.cut_short and row == len(starts) - 1
                 cut = "; the file ends there without a line end: it may be cut short" if last else ""
@@ -83,11 +83,11 @@ class PixelText:
         decoded = self._decoder.decode([memoryview(spaced)])
         pixels = decoded[0] if decoded is not None else decode_one_by_one(spaced)
         if not len(pixels):
-            raise BadPixels("the image is missing; fill in its grey values, or remove the row")
+            raise UnusableError("the image is missing; fill in its grey values, or remove the row")
         if self._size is None:
             self._size = _square(len(pixels))
         elif len(pixels) != self._size.pixels:
-            raise BadPixels(_wrong_number(len(pixels), self._size, self._models, assumed=self.assumed))
+            raise UnusableError(_wrong_number(len(pixels), self._size, self._models, assumed=self.assumed))
         return pixels
 
 
@@ -96,7 +96,7 @@ def _square(count: int) -> ImageSize:
     if side * side != count:
         sizes = likely_sizes(count)
         example = f", for example {' or '.join(map(str, sizes))}" if sizes else ""
-        raise BadPixels(
+        raise UnusableError(
             f"found {count} pixels, which make no square image; give the size with --image-size HxW{example}"
         )
     return ImageSize(side, side)
@@ -110,25 +110,19 @@ def likely_sizes(count: int, most: int = 3) -> list[ImageSize]:
             break
         if count % height == 0:
             width = count // height
-            sizes += (
-                [ImageSize(height, width)]
-                if height == width
-                else [ImageSize(height, width), ImageSize(width, height)]
-            )
+            sizes += dict.fromkeys([ImageSize(height, width), ImageSize(width, height)])  # a square once
     return sizes[:most]
 
 
 def _wrong_number(count: int, expected: ImageSize, models: Path | None, *, assumed: bool) -> str:
-    why = "as in the first row" if assumed else "the size asked for"
+    found = f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, "
     if models is not None:
         return (
-            f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, which the "
-            f"models in {models} are for); complete the row, or train models for other images in another "
-            "--run-dir"
+            f"{found}which the models in {models} are for); complete the row, or train models for other "
+            "images in another --run-dir"
         )
-    found = f"found {count} pixel{'s' * (count != 1)}, expected {expected.pixels} ({expected}, {why})"
+    found += "as in the first row)" if assumed else "the size asked for)"
     sizes = [str(size) for size in likely_sizes(count)]
-    hint = (
-        f"; if all images are {' or '.join(sizes)}, say so with --image-size" if sizes and not assumed else ""
-    )
-    return f"{found}{hint or '; all images of a table have one size: complete the row or remove it'}"
+    if sizes and not assumed:
+        return f"{found}; if all images are {' or '.join(sizes)}, say so with --image-size"
+    return f"{found}; all images of a table have one size: complete the row or remove it"

@@ -121,31 +121,28 @@ def read_image_files(
     """
     if not framed and boxes is None:
         try:
-            images = load_image_files(files, show_progress=show_progress, store=store)
+            images = load_image_files(files, store, show_progress=show_progress)
         except SizesDifferError as error:
             if framed is not None:
                 raise DataError(_not_for_models(str(error), image_size, models)) from error
             store.clear()
         else:
-            _check_size(files.table_path, ImageSize(*images.shape[1:]), image_size, models)
-            return images, None
+            size = ImageSize(*images.shape[1:])
+            if image_size in (None, size):
+                return images, None
+            found = f"{files.table_path}: its image files are {size}"
+            if models is not None:
+                raise DataError(_not_for_models(found, image_size, models))
+            raise DataError(
+                f"{found}, not {image_size} as --image-size says; "
+                "leave the option out, image files tell their own size"
+            )
     corners = Placements.of_whole_images(ImageSize(1, 1), files.sizes(show_progress=show_progress)).corners
     if boxes is not None:
         corners = np.where(np.isnan(boxes), corners, boxes)
     frame = image_size or common_frame(corners[:, [3, 2]] - corners[:, [1, 0]])
     placements = Placements(frame, corners)
     return load_placed(files, placements, store, show_progress=show_progress), placements
-
-
-def _check_size(path: Path, size: ImageSize, asked: ImageSize | None, models: Path | None) -> None:
-    if asked in (None, size):
-        return
-    if models is not None:
-        raise DataError(_not_for_models(f"{path}: its image files are {size}", asked, models))
-    raise DataError(
-        f"{path}: its image files are {size}, not {asked} as --image-size says; "
-        "leave the option out, image files tell their own size"
-    )
 
 
 def _not_for_models(found: str, asked: ImageSize | None, models: Path | None) -> str:

@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,6 @@ from labelfill.errors import StorageError, refusal
 from labelfill.schema import ImageSize
 
 
-class ImageStore(Protocol):
-    """Takes images, one or several at a time, and gives them back as one read-only (n, H, W) array."""
-
-    def append(self, pixels: NDArray[np.uint8]) -> None: ...
-
-    def clear(self) -> None: ...
-
-    def finish(self, size: ImageSize) -> Images: ...
-
-    def close(self) -> None: ...
-
-
 class MemoryStore:
     """Images in memory; growing does not copy what a list of arrays would copy at the end."""
 
@@ -35,6 +23,7 @@ class MemoryStore:
         self._bytes = bytearray()
 
     def append(self, pixels: NDArray[np.uint8]) -> None:
+        """Take one image or several."""
         self._bytes += pixels.ravel().data
 
     def clear(self) -> None:
@@ -42,6 +31,7 @@ class MemoryStore:
         self._bytes = bytearray()
 
     def finish(self, size: ImageSize) -> Images:
+        """All of them as one read-only (n, H, W) array."""
         images = np.frombuffer(self._bytes, np.uint8).reshape(-1, size.height, size.width)
         images.flags.writeable = False
         return images
@@ -91,6 +81,9 @@ class FileStore:
             yield
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {refusal(error)}") from error
+
+
+ImageStore = MemoryStore | FileStore
 
 
 def let_go(images: Images) -> None:

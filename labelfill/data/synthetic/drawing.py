@@ -71,8 +71,7 @@ class _Canvas:
 
     def cover(self, distance: Single) -> Single:
         """How much of a pixel lies inside an edge at a signed distance in head units (negative inside)."""
-        covered: Single = (0.5 - distance / self.softness).clip(0, 1)
-        return covered
+        return (0.5 - distance / self.softness).clip(0, 1)
 
     def _meet_surface(self) -> None:
         """Find x, y (head frame) that each pixel sees, the surface's normals and the head's outline."""

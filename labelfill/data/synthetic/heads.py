@@ -225,39 +225,35 @@ def lid_line(heads: Heads) -> tuple[Array, Array]:
 
 
 def landmarks(heads: Heads) -> dict[str, Array]:
-    """Every landmark's point (n, 3) in the head frame: Kaggle's fifteen first, then others."""
+    """The point (n, 3) of each of `LANDMARKS` in the head frame."""
     frontal: dict[str, tuple[Array, Array]] = {}
     upper, lower = lid_line(heads)
     eye_middle = heads.eye_y + (upper + lower) / 2
-    for name, side in zip(("left", "right"), SIDES, strict=True):
+    middle = heads.mouth_shift
+    for i, (name, side) in enumerate(zip(("left", "right"), SIDES, strict=True)):
         frontal[f"{name}_eye_center"] = side * heads.eye_x, eye_middle
-    for name, side in zip(("left", "right"), SIDES, strict=True):
         for where, u in (("inner", -1.0), ("outer", 1.0)):
             x = side * (heads.eye_x + u * heads.eye_half_width)
             frontal[f"{name}_eye_{where}_corner"] = x, heads.eye_y + u * heads.eye_slant
-    for i, (name, side) in enumerate(zip(("left", "right"), SIDES, strict=True)):
         top = heads.eye_y - heads.brow_height[:, i]
         inner = side * heads.brow_inner_x[:, i], top + heads.brow_inner_drop[:, i]
         outer = side * heads.brow_outer_x[:, i], top + heads.brow_outer_drop[:, i]
         frontal[f"{name}_eyebrow_inner_end"], frontal[f"{name}_eyebrow_outer_end"] = inner, outer
-    middle = heads.mouth_shift
-    frontal["nose_tip"] = heads.nose_tip_x, heads.nose_tip_y
-    for i, (name, side) in enumerate(zip(("left", "right"), SIDES, strict=True)):
         corner_y = heads.mouth_y - heads.mouth_lift[:, i]
         frontal[f"mouth_{name}_corner"] = middle + side * heads.mouth_half_width, corner_y
-    half = heads.mouth_opening / 2
-    frontal["mouth_center_top_lip"] = middle, heads.mouth_y - half - heads.upper_lip
-    frontal["mouth_center_bottom_lip"] = middle, heads.mouth_y + half + heads.lower_lip
-    frontal["nose_base"] = heads.nose_tip_x, heads.nose_tip_y + heads.nose_under
-    frontal["mouth_center"] = middle, heads.mouth_y
-    frontal["nose_bridge"] = 0 * middle, heads.eye_y
-    frontal["chin"] = 0 * middle, 0.88 * heads.half_height
-    for name, side in zip(("left", "right"), SIDES, strict=True):
         nostril = heads.nose_tip_x + side * 0.55 * heads.nose_half_width
         frontal[f"{name}_nostril"] = nostril, heads.nose_tip_y + 0.8 * heads.nose_under
         frontal[f"{name}_cheek"] = side * heads.eye_x, (heads.eye_y + heads.mouth_y) / 2
         pupil = side * heads.eye_x + heads.gaze * heads.eye_half_width
         frontal[f"{name}_pupil"] = pupil, eye_middle
+    half = heads.mouth_opening / 2
+    frontal["mouth_center_top_lip"] = middle, heads.mouth_y - half - heads.upper_lip
+    frontal["mouth_center_bottom_lip"] = middle, heads.mouth_y + half + heads.lower_lip
+    frontal["mouth_center"] = middle, heads.mouth_y
+    frontal["nose_tip"] = heads.nose_tip_x, heads.nose_tip_y
+    frontal["nose_base"] = heads.nose_tip_x, heads.nose_tip_y + heads.nose_under
+    frontal["nose_bridge"] = 0 * middle, heads.eye_y
+    frontal["chin"] = 0 * middle, 0.88 * heads.half_height
     return {name: on_surface(heads, *xy) for name, xy in frontal.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -94,21 +94,23 @@ def write_table(
         ``text`` is Kaggle's ``Image`` column; ``files`` writes ``images/<row>.png`` beside the table and
         names them in ``image_path``.
     """
-    header = [*(before or {}), *table.schema.columns, *(after or {})]
+    texts = [
+        ["" if value != value else f"{value:.4f}" for value in column]
+        for column in table.labels.reshape(table.rows, -1).T.tolist()
+    ]
+    columns: dict[str, Iterable[str]] = {
+        **(before or {}), **dict(zip(table.schema.columns, texts, strict=True)), **(after or {}),
+    }  # fmt: skip
     if images == "files":
-        pictures: Iterator[str] = iter(_write_image_files(path.parent, table.images))
-        header.append("image_path")
+        columns["image_path"] = _write_image_files(path.parent, table.images)
     elif images == "text":
-        pictures = _image_texts(table.images)
-        header.append("Image")
+        columns["Image"] = _image_texts(table.images)
+    rows = zip(*columns.values(), strict=True)
     with atomic_write(path) as file:
-        file.write((delimiter.join(header) + "\n").encode())
-        for i in bar(range(table.rows), desc=f"writing {path.name}", unit="row", show=show_progress):
-            fields = [values[i] for values in (before or {}).values()]
-            fields += ["" if value != value else f"{value:.4f}" for value in table.labels[i].ravel().tolist()]
-            fields += [values[i] for values in (after or {}).values()]
-            if images != "none":
-                fields.append(next(pictures))
+        file.write((delimiter.join(columns) + "\n").encode())
+        for fields in bar(
+            rows, total=table.rows, desc=f"writing {path.name}", unit="row", show=show_progress
+        ):
             file.write((delimiter.join(fields) + "\n").encode())
 
 

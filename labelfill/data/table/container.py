@@ -152,19 +152,18 @@ def _open_regular(path: Path) -> BinaryIO:
 def _open_only_csv(path: Path, packed: BinaryIO) -> tuple[IO[bytes], int]:
     try:
         archive = zipfile.ZipFile(packed)
-        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        files = [info for info in archive.infolist() if not info.is_dir()]
         # macOS adds a hidden twin of every file that it packs.
         tables = [
             info
-            for info in archive.infolist()
+            for info in files
             if info.filename.lower().endswith(".csv")
-            and not info.is_dir()
             and not info.filename.startswith("__MACOSX/")
             and not PurePath(info.filename).name.startswith("._")
         ]
         if len(tables) != 1:
-            found = [info.filename for info in tables] or names
-            if "xl/workbook.xml" in names:
+            found = [info.filename for info in tables or files]
+            if any(info.filename == "xl/workbook.xml" for info in files):
                 raise DataError(
                     f"{path} is an Excel workbook; save its sheet as CSV (UTF-8) and give that file"
                 )

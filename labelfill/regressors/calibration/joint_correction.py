@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
+from labelfill.regressors.patches import turned
 
 # Penalties of the linear kernel to choose from, per row and unit of mean squared departure.
 _PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -107,7 +108,7 @@ class JointCorrection(KeptArrays):
         inputs = _inputs(found, self.keypoints, self.pose)
         correction = self.answer(inputs.reshape(len(inputs), -1))
         corrected = blended.copy()
-        corrected[:, self.keypoints] += _turned(correction, found.angle) * found.scale[:, None, None]
+        corrected[:, self.keypoints] += turned(correction, found.angle) * found.scale[:, None, None]
         return corrected
 
 
@@ -176,7 +177,7 @@ def _sample(
     partners: Sequence[int] | None,
 ) -> _Sample:  # fmt: skip
     part = found.take(used)
-    upright = _turned(wanted[used], -part.angle) / part.scale[:, None, None]
+    upright = turned(wanted[used], -part.angle) / part.scale[:, None, None]
     upright = _drawn_in(upright)
     pose = _placed(part, keypoints).mean(axis=0)
     order = _order(keypoints, partners)
@@ -196,21 +197,14 @@ def _sample(
 def _inputs(found: Found, keypoints: Integers, pose: Array) -> Array:
     """(n, M + 1, m, 2): each member's departures from what is expected, and the expected shape's own."""
     away = np.nan_to_num(found.members[:, :, keypoints] - found.expected[None, :, keypoints])
-    upright = [_turned(one, -found.angle) / found.scale[:, None, None] for one in away]
+    upright = [turned(one, -found.angle) / found.scale[:, None, None] for one in away]
     return np.stack([*upright, _POSE_SHARE * (_placed(found, keypoints) - pose)], axis=1)
 
 
 def _placed(found: Found, keypoints: Integers) -> Array:
     """(n, m, 2): the expected shape, upright and of mean size, about its own middle."""
     own = found.expected[:, keypoints]
-    return _turned(own - own.mean(axis=1, keepdims=True), -found.angle) / found.scale[:, None, None]
-
-
-def _turned(offset: Array, angle: Array) -> Array:
-    """(n, m, 2) offsets turned by (n,) radians."""
-    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, y = offset[..., 0], offset[..., 1]
-    return np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
+    return turned(own - own.mean(axis=1, keepdims=True), -found.angle) / found.scale[:, None, None]
 
 
 def _order(keypoints: Integers, partners: Sequence[int] | None) -> Integers | None:

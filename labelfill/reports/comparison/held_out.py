@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers, Mask
-from labelfill.data.dataset import Dataset
-from labelfill.data.row_identity import row_ids
+from labelfill.data.dataset import Dataset, row_ids
 from labelfill.errors import DataError
 from labelfill.runs import EVALUATION
 from labelfill.runs.randomness import random_key
+from labelfill.sources.anchors import PatternBank, labels_as_anchors
 
 _TRIES = 50
 
@@ -70,14 +70,15 @@ def hide(dataset: Dataset, parts: NDArray[np.int8], seed: int) -> Hidden:
         If nothing can be hidden: no row lacks a label, or no evaluation row has one to spare.
     """
     observed = np.isfinite(dataset.labels)
-    lacking = ~observed[(~observed).any(axis=(1, 2))]
+    incomplete: Mask = np.any(~observed, axis=(1, 2))
+    bank = PatternBank.of(labels_as_anchors(dataset.labels), incomplete)
     generator = np.random.default_rng(random_key(seed, "hidden cells"))
     rows, cells = [], []
     evaluation = np.flatnonzero(parts == EVALUATION)
     _, first = np.unique(row_ids(dataset, evaluation), return_index=True)
     for row in evaluation[np.sort(first)].tolist():
-        for _ in range(_TRIES if len(lacking) else 0):
-            taken = observed[row] & lacking[generator.integers(len(lacking))]
+        for _ in range(_TRIES if incomplete.any() else 0):
+            taken = observed[row] & ~np.isfinite(bank.picked(1, generator)[0])
             if taken.any() and (observed[row] & ~taken).any():
                 rows.append(row)
                 cells.append(taken)
