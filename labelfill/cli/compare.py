@@ -95,12 +95,13 @@ def handle(arguments: argparse.Namespace) -> int:
 
     from labelfill.reports.comparison.comparison import ComparisonRequest, compare
     from labelfill.reports.comparison.drawing import draw_comparison
+    from labelfill.reports.comparison.journey import limited
     from labelfill.reports.comparison.trained_ways import MODEL_WAYS
 
     final = None
     if arguments.final:
         final = settings(FinalModelSettings)
-        final = _limited(final, _QUICK_FINAL) if arguments.quick else final
+        final = limited(final, _QUICK_FINAL) if arguments.quick else final
     needs_runs = final is not None or arguments.truth is None or bool(set(ways) & set(MODEL_WAYS))
     request = ComparisonRequest(
         table,
@@ -126,8 +127,7 @@ def _journey(arguments: argparse.Namespace, settings: Resolver) -> int:
     from labelfill.reports.comparison.journey import journey
 
     trained = _trained(arguments, settings, table)
-    limits = _QUICK_FINAL if arguments.quick else {}
-    steps = journey(trained, limits=limits, show_progress=show_progress(arguments))
+    steps = journey(trained, limits=_QUICK_FINAL if arguments.quick else {})
     told = {"table": str(table), **_budget(arguments), "steps": journey_json(steps)}
     _write(arguments, journey_table(told), lambda kind: draw_journey(steps, kind))
     print_result(told, as_json=arguments.json, text=printed(JOURNEY, told))
@@ -180,14 +180,7 @@ def _trained(arguments: argparse.Namespace, settings: Resolver, table: Path) -> 
         arguments.force,
         show_progress(arguments),
     )
-    return TrainedWays(setting, _limited(models, _QUICK_MODELS) if arguments.quick else models)
-
-
-def _limited(settings: Any, limits: dict[str, Any]) -> Any:
-    own = dict(limits)
-    if isinstance(settings, FinalModelSettings) and not settings.complete().second_session_epochs:
-        own.pop("second_session_epochs")
-    return replace(settings, **own)
+    return TrainedWays(setting, replace(models, **_QUICK_MODELS) if arguments.quick else models)
 
 
 def _budget(arguments: argparse.Namespace) -> dict[str, str]:

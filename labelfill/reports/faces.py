@@ -26,6 +26,13 @@ COLOURS: dict[Marker, str] = {
     "filled": "#ffb000",
     "found": "#f0e442",
 }
+# Sizes, and corners in these sizes; the corners of the cross are the ends of its two strokes.
+_SHAPES: dict[Marker, tuple[float, tuple[tuple[float, float], ...]]] = {
+    "doubtful": (1.25, ((-1, -1), (1, 1), (-1, 1), (1, -1))),
+    "suggested": (1.25, ((-1, 0), (0, -1), (1, 0), (0, 1))),
+    "filled": (1.15, ((0, -1), (1, 0), (0, 1), (-1, 0))),
+    "found": (1.3, ((0, -1), (1, 0.8), (-1, 0.8))),
+}
 _OUTLINE = "#000000"
 _LARGEST_SIDE = 192  # px: pictures are shrunk to this, so that pages stay small
 _MARKER = 0.021  # radius of a marker, in image sides
@@ -65,15 +72,15 @@ def face(
         part = image[top : top + height, left : left + width]
         picture = element("image", href=data_uri(part), preserveAspectRatio="none", **at)
     unit = _MARKER * max(width, height) * (1.0 if box is None else _CLOSE_UP)
-    circles, drawn = [], []
+    circles, marks = [], []
     for layer in layers:
         for k, ((x, y), name) in enumerate(zip(layer.xy.tolist(), layer.names, strict=True)):
             if x == x and y == y:  # a pixel's centre lies half a pixel inside
-                drawn.append(_mark(x + 0.5, y + 0.5, unit, layer.marker, name))
+                marks.append(_mark(x + 0.5, y + 0.5, unit, layer.marker, name))
                 if layer.radius is not None:
                     circles += _circle(x + 0.5, y + 0.5, float(layer.radius[k]), unit, layer.marker)
     view = f"{left} {top} {width} {height}"
-    return element("svg", picture, *circles, *drawn, viewBox=view, role="img", aria_label=about)
+    return element("svg", picture, *circles, *marks, viewBox=view, role="img", aria_label=about)
 
 
 def box_around(centre: Array, side: float, size: ImageSize) -> Box:
@@ -107,42 +114,29 @@ def data_uri(image: NDArray[np.uint8], largest_side: int = _LARGEST_SIDE) -> str
 
 def _mark(x: float, y: float, unit: float, marker: Marker, name: str = "") -> Markup:
     title = element("title", name) if name else None
-    thin, thick = f"{0.45 * unit:.3g}", f"{1.1 * unit:.3g}"
-    colour = COLOURS[marker]
+    inside = {"fill": COLOURS[marker], "stroke": _OUTLINE, "stroke_width": f"{0.3 * unit:.3g}"}
     if marker == "label":
-        return element(
-            "circle", title, cx=f"{x:.2f}", cy=f"{y:.2f}", r=f"{0.8 * unit:.3g}",
-            fill=colour, stroke=_OUTLINE, stroke_width=f"{0.3 * unit:.3g}",
-        )  # fmt: skip
+        return element("circle", title, cx=f"{x:.2f}", cy=f"{y:.2f}", r=f"{0.8 * unit:.3g}", **inside)
+    size, corners = _SHAPES[marker]
+    reach = size * unit
+    points = [f"{x + dx * reach:.2f} {y + dy * reach:.2f}" for dx, dy in corners]
     if marker in ("filled", "found"):
-        u = (1.15 if marker == "filled" else 1.3) * unit
-        corners = (
-            ((0, -u), (u, 0), (0, u), (-u, 0))
-            if marker == "filled"
-            else ((0, -u), (u, 0.8 * u), (-u, 0.8 * u))
-        )
-        d = "M" + "L".join(f"{x + dx:.2f} {y + dy:.2f}" for dx, dy in corners) + "Z"
-        return element(
-            "path", title, d=d, fill=colour, stroke=_OUTLINE, stroke_width=f"{0.3 * unit:.3g}",
-        )  # fmt: skip
-    u = 1.25 * unit
-    left, right, top, bottom = (f"{value:.2f}" for value in (x - u, x + u, y - u, y + u))
-    if marker == "doubtful":
-        d = f"M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}"
-    else:
-        d = f"M{left} {y:.2f}L{x:.2f} {top}L{right} {y:.2f}L{x:.2f} {bottom}Z"
-    strokes = [(_OUTLINE, thick), (colour, thin)]
+        return element("path", title, d=f"M{'L'.join(points)}Z", **inside)
+    cross = "M{}L{}M{}L{}".format(*points)
+    d = cross if marker == "doubtful" else f"M{'L'.join(points)}Z"
+    strokes = ((_OUTLINE, f"{1.1 * unit:.3g}"), (COLOURS[marker], f"{0.45 * unit:.3g}"))
     lines = [element("path", d=d, fill="none", stroke=ink, stroke_width=width) for ink, width in strokes]
     return element("g", title, *lines)
 
 
 def _circle(x: float, y: float, radius: float, unit: float, marker: Marker) -> list[Markup]:
-    inks = ((_OUTLINE, f"{0.42 * unit:.3g}", "0.5"), (COLOURS[marker], f"{0.2 * unit:.3g}", "0.95"))
+    if radius != radius:
+        return []
+    strokes = ((_OUTLINE, 0.42, "0.5"), (COLOURS[marker], 0.2, "0.95"))
     return [
         element(
             "circle", cx=f"{x:.2f}", cy=f"{y:.2f}", r=f"{radius:.2f}", fill="none", stroke=ink,
-            stroke_width=width, stroke_opacity=opacity,
+            stroke_width=f"{width * unit:.3g}", stroke_opacity=opacity,
         )
-        for ink, width, opacity in inks
-        if radius == radius
+        for ink, width, opacity in strokes
     ]  # fmt: skip

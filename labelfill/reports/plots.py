@@ -64,15 +64,14 @@ def bars(values: Sequence[int], x_label: str, y_label: str, about: str) -> Marku
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(values) <= 25:
             axes.set_xticks(range(len(values)))
-        axes.set_xlabel(plain(x_label))
-        axes.set_ylabel(plain(y_label))
+        axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
         return _as_svg(figure, about)
 
 
 def histograms(scales: Sequence[tuple[Array, str]], y_label: str, about: str) -> Markup:
     """Histograms side by side, of (values, name of the scale)."""
     with _drawing(len(scales)) as (figure, all_axes):
-        for axes, (values, name) in zip([all_axes] if len(scales) == 1 else all_axes, scales, strict=True):
+        for axes, (values, name) in zip(np.atleast_1d(all_axes), scales, strict=True):
             axes.hist(values, bins=40, color=_ACCENT)
             axes.set_xlabel(plain(name))
         figure.axes[0].set_ylabel(plain(y_label))
@@ -90,26 +89,17 @@ class Line:
     high: Sequence[float] | Array | None = None
 
 
-def curves(
-    lines: Sequence[Line],
-    x_label: str,
-    y_label: str,
-    about: str,
-    *,
-    diagonal: bool = False,
-    percent: bool = False,
-    square: bool = False,
+def share_curves(
+    lines: Sequence[Line], x_label: str, y_label: str, about: str, *, diagonal: bool = False
 ) -> Markup:
-    """Curves, told apart by colour and dashes.
+    """Curves of shares, told apart by colour and dashes.
 
     Parameters
     ----------
     diagonal
         Whether to draw where x equals y.
-    percent
-        Whether both axes are shares.
     """
-    with _drawing(size=(4.6, 4.2) if square else (_WIDTH, _HEIGHT + 0.6)) as (figure, axes):
+    with _drawing(size=(4.6, 4.2)) as (figure, axes):
         for number, line in enumerate(lines):
             style = {"color": _SERIES[number % len(_SERIES)], "linestyle": _DASHES[number % len(_DASHES)]}
             axes.plot(line.x, line.y, label=plain(line.name), linewidth=1.8, **style)
@@ -119,15 +109,13 @@ def curves(
         if diagonal:
             ends = axes.get_xlim()
             axes.plot(ends, ends, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        if percent:
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter("{x:.0%}")
-            axes.set_ylim(top=1.02)
+        axes.xaxis.set_major_formatter("{x:.0%}")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set_ylim(top=1.02)
         axes.grid(visible=True, axis="both")
         if any(line.name for line in lines):
             axes.legend(frameon=False)
-        axes.set_xlabel(plain(x_label))
-        axes.set_ylabel(plain(y_label))
+        axes.set(xlabel=plain(x_label), ylabel=plain(y_label))
         return _as_svg(figure, about)
 
 
@@ -158,13 +146,13 @@ def _cut(title: str, most: int = 26) -> str:
     return title if len(title) <= most else f"{title[: most - 1]}…"
 
 
-def require_matplotlib() -> None:
+def require_matplotlib(purpose: str = "an HTML page") -> None:
     """Raise the sentence that says what to install, before work is done in vain."""
     try:
         import matplotlib  # noqa: F401 - only whether it is there
     except ImportError:
         raise UsageError(
-            "an HTML page needs matplotlib, which is not installed: pip install 'labelfill[plots]'"
+            f"{purpose} needs matplotlib, which is not installed: pip install 'labelfill[plots]'"
         ) from None
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from labelfill.errors import UsageError
 from labelfill.reports.comparison.comparison import Comparison
 from labelfill.reports.comparison.journey import StepScore
+from labelfill.reports.plots import require_matplotlib
 
 _RMSE, _MAE = "#0072B2", "#E69F00"  # told apart by people of any colour vision (Okabe and Ito 2008)
 _SHADES = ("#ffffff", "#f0f0f0")
@@ -71,12 +71,9 @@ def _bars(axis: Any, names: Sequence[str], scores: Mapping[str, Any]) -> None:
 
 
 def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "a plot needs matplotlib, which is not installed: pip install 'labelfill[plots]'"
-        ) from None
+    require_matplotlib("a plot")
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 

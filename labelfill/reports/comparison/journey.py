@@ -103,24 +103,20 @@ STEPS = _steps()
 
 
 def journey(
-    trained: TrainedWays,
-    *,
-    limits: Mapping[str, Any] | None = None,
-    steps: Sequence[Step] = STEPS,
-    show_progress: bool = False,
+    trained: TrainedWays, *, limits: Mapping[str, Any] | None = None, steps: Sequence[Step] = STEPS
 ) -> list[StepScore]:
     """Train every step's final network and score it on held-out rows; finished ones are not done again.
 
     Parameters
     ----------
     limits
-        Settings that reduce the budget and replace a step's own; a step without a second session keeps none.
+        As for `limited`.
     """
     needed = {step.filled for step in steps if step.filled is not None}
     paths = {way: trained.filled(way) for way in MODEL_WAYS if way in needed}
     scores = []
-    for step in bar(steps, desc="journey", unit="network", show=show_progress):
-        settings = _limited(step.settings, limits or {})
+    for step in bar(steps, desc="journey", unit="network", show=trained.setting.progress):
+        settings = limited(step.settings, limits or {})
         path = None if step.filled is None else paths[step.filled]
         try:
             score = trained.final(step.run, settings, path)
@@ -134,8 +130,7 @@ def journey(
     return scores
 
 
-def _limited(settings: FinalModelSettings, limits: Mapping[str, Any]) -> FinalModelSettings:
-    own = dict(limits)
-    if not settings.complete().second_session_epochs:
-        own.pop("second_session_epochs", None)
-    return replace(settings, **own)
+def limited(settings: FinalModelSettings, limits: Mapping[str, Any]) -> FinalModelSettings:
+    """Settings with others that reduce their budget; those without a second session get none."""
+    left_out = set() if settings.complete().second_session_epochs else {"second_session_epochs"}
+    return replace(settings, **{name: limit for name, limit in limits.items() if name not in left_out})

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from labelfill.arrays import Array
 from labelfill.data.dataset import Dataset
@@ -189,10 +189,6 @@ def _added(first: Cost, second: Cost) -> Cost:
 
 def _count(file: Path) -> int:
     """Numbers in a file of weights that learn: running statistics are none."""
-    with open(file, "rb") as source:
-        head: Mapping[str, Any] = json.loads(source.read(int.from_bytes(source.read(8), "little")))
-    return sum(
-        prod(tensor["shape"])
-        for name, tensor in head.items()
-        if name != "__metadata__" and "running_" not in name and "num_batches" not in name
-    )
+    with safe_open(file, "np") as weights:
+        names = [n for n in weights.keys() if "running_" not in n and "num_batches" not in n]  # noqa: SIM118
+        return sum(prod(weights.get_slice(name).get_shape()) for name in names)

@@ -130,7 +130,8 @@ class AppearanceModel:
     def _planes(self, images: Images) -> Floats:
         from scipy import ndimage
 
-        small = shrunk(images, self._shrink)
+        height, width = images.shape[1:]
+        small = area_means(images, ImageSize(-(-height // self._shrink), -(-width // self._shrink)))
         step = _STEP * self._extent / self._shrink
         blurred = ndimage.gaussian_filter(small, (0.0, step / 2, step / 2), mode="nearest")
         planes = np.zeros((*blurred.shape, _PLANES), np.float32)
@@ -156,12 +157,6 @@ class AppearanceModel:
         seen /= contrast[:, None, None]
         columns = [seen.reshape(len(seen), len(self._grid) * _PLANES), residuals, np.ones((len(seen), 1))]
         return np.concatenate(columns, axis=1, dtype=np.float32, casting="same_kind")
-
-
-def shrunk(images: Images, factor: int) -> Floats:
-    """(n, H, W) -> (n, ceil(H / factor), ceil(W / factor)): means of squares of pixels."""
-    size = ImageSize(*images.shape[1:])
-    return area_means(images, ImageSize(-(-size.height // factor), -(-size.width // factor)))
 
 
 def area_means(images: Images, size: ImageSize) -> Floats:

@@ -82,7 +82,7 @@ def _disagreement(found: Disagreement, schema: KeypointSchema) -> Iterator[Marku
 
 def light_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
     """Brightness and contrast of all images, those that show nothing, and the extremes."""
-    brightness, contrast = found.brightness, found.contrast
+    brightness, contrast = inspected.grey_levels
     plot = histograms(
         ((brightness, "brightness (mean grey level)"), (contrast, "contrast (standard deviation)")),
         "images",
@@ -115,7 +115,7 @@ def _pictures(captions: Iterable[tuple[int, str]], inspected: InspectedTable) ->
 def equalisation_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
     """What equalising does to the darkest and the flattest image, and to one in between."""
     assert inspected.images is not None
-    rows = _worth_equalising(found)
+    rows = _worth_equalising(found, inspected)
     before = np.stack([inspected.images[row] for row in rows])
     changed = [(equalize(before, how), what) for how, what in _HOW]
     parts: list[Markup] = []
@@ -130,7 +130,7 @@ def equalisation_section(found: ImageFindings, inspected: InspectedTable) -> Mar
     return section("Equalisation, before and after", note(about), joined(parts))
 
 
-def _worth_equalising(found: ImageFindings) -> list[int]:
+def _worth_equalising(found: ImageFindings, inspected: InspectedTable) -> list[int]:
     ends = [rows[0][0] for rows in [*found.extremes.values()][::2] if rows]
-    order = np.argsort(found.contrast)
+    order = np.argsort(inspected.grey_levels[1])
     return list(dict.fromkeys([*ends, int(order[len(order) // 2])]))[:_EQUALISED]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelfill.arrays import Array, Integers, Mask
+from labelfill.arrays import Integers, Mask
 from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.lookalikes import Disagreement, Group, find_disagreement, find_lookalikes
 from labelfill.reports.inspection.suspects import Suspect, find_suspects
@@ -77,18 +77,14 @@ class ImageFindings:
     ----------
     black, flat
         Rows whose image shows nothing: nearly black, and of any other grey.
-    brightness, contrast
-        (n,): mean and standard deviation of the grey levels.
     extremes
-        Rows at the ends of both scales with their values, the most extreme first; flat images left out.
+        Rows at the ends of brightness and contrast with their values, most extreme first; no flat images.
     identical, near
         Groups of rows with the same image, and with nearly the same; None: not looked for.
     """
 
     black: tuple[int, ...]
     flat: tuple[int, ...]
-    brightness: Array
-    contrast: Array
     extremes: Mapping[str, tuple[tuple[int, float], ...]]
     identical: tuple[Group, ...]
     near: tuple[Group, ...] | None
@@ -206,8 +202,6 @@ def _inspect_images(table: InspectedTable, show_progress: bool) -> ImageFindings
     return ImageFindings(
         black=tuple(np.flatnonzero(black).tolist()),
         flat=tuple(np.flatnonzero(table.flat & ~black).tolist()),
-        brightness=brightness,
-        contrast=contrast,
         extremes=extremes,
         identical=identical,
         near=near,

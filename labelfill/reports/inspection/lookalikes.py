@@ -87,7 +87,7 @@ def find_lookalikes(
     repeats[[other.row for _, other in identical]] = True
     distinct = np.flatnonzero(~left_out & ~repeats)
     compared = len(distinct) <= MOST_COMPARED
-    near = _near(images, distinct, show_progress) if compared and len(distinct) > 1 else []
+    near = _near(images, distinct, show_progress) if compared and len(distinct) > 1 else ()
     return tuple(_groups(identical)), tuple(_groups(near)) if compared else None
 
 
@@ -130,29 +130,25 @@ def _identical(images: Images, left_out: Mask) -> Iterator[_Link]:
             yield origin, Lookalike(row, mirrored=bool(exact[row] != exact[origin]))
 
 
-def _near(images: Images, rows: Integers, show_progress: bool) -> list[_Link]:
-    links = []
+def _near(images: Images, rows: Integers, show_progress: bool) -> Iterator[_Link]:
+    found: list[tuple[int, int, bool]] = []
     with bar(total=len(rows), desc="comparing images", unit="row", show=show_progress) as progress:
         coarse = _normalised(_reduced(images, rows, _COARSE))
         flipped = _normalised(_reduced(images, rows, _COARSE)[:, :, ::-1])
-        found: list[tuple[int, int, bool]] = []
         for block in blocks(len(rows)):
             for mirrored, others in ((False, coarse), (True, flipped)):
                 alike = coarse[block] @ others.T > _CANDIDATE
                 i, j = np.nonzero(np.triu(alike, block.start + 1))
-                found += [(int(a) + block.start, int(b), mirrored) for a, b in zip(i, j, strict=True)]
+                found += zip((i + block.start).tolist(), j.tolist(), [mirrored] * len(i), strict=True)
             progress.update(block.stop - block.start)
             if len(found) >= _MOST_PAIRS:  # nothing but frames of one video: enough to say so
                 break
     for begin in range(0, min(len(found), _MOST_PAIRS), _PAIRS_AT_ONCE):
         pairs = found[begin : begin + _PAIRS_AT_ONCE]
-        alike, moved = _verified(images, rows, pairs)
-        links += [
-            (int(rows[i]), Lookalike(int(rows[j]), mirrored, bool(moved[p])))
-            for p, (i, j, mirrored) in enumerate(pairs)
-            if alike[p]
-        ]
-    return links
+        verified = zip(pairs, *_verified(images, rows, pairs), strict=True)
+        for (first, second, mirrored), near, moved in verified:
+            if near:
+                yield int(rows[first]), Lookalike(int(rows[second]), mirrored, bool(moved))
 
 
 def _verified(images: Images, rows: Integers, pairs: Sequence[tuple[int, int, bool]]) -> tuple[Mask, Mask]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from labelfill.regressors.held_out import COVERAGES
 from labelfill.reports.pages import Child, Markup, element, note, paragraph, plural, section, table
-from labelfill.reports.plots import Line, curves
+from labelfill.reports.plots import Line, share_curves
 from labelfill.reports.result.held_out import HeldOut, binomial_interval, covered, found_by_radius
 from labelfill.schema import KeypointSchema
 
@@ -57,13 +57,13 @@ def calibration_section(held: HeldOut) -> Markup:
         for wanted, found, a, b in zip(COVERAGES, share, low, high, strict=True)
     ]
     nine = COVERAGES.index(0.9)
-    plot = curves(
+    plot = share_curves(
         [Line(COVERAGES, share, low=low, high=high)],
         "share of cases in which the radius should hold",
         "share in which it does",
         "Calibration: " + ", ".join(f"{wanted} promised, {found} found" for wanted, found, _ in rows),
-        diagonal=True, percent=True, square=True,
-    )  # fmt: skip
+        diagonal=True,
+    )
     about = (
         f"Of {plural(len(held), 'held-out point')}, {share[nine]:.1%} lie within the radius that should hold "
         "in 90% of cases. Bars are 95% intervals for so many points; on the dotted line promise and outcome "
@@ -82,13 +82,12 @@ def ranking_section(held: HeldOut) -> Markup:
     if not count:
         return section(title, paragraph(f"No held-out fill is off by more than {held.large:.1f} px."))
     tenth = float(np.interp(0.1, looked, found))
-    plot = curves(
+    plot = share_curves(
         [Line(looked, found, "largest radii first"), Line([0, 1], [0, 1], "in any order")],
         "share of the fills looked at",
         f"share of errors above {held.large:.1f} px",
         f"Looking at the tenth with the largest radii finds {tenth:.0%} of the large errors",
-        percent=True, square=True,
-    )  # fmt: skip
+    )
     about = (
         f"{plural(count, 'held-out fill')} of {len(held):,} {'is' if count == 1 else 'are'} off by more than "
         f"{held.large:.1f} px. The tenth with the largest radii holds {tenth:.0%} of them, and labelfill "

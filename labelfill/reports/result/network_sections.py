@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,46 +20,38 @@ from labelfill.runs import RunDirectory
 _PANELS = 40
 _WORST = 16
 
-History = Sequence[Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Learning:
-    """How a regressor or the final network learnt: the figures of each epoch, for each of its networks."""
-
-    name: str
-    histories: Sequence[History]
+History = Sequence[Mapping[str, float]]  # the figures of each epoch
+Learning = tuple[str, Sequence[History]]  # a regressor or the final network, and how its networks learnt
 
 
 def learning(run: RunDirectory) -> list[Learning]:
-    """The histories that every finished stage's ``model.json`` files hold; the final network first."""
-    found = []
+    """How each finished stage's networks learnt, by their ``model.json`` files; the final network first."""
+    learnt: list[Learning] = []
     for stage in (FINAL_STAGE, MODELS_STAGE):
         for path in run.stages.get(stage, {}).get("outputs", {}):
             if not path.endswith("/model.json"):
                 continue
             about, folder = json.loads(run.read_artefact(stage, path)), path.split("/")[-2]
             if stage == FINAL_STAGE:
-                found.append(Learning("final network", [about["history"]]))
+                learnt.append(("final network", [about["history"]]))
             elif path.startswith("shared-models/") and about.get("keypoint"):  # of the source audit
-                name = f"{folder.partition('-')[0]}: {about['keypoint']}"
-                found.append(Learning(name, about["history"]))
+                learnt.append((f"{folder.partition('-')[0]}: {about['keypoint']}", about["history"]))
             else:
-                found.append(Learning(about.get("keypoint") or folder, about["history"]))
-    return found
+                learnt.append((about.get("keypoint") or folder, about["history"]))
+    return learnt
 
 
 def learning_section(learnt: Sequence[Learning]) -> Markup | None:
     """One small plot per network: validation RMSE by epoch, a line for each fold."""
     panels = []
-    for network in learnt[:_PANELS]:
+    for name, histories in learnt[:_PANELS]:
         lines = [
             Line([epoch["epoch"] + 1 for epoch in history], [epoch["rmse"] for epoch in history])
-            for history in network.histories
+            for history in histories
             if history and all("rmse" in epoch for epoch in history)
         ]
         if lines:
-            panels.append((network.name, lines))
+            panels.append((name, lines))
     if not panels:
         return None
     about = (

@@ -1,12 +1,14 @@
 """The page of `labelfill review`: a person goes through fills, and hands over what was decided.
 
-One file that loads nothing: the script stands in the page, and the policy lets no other run. What the
-script needs to know of the table is JSON beside it; names become text of the page by textContent alone.
+One file that loads nothing: the script stands in the page, and the policy lets no other run. The markup
+that every table's page has is `review.html`. What the script needs to know of the table is JSON beside it;
+names become text of the page by textContent alone.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -16,50 +18,13 @@ import numpy as np
 from labelfill.arrays import Array
 from labelfill.reports.faces import data_uri
 from labelfill.reports.inspection.summary import printable
-from labelfill.reports.pages import Markup, element, page, paragraph, plain, plural
+from labelfill.reports.pages import Markup, element, joined, page, plain, plural
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 
 _SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
 _LARGEST_SIDE = 512  # px of an embedded picture: a screen shows no more of a face
 _SHOWN_EXTRA = 3
 _SHOWN_CHARACTERS = 80
-
-# Key, action of review_page.js, and what it does; actions without a button have keys only.
-_KEYS = (
-    ("↓ ↑", "next or previous point of the row"),
-    ("→ ← or n p", "next or previous row"),
-    ("a", "accept the fill, and go on to the next one that is not decided"),
-    ("A (Shift+a)", "accept all fills of the row that are not decided, and go on to the next row"),
-    ("Shift+arrow", "move the fill by 1 px (0.1 px with fine steps); or drag it"),
-    ("r", "reject the fill: its cell is to stay blank"),
-    ("w", "mark a label of the table as wrong"),
-    ("u", "take back the decision on this point"),
-    ("z", "zoom in on the point, and out again"),
-    ("h", "hide the points, and show them again"),
-    ("b", "brighten the picture"),
-    ("d", "download corrections.csv"),
-    ("?", "show or hide these keys"),
-)
-_LEGEND = (
-    ("label", "label of the table"),
-    ("fill", "filled, inside its error radius"),
-    ("accepted", "accepted"),
-    ("moved", "moved"),
-    ("rejected", "rejected"),
-    ("wrong", "label marked as wrong"),
-)
-_POINT_BUTTONS = (
-    ("accept", "a", "Accept"),
-    ("reject", "r", "Reject"),
-    ("wrong", "w", "Label is wrong"),
-    ("undo", "u", "Take back"),
-)
-_ROW_BUTTONS = (
-    ("previous", "p", "Previous row"),
-    ("next", "n", "Next row"),
-    ("acceptAll", "A", "Accept all"),
-)
-_VIEW_BUTTONS = (("zoom", "z", "Zoom"), ("hide", "h", "Hide points"), ("brighten", "b", "Brighten"))
 
 
 @dataclass(frozen=True)
@@ -117,11 +82,18 @@ def _html(filled: FilledRows, rows: list[str], left: int) -> str:
         "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
         "labelfill impute --corrections."
     )
-    children = [_top(filled), _work(), _help(), _legend(), data]
     return page(
-        f"Review of {plain(filled.path.name)}", summary, *children, style=_file("review.css"),
+        f"Review of {plain(filled.path.name)}", summary, _controls(filled), data, style=_file("review.css"),
         script="\n".join(map(_file, _SCRIPTS)),
     )  # fmt: skip
+
+
+def _controls(filled: FilledRows) -> Markup:
+    """What does not change from row to row: our own markup, and a choice for each flag of the table."""
+    flags = sorted({word for words in filled.flags.reshape(-1) for word in str(words).split()})
+    choices = joined(element("option", f"flag {flag}", value=flag) for flag in flags)
+    markup = re.sub(r"\n *", "", _file("review.html"))
+    return Markup(markup.replace("{{flags}}", choices))
 
 
 def _row(filled: FilledRows, row: int, doubt: Array) -> dict[str, Any]:
@@ -172,99 +144,12 @@ def _why(filled: FilledRows, row: int) -> str:
 
 def _about(filled: FilledRows, row: int) -> str:
     """The row's further columns, in short."""
-    told = [
+    columns = [
         f"{printable(name)}: {printable(values[row])}"[:_SHOWN_CHARACTERS]
         for name, values in filled.extra.items()
         if values[row]
     ]
-    return "; ".join(told[:_SHOWN_EXTRA])
-
-
-# -- what does not change from row to row --------------------------------------------------------------
-
-
-def _top(filled: FilledRows) -> Markup:
-    words = sorted({word for flags in filled.flags.reshape(-1) for word in str(flags).split()})
-    options = [
-        ("all", "all rows"),
-        ("open", "rows not finished"),
-        *((word, f"flag {word}") for word in words),
-    ]
-    choice = element(
-        "select", *(element("option", text, value=value) for value, text in options), id="filter"
-    )
-    fine = element("label", element("input", type="checkbox", id="fine"), " fine steps")
-    letters = element("label", element("input", type="checkbox", id="letters", checked=True), " letter keys")
-    opening = element(
-        "label",
-        "Open corrections.csv",
-        element("input", type="file", id="open", accept=".csv"),
-        class_="file",
-    )
-    return element(
-        "div",
-        element("label", "Show ", choice),
-        _button("corrections", "d", "Download corrections.csv"),
-        _button("distrust", None, "Download distrust.csv"),
-        opening, fine, letters,
-        class_="bar",
-    )  # fmt: skip
-
-
-def _work() -> Markup:
-    picture = element(
-        "svg", id="picture", role="img", aria_label="The face with its points; the list beside it names them"
-    )
-    points = element("ul", id="points", role="listbox", tabindex="0", aria_label="Points of this row")
-    side = element(
-        "div",
-        element("h2", id="where"),
-        paragraph(id="why"),
-        paragraph(class_="note", id="about"),
-        element("div", *(_button(*button) for button in _ROW_BUTTONS), class_="bar"),
-        points,
-        paragraph(class_="note", id="point"),
-        element("div", *(_button(*button) for button in _POINT_BUTTONS), class_="bar"),
-        element("div", *(_button(*button, pressed=True) for button in _VIEW_BUTTONS), class_="bar"),
-    )
-    return element(
-        "div",
-        paragraph(id="status", role="status", aria_live="polite"),
-        paragraph(
-            "This browser keeps nothing here: download before you close the page.", id="unsaved", hidden=True
-        ),
-        paragraph("No row to show.", id="empty", hidden=True),
-        element("div", element("div", picture, id="stage"), side, id="work"),
-        paragraph(class_="note", id="counts"),
-    )
-
-
-def _help() -> Markup:
-    lines = [
-        part for keys, does in _KEYS for part in (element("dt", element("kbd", keys)), element("dd", does))
-    ]
-    return element(
-        "details",
-        element("summary", "Keys ", element("kbd", "?")),
-        element("dl", *lines),
-        paragraph(
-            "Labels of the table are never moved. Letter keys can be switched off above, for screen readers "
-            "and speech input that use them otherwise; every action has a button.", class_="note",
-        ),
-        id="keys",
-    )  # fmt: skip
-
-
-def _legend() -> Markup:
-    return element("ul", *(element("li", text, data_state=state) for state, text in _LEGEND), id="legend")
-
-
-def _button(name: str, key: str | None, text: str, *, pressed: bool = False) -> Markup:
-    return element(
-        "button", text, *((" ", element("kbd", key)) if key else ()), id=name, type="button",
-        aria_keyshortcuts=None if key is None else f"Shift+{key}" if key.isupper() else key,
-        aria_pressed="false" if pressed else None,
-    )  # fmt: skip
+    return "; ".join(columns[:_SHOWN_EXTRA])
 
 
 def _script_json(value: Any) -> str:
