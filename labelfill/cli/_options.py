@@ -1,30 +1,16 @@
-"""Options that several commands share, and how they become settings."""
+"""The parsers of commands, and the options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from labelfill.errors import did_you_mean
-from labelfill.settings import (
-    SECTIONS,
-    RunSettings,
-    Settings,
-    TableSettings,
-    field_type,
-    flag_name,
-    read_toml,
-    resolve,
-)
-
-S = TypeVar("S", bound=Settings)
-
-SETTINGS_FILE = Path("labelfill.toml")
+from labelfill.settings import RunSettings, Settings, TableSettings, field_type, flag_name
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
 _LONGEST_LIST = 60
@@ -131,6 +117,16 @@ class CommandParser(argparse.ArgumentParser):
         self.add_switch("--json", "print the result as JSON")
 
 
+def keypoints_asked(text: str) -> str | list[str]:
+    """Keypoints to score: all, those that are rare, or names."""
+    return text if text in ("all", "rare") else names_listed(text)
+
+
+def names_listed(text: str) -> list[str]:
+    """The names of a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 class Commands:
     """The commands of a program's parser."""
 
@@ -147,40 +143,3 @@ class Commands:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # an abbreviation that works today may be ambiguous tomorrow
         )
-
-
-class Resolver:
-    """Makes settings of any section from a command's arguments, its settings file and the environment."""
-
-    def __init__(self, arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> None:
-        path = getattr(arguments, "settings", None)
-        if path is None and hasattr(arguments, "settings") and SETTINGS_FILE.is_file():
-            path = SETTINGS_FILE
-        self._toml = read_toml(path, SECTIONS) if path is not None else {}
-        self._environment = os.environ if environment is None else environment
-        self._flags = vars(arguments)
-
-    def __call__(self, cls: type[S]) -> S:
-        return resolve(cls, self._toml, self._environment, self._flags)
-
-
-def show_progress(arguments: argparse.Namespace) -> bool:
-    """Whether to draw progress bars (they hide by themselves where stderr is no terminal)."""
-    return not arguments.quiet
-
-
-def print_result(result: Mapping[str, Any], *, as_json: bool, text: str | None = None) -> None:
-    """A result on stdout: as JSON, as `text`, or as one line per entry."""
-    if as_json:
-        import json
-
-        from labelfill.runs import json_value
-
-        print(json.dumps(json_value(result), indent=2, allow_nan=False))
-    elif text is not None:
-        print(text)
-    else:
-        width = max(map(len, result), default=0)
-        for name, value in result.items():
-            shown = f"{value:.4g}" if isinstance(value, float) else value
-            print(f"{name.replace('_', ' '):<{width}}  {shown}")
