@@ -34,7 +34,7 @@ from labelfill.reports.comparison.comparison import ComparisonRequest, compare
 from labelfill.reports.comparison.stages import Setting
 from labelfill.reports.comparison.trained_ways import TrainedWays
 from labelfill.runs import RunDirectory, json_value, write_bytes
-from labelfill.schema import ImageSize, x_column, y_column
+from labelfill.schema import ImageSize, coordinate_columns
 from labelfill.settings import KeypointModelSettings, TableSettings
 
 SECOND_SOURCE = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
@@ -131,7 +131,7 @@ def write(kind: str, draw: int, table: Path, truth: Path, arguments: argparse.Na
     cells = pd.read_csv(arguments.data / "training.zip", dtype=str, keep_default_na=False).iloc[rows]
     blanked = cells.copy()
     for k, name in enumerate(original.keypoints):
-        blanked.loc[hidden[:, k], [x_column(name), y_column(name)]] = ""
+        blanked.loc[hidden[:, k], list(coordinate_columns([name]))] = ""
     for path, written in ((table, blanked), (truth, cells.drop(columns="Image"))):
         write_bytes(path, written.to_csv(index=False).encode())
 

@@ -16,13 +16,21 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import as_markdown, numbers, parser, some_of, write_results
-from labelfill.reports.comparison.journey import STEPS, Step, StepScore, builds_on, journey
+from labelfill.reports.comparison.journey import STEPS, Step, StepScore, journey
 from labelfill.reports.comparison.stages import Setting
 from labelfill.reports.comparison.trained_ways import TrainedWays
 from labelfill.settings import KeypointModelSettings, TableSettings
 
 PHASES = tuple(dict.fromkeys(step.phase for step in STEPS))
 MATTERS = 0.02
+
+
+def builds_on(step: Step) -> Step | None:
+    """The step that a step's error is to be seen beside; None for the first."""
+    if step.after is not None:
+        return next(other for other in STEPS if other.name == step.after)
+    number = STEPS.index(step)
+    return STEPS[number - 1] if number else None
 
 
 def main() -> None:

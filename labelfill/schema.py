@@ -68,14 +68,6 @@ class ImageSize:
         return f"{self.height}x{self.width}"
 
 
-def x_column(keypoint: str) -> str:
-    return f"{keypoint}_x"
-
-
-def y_column(keypoint: str) -> str:
-    return f"{keypoint}_y"
-
-
 def coordinate_columns(keypoints: Sequence[str]) -> tuple[str, ...]:
     """Coordinate columns in keypoint order: ``a_x, a_y, b_x, ...``."""
     return tuple(f"{keypoint}_{axis}" for keypoint in keypoints for axis in AXES)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Array
+from labelfill.arrays import Array, Mask
 from labelfill.data.images.pixel_text import likely_sizes
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError
@@ -33,16 +33,12 @@ def check_frame(
         If they do and the size was only assumed; a size that is known to be right is kept, with a
         warning.
     """
-    observed = table.observed
     if placements is None:
-        what = f"the {size} image"
-        inside = _inside(table.labels, size.centre, KeypointSchema(table.keypoints, size).on_image)
+        what, outside = f"the {size} image", _beyond(table, size)
     else:
-        what = "their images"
         centres = (placements.corners[:, :2] + placements.corners[:, 2:])[:, None] / 2
-        inside = _inside(table.labels, centres, placements.on_image)
-    outside = observed & ~inside
-    count, total = int(outside.sum()), int(observed.sum())
+        what, outside = "their images", table.observed & ~_inside(table.labels, centres, placements.on_image)
+    count, total = int(outside.sum()), int(table.observed.sum())
     if count <= _MOST_OUTSIDE * total:
         return
     row = int(np.flatnonzero(outside.any((1, 2)))[0])
@@ -95,12 +91,14 @@ def _inside(
     return np.stack([on_image(x_only), on_image(y_only)], -1)
 
 
+def _beyond(table: KeypointTable, size: ImageSize) -> Mask:
+    """(n, K, 2): coordinates beyond images of one size."""
+    schema = KeypointSchema(table.keypoints, size)
+    return table.observed & ~_inside(table.labels, size.centre, schema.on_image)
+
+
 def _likely_size(table: KeypointTable, size: ImageSize) -> ImageSize | None:
     """The most nearly square size of as many pixels on which the labels lie."""
-    observed = table.observed
-    for candidate in likely_sizes(size.pixels, most=size.pixels):
-        schema = KeypointSchema(table.keypoints, candidate)
-        inside = _inside(table.labels, candidate.centre, schema.on_image)
-        if (observed & ~inside).sum() <= _MOST_OUTSIDE * observed.sum():
-            return candidate
-    return None
+    most = _MOST_OUTSIDE * table.observed.sum()
+    candidates = likely_sizes(size.pixels, most=size.pixels)
+    return next((candidate for candidate in candidates if _beyond(table, candidate).sum() <= most), None)

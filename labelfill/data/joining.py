@@ -37,8 +37,8 @@ def join_rows(table: KeypointTable, onto: KeypointTable) -> tuple[NDArray[np.int
     if best is not None and common[best]:
         return _rows_of_ids(table.extra[best], onto.extra[best]), best
     if ROW_COLUMN in table.extra and ROW_COLUMN in onto.extra:
-        mine, others = _row_numbers(table, None), _row_numbers(onto, None)
-        return _rows_of_ids(list(map(str, mine)), list(map(str, others))), ROW_COLUMN
+        numbers, wanted = (list(map(str, _row_numbers(each, None))) for each in (table, onto))
+        return _rows_of_ids(numbers, wanted), ROW_COLUMN
     if ROW_COLUMN in onto.extra:
         return _row_numbers(onto, table), ROW_COLUMN
     if ROW_COLUMN in table.extra:

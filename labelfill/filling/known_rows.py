@@ -13,7 +13,8 @@ from labelfill.regressors.answering import Question, answers_by_shard
 from labelfill.regressors.ensemble import Ensemble, Member
 from labelfill.regressors.files import KeypointModels
 from labelfill.regressors.whole_image import coarse_completed, needs_coarse
-from labelfill.sources.anchors import Anchors, guessed_anchors, refined_anchors, weigh_down
+from labelfill.sources.anchors import Anchors, guessed_anchors, refined_anchors
+from labelfill.sources.doubtful_labels import weigh_down
 from labelfill.sources.groups import least_offset
 
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Integers, KeptArrays, Parts
 from labelfill.final.model import STAGE, FinalModel
 from labelfill.final.targets import Targets
-from labelfill.runs import EVALUATION, VALIDATION, RunDirectory
-from labelfill.runs.kept import arrays_file, read_arrays, read_kept
+from labelfill.runs import EVALUATION, VALIDATION, RunDirectory, kept
 
 ANSWERS = "report/final.safetensors"
 _PARTS = {"evaluation": EVALUATION, "validation": VALIDATION}
@@ -69,8 +68,8 @@ def answers_file(model: FinalModel, answers: Mapping[str, PartAnswers], groups: 
     if not answers:
         return {}
     first = next(iter(answers.values()))
-    kept = FinalAnswers(first.rows, model.heads.in_convention(first.xy, groups[first.rows]))
-    return {ANSWERS: arrays_file(kept.to_arrays())}
+    found = FinalAnswers(first.rows, model.heads.in_convention(first.xy, groups[first.rows]))
+    return {ANSWERS: kept.arrays_bytes(found.to_arrays())}
 
 
 def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
@@ -84,4 +83,4 @@ def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
     entry = run.stages.get(STAGE, {})
     if entry.get("state") != "done" or ANSWERS not in entry["outputs"]:
         return None
-    return read_kept(run, STAGE, ANSWERS, lambda content: FinalAnswers.from_arrays(read_arrays(content)))
+    return kept.read_arrays(run, STAGE, ANSWERS, FinalAnswers.from_arrays)

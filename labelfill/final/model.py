@@ -24,16 +24,7 @@ from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.files import read_networks
 from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patches import Frames, Pyramid, standardise
-from labelfill.runs import RunDirectory, json_value
-from labelfill.runs.kept import (
-    FORMAT,
-    SchemaFile,
-    arrays_file,
-    json_file,
-    read_arrays,
-    read_kept,
-    read_kept_json,
-)
+from labelfill.runs import RunDirectory, json_value, kept
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
 
@@ -129,7 +120,7 @@ def whole_images(size: ImageSize, count: int) -> Frames:
 
 
 @dataclass(frozen=True)
-class FinalFile(SchemaFile):
+class FinalFile(kept.SchemaFile):
     """``model.json`` of the final network; fields as those of `FinalModel`, and how it was trained.
 
     Attributes
@@ -156,13 +147,13 @@ def model_files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
     """The files that `load_final` reads."""
     schema, sources = model.schema, () if model.settings.single_convention else model.sources
     about = FinalFile(
-        FORMAT, schema.keypoints, str(schema.image_size), schema.mirror_shift, model.heads.further,
+        kept.FORMAT, schema.keypoints, str(schema.image_size), schema.mirror_shift, model.heads.further,
         model.size, model.spread, model.partners, sources, json_value(model.settings), fitted.best_epoch,
         fitted.history,
     )  # fmt: skip
-    files = {WEIGHTS: weights_file(fitted.state), ABOUT: json_file(about)}
+    files = {WEIGHTS: weights_file(fitted.state), ABOUT: kept.json_bytes(about)}
     if model.calibration is not None:
-        files[RADII] = arrays_file(model.calibration.to_arrays())
+        files[RADII] = kept.arrays_bytes(model.calibration.to_arrays())
     return files
 
 
@@ -180,15 +171,13 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
         If it was not trained, or its files are damaged or of a newer format.
     """
     run.require_stage(STAGE)
-    about = read_kept_json(run, STAGE, ABOUT, FinalFile)
+    about = kept.read_json(run, STAGE, ABOUT, FinalFile)
     heads, settings = Heads(len(about.keypoints), about.further), _settings(about.settings)
     network = build_final_network(heads.outputs(settings.rows == "separate"), about.size, settings)
     read_networks(run, STAGE, WEIGHTS, {"": network})
     calibration = None
     if RADII in run.stages[STAGE]["outputs"]:
-        calibration = read_kept(
-            run, STAGE, RADII, lambda content: Calibration.from_arrays(read_arrays(content))
-        )
+        calibration = kept.read_arrays(run, STAGE, RADII, Calibration.from_arrays)
     return FinalModel(
         network.to(device).eval(), about.schema, heads, about.size, about.spread, about.partners,
         about.sources, settings, calibration,

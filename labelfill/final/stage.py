@@ -11,16 +11,8 @@ import numpy as np
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.filling.known_rows import known_of_rows
+from labelfill.final import fitting
 from labelfill.final.filled_table import Filled, relabelled
-from labelfill.final.fitting import (
-    FinalSetup,
-    at_plateau,
-    fit_sessions,
-    input_shape,
-    new_model,
-    rows_learnt_from,
-    session_plans,
-)
 from labelfill.final.held_out import PartAnswers, answer_held_out, answers_file
 from labelfill.final.job import FinalJob
 from labelfill.final.model import (
@@ -70,8 +62,8 @@ def _train(run: RunDirectory, job: FinalJob, computing: Computing) -> dict[str, 
     heads = heads_of(filled, groups, models.sources, settings)
     moved = _in_reference(setup, filled, models, groups, heads)
     targets = targets_of(filled, heads, groups, models.sources, settings, setup.parts, moved)
-    model = new_model(setup, heads, targets)
-    fitted = fit_sessions(run, setup, model, targets, filled)
+    model = fitting.new_model(setup, heads, targets)
+    fitted = fitting.fit_sessions(run, setup, model, targets, filled)
     answers = answer_held_out(model, targets, filled.dataset.images, setup.parts, job.device)
     calibrated = replace(model, calibration=calibrate_radii(answers.get("validation"), targets))
     scores = _scores(calibrated, targets, answers, groups)
@@ -87,15 +79,15 @@ def _train(run: RunDirectory, job: FinalJob, computing: Computing) -> dict[str, 
         "parameters": parameter_count(model.network),
         "best epoch": fitted.best_epoch,
         "epochs": len(fitted.history),
-        "plateau": at_plateau(fitted, settings),
+        "plateau": fitting.at_plateau(fitted, settings),
     }
     run.record({"stage": STAGE, "results": results})
     return results
 
 
-def _set_up(job: FinalJob, models: KeypointModels, computing: Computing) -> FinalSetup:
+def _set_up(job: FinalJob, models: KeypointModels, computing: Computing) -> fitting.FinalSetup:
     ensemble, rows = models.ensemble, job.filled.dataset.table.rows
-    return FinalSetup(
+    return fitting.FinalSetup(
         ensemble.schema, ensemble.partners, models.sources.groups.names,
         load_split(job.models.path / "split.csv", rows), job.settings, job.seed, computing,
     )  # fmt: skip
@@ -108,7 +100,7 @@ def _groups(filled: Filled, models: KeypointModels) -> Integers:
 
 
 def _in_reference(
-    setup: FinalSetup, filled: Filled, models: KeypointModels, groups: Integers, heads: Heads
+    setup: fitting.FinalSetup, filled: Filled, models: KeypointModels, groups: Integers, heads: Heads
 ) -> Anchors | None:
     """Labels in the reference convention, where heads learn several conventions of all rows together."""
     if not heads.further or setup.settings.rows != "together":
@@ -150,7 +142,12 @@ def _keypoint_scores(error: Array) -> dict[str, Any]:
 
 
 def _scores_by_other(
-    setup: FinalSetup, model: FinalModel, fitted: Fitted, targets: Targets, filled: Filled, groups: Integers
+    setup: fitting.FinalSetup,
+    model: FinalModel,
+    fitted: Fitted,
+    targets: Targets,
+    filled: Filled,
+    groups: Integers,
 ) -> dict[str, Any]:
     """Overall errors of the weights that are the best by the other figure, and their epoch."""
     other = replace(model, network=deepcopy(model.network))
@@ -192,9 +189,9 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
     setup, groups = _set_up(job, models, Computing(job.device)), _groups(filled, models)
     heads = heads_of(filled, groups, models.sources, settings)
     targets = targets_of(filled, heads, groups, models.sources, settings, setup.parts, None)
-    training, validation = rows_learnt_from(targets, setup.parts, settings, job.seed)
+    training, validation = fitting.rows_learnt_from(targets, setup.parts, settings, job.seed)
     outputs = heads.outputs(settings.rows == "separate")
-    network = build_final_network(outputs, input_shape(setup.schema), settings)
+    network = build_final_network(outputs, fitting.input_shape(setup.schema), settings)
     return {
         "state": standing.state,
         "starts over": standing.starts_over,
@@ -205,7 +202,7 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
         "rows": filled.dataset.table.rows,
         "training rows": len(training),
         "validation rows": len(validation),
-        "epochs": [plan.epochs for plan in session_plans(settings, len(training))],
+        "epochs": [plan.epochs for plan in fitting.session_plans(settings, len(training))],
         "outputs": heads.count,
         "parameters": parameter_count(network),
         "device": str(job.device),

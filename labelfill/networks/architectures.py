@@ -79,13 +79,7 @@ class FaceRegressor(nn.Module):
                 side //= 2
             before = width
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(before * side * side + evidence, hidden),
-            nn.SiLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, 3 * keypoints),
-        )
+        self.head = _head(before * side * side + evidence, hidden, keypoints, dropout)
 
     def forward(self, views: Tensor, evidence: Tensor) -> Tensor:
         """(B, 1, S, S) views and (B, E) evidence -> (B, K, 3)."""
@@ -132,13 +126,7 @@ class FinalNetwork(nn.Module):
                 high, wide = math.ceil(high / 2), math.ceil(wide / 2)
             before = breadth
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(before * high * wide, hidden),
-            nn.SiLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, 3 * outputs),
-        )
+        self.head = _head(before * high * wide, hidden, outputs, dropout)
 
     def start_at(self, mean: Tensor) -> None:
         """Let the untrained network answer the mean shape (outputs, 2)."""
@@ -167,6 +155,14 @@ def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> l
         nn.BatchNorm2d(after),
         nn.SiLU(inplace=True),
     ]
+
+
+def _head(features: int, hidden: int, keypoints: int, dropout: float) -> nn.Sequential:
+    """Dense layers from features to three numbers per keypoint."""
+    return nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(features, hidden), nn.SiLU(inplace=True), nn.Dropout(dropout),
+        nn.Linear(hidden, 3 * keypoints),
+    )  # fmt: skip
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -129,8 +129,3 @@ def with_edges(images: Tensor) -> Tensor:
     kernels = torch.stack([right, right.T])[:, None]  # (2, 1, 3, 3)
     slopes = functional.conv2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), kernels)
     return torch.cat([images, slopes], dim=1)
-
-
-def running_statistics(network: nn.Module) -> int:
-    """Numbers that batch normalisation keeps, which are no parameters."""
-    return sum(tensor.numel() for name, tensor in network.named_buffers() if "running" in name)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,16 +40,7 @@ from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.ensemble import Ensemble, Regressor
 from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
-from labelfill.runs import RunDirectory
-from labelfill.runs.kept import (
-    FORMAT,
-    SchemaFile,
-    arrays_file,
-    json_file,
-    read_arrays,
-    read_kept,
-    read_kept_json,
-)
+from labelfill.runs import RunDirectory, kept
 from labelfill.schema import KeypointSchema
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.conventions import ConventionOffset, OffsetEntry, Sources
@@ -87,7 +79,7 @@ class RegressorFile:
 
 
 @dataclass(frozen=True)
-class SourcesFile(SchemaFile):
+class SourcesFile(kept.SchemaFile):
     """``sources.json``: label sources, and which regressors there are; the rest as `Sources` has it.
 
     Attributes
@@ -163,12 +155,12 @@ def regressor_files(
     }
     keypoint = None if view.keypoint is None else schema.keypoints[view.keypoint]
     about = RegressorFile(
-        FORMAT, keypoint, schema.keypoints, str(schema.image_size), view, len(fitted),
+        kept.FORMAT, keypoint, schema.keypoints, str(schema.image_size), view, len(fitted),
         parameter_count(make_network(view, schema.count)), examples,
         [network.best_epoch for network in fitted], [network.history for network in fitted],
     )  # fmt: skip
     folder = unit.folder(schema)
-    return {f"{folder}/model.safetensors": save(tensors), f"{folder}/model.json": json_file(about)}
+    return {f"{folder}/model.safetensors": save(tensors), f"{folder}/model.json": kept.json_bytes(about)}
 
 
 def load_regressor(
@@ -182,7 +174,7 @@ def load_regressor(
         If a file is missing, damaged, of a newer format, or made for other keypoints or images.
     """
     folder = unit.folder(schema)
-    about = read_kept_json(run, STAGE, f"{folder}/model.json", RegressorFile)
+    about = kept.read_json(run, STAGE, f"{folder}/model.json", RegressorFile)
     if about.keypoints != schema.keypoints or about.image_size != str(schema.image_size):
         raise ModelError(
             f"{run.path / folder} was trained for other keypoints or another image size; "
@@ -238,12 +230,13 @@ def save_ensemble(
     schema, groups = ensemble.schema, sources.groups
     untested = {str(group): mask.astype(int).tolist() for group, mask in sources.untested.items()}
     about = SourcesFile(
-        FORMAT, schema.keypoints, str(schema.image_size), schema.mirror_shift, groups.names, groups.column,
-        groups.patterns.astype(int).tolist(), groups.pattern_group.tolist(), sources.reference.tolist(),
-        untested, sources.skipped.tolist(), sorted(ensemble.patch), ensemble.face is not None,
-        ensemble.coarse is not None, [offset.entry for offset in sources.offsets],
+        kept.FORMAT, schema.keypoints, str(schema.image_size), schema.mirror_shift, groups.names,
+        groups.column, groups.patterns.astype(int).tolist(), groups.pattern_group.tolist(),
+        sources.reference.tolist(), untested, sources.skipped.tolist(), sorted(ensemble.patch),
+        ensemble.face is not None, ensemble.coarse is not None,
+        [offset.entry for offset in sources.offsets],
     )  # fmt: skip
-    files = {_PRIOR: arrays_file(arrays), _SOURCES: json_file(about), **for_report}
+    files = {_PRIOR: kept.arrays_bytes(arrays), _SOURCES: kept.json_bytes(about), **for_report}
     run.save_unit(STAGE, "prior and sources", files)
 
 
@@ -273,19 +266,19 @@ def load_about(run: RunDirectory) -> SourcesFile:
         If the stage is not finished, or the file is not as it should be.
     """
     run.require_stage(STAGE)
-    return read_kept_json(run, STAGE, _SOURCES, SourcesFile)
+    return kept.read_json(run, STAGE, _SOURCES, SourcesFile)
 
 
 def load_sources(run: RunDirectory) -> tuple[KeypointSchema, Sources]:
     """Keypoints with their mirror axis, and label sources, without a network; errors as for `load_about`."""
     about = load_about(run)
-    return about.schema, read_kept(run, STAGE, _PRIOR, lambda content: about.sources(read_arrays(content)))
+    return about.schema, kept.read_arrays(run, STAGE, _PRIOR, about.sources)
 
 
 def load_models(run: RunDirectory, device: torch.device) -> KeypointModels:
     """Read back what the first stage made; errors as for `load_about`."""
     about, (schema, sources) = load_about(run), load_sources(run)
-    ensemble = read_kept(run, STAGE, _PRIOR, lambda content: _untrained(schema, read_arrays(content)))
+    ensemble = kept.read_arrays(run, STAGE, _PRIOR, partial(_untrained, schema))
     with_networks = replace(
         ensemble,
         patch={k: load_regressor(run, patch_name(k), schema, device) for k in about.patch},

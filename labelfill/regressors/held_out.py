@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.regressors.files import STAGE
-from labelfill.runs import RunDirectory
-from labelfill.runs.kept import arrays_file, read_arrays, read_kept
+from labelfill.runs import RunDirectory, kept
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset
 
@@ -93,12 +92,12 @@ def report_files(held_out: HeldOutPoints | None, disputed: Sequence[DisputedLabe
     """What the report shows of this stage as files: points, and labels of each claimed offset, in order."""
     files = {}
     if held_out is not None:
-        files[_HELD_OUT] = arrays_file(held_out.to_arrays())
+        files[_HELD_OUT] = kept.arrays_bytes(held_out.to_arrays())
     if disputed:
         arrays: dict[str, NDArray[Any]] = {}
         for number, labels in enumerate(disputed):
             arrays |= {f"{name}{number}": array for name, array in labels.to_arrays().items()}
-        files[_DISPUTED] = arrays_file(arrays)
+        files[_DISPUTED] = kept.arrays_bytes(arrays)
     return files
 
 
@@ -117,7 +116,7 @@ def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
                 "another --run-dir to see how far fills are off", run.path,
             )  # fmt: skip
         return None
-    points = read_kept(run, STAGE, _HELD_OUT, lambda content: HeldOutPoints.from_arrays(read_arrays(content)))
+    points = kept.read_arrays(run, STAGE, _HELD_OUT, HeldOutPoints.from_arrays)
     return points if len(points.keypoint) else None
 
 
@@ -125,11 +124,10 @@ def load_disputed(run: RunDirectory) -> list[DisputedLabels]:
     """The labels that were kept, in the order of the sources' offsets; errors as for `load_held_out`."""
     if _DISPUTED not in run.stages[STAGE]["outputs"]:
         return []
-    return read_kept(run, STAGE, _DISPUTED, _disputed)
+    return kept.read_arrays(run, STAGE, _DISPUTED, _disputed)
 
 
-def _disputed(content: bytes) -> list[DisputedLabels]:
-    arrays = read_arrays(content)
+def _disputed(arrays: Mapping[str, NDArray[Any]]) -> list[DisputedLabels]:
     numbers = [str(number) for number in range(len(arrays) // 2)]
     return [
         DisputedLabels.from_arrays({name.removesuffix(number): array for name, array in arrays.items()})

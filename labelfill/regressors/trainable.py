@@ -11,7 +11,8 @@ from labelfill.arrays import Integers, Mask
 from labelfill.regressors.setup import Setup
 from labelfill.regressors.whole_image import needs_coarse
 from labelfill.shape.prior import ShapePrior
-from labelfill.sources.anchors import Anchors, weigh_down
+from labelfill.sources.anchors import Anchors
+from labelfill.sources.doubtful_labels import weigh_down
 from labelfill.sources.preparation import LEAST_LABELS
 
 

@@ -17,7 +17,6 @@ from typing import BinaryIO, cast
 
 from labelfill.errors import StorageError, refusal
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789")]
 )
@@ -224,21 +223,14 @@ def safe_file_name(name: str) -> str:
     """
     if not name:
         return "~"
-    safe = "".join(_safe(character) for character in name)
+    plain = re.sub(r"[^A-Za-z0-9_-]", lambda match: _hex(match[0]), name)
+    safe = re.sub(r"[A-Z]", lambda match: f"={match[0].lower()}", plain)
     if safe in _RESERVED:
         safe = _hex(safe[0]) + safe[1:]
     if len(safe) > _LONGEST:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         safe = f"{safe[: _LONGEST - 66]}~~{digest}"
     return safe
-
-
-def _safe(character: str) -> str:
-    if character in _PLAIN:
-        return character
-    if "A" <= character <= "Z":
-        return "=" + character.lower()
-    return _hex(character)
 
 
 def _hex(character: str) -> str:

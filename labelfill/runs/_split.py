@@ -44,7 +44,8 @@ def make_split(image_ids: Integers, patterns: Integers, seed: int, groups: Integ
     clusters = rows_together(image_ids, groups)
     evaluation = min(_MOST_EVALUATION_ROWS, rows // 10)
     validation = round((rows - evaluation) * _VALIDATION_SHARE)
-    members = _members(clusters)
+    by_cluster = np.argsort(clusters, kind="stable")
+    members = np.split(by_cluster, np.flatnonzero(np.diff(clusters[by_cluster])) + 1)
     order = [members[c] for c in generator.permutation(len(members))]
     _, strata = np.unique(patterns, return_inverse=True)
     # Validation first: without evaluation rows a score is missing, without validation rows the best epoch.
@@ -66,11 +67,6 @@ def rows_together(image_ids: Integers, groups: Integers | None) -> Integers:
     links = coo_array((np.ones(len(images)), (images, grouped + images.max() + 1)), shape=(size, size))
     labels: Integers = connected_components(links.tocsr(), directed=False)[1].astype(np.int64)
     return labels[images]
-
-
-def _members(clusters: Integers) -> list[Integers]:
-    order = np.argsort(clusters, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
 
 
 def _fill_part(

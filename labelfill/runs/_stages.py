@@ -147,24 +147,18 @@ class Stages(Ledger):
             self.save()
         self._drop_checkpoints(name)
 
-    def finish_stage(
-        self, name: str, outputs: Mapping[str, str] | None = None, results: Mapping[str, Json] | None = None
-    ) -> None:
-        """Mark a stage as finished.
+    def finish_stage(self, name: str, results: Mapping[str, Json] | None = None) -> None:
+        """Mark a stage as finished; its files are those of all its units and of `outputs`.
 
         Parameters
         ----------
-        outputs : dict, optional
-            SHA-256 by path (relative to the run directory, or absolute); by default the files of all its
-            units and of `outputs`.
         results : dict, optional
             Figures to keep.
         """
         with self._changing:
             entry = self.stages.pop(name)
             known = {path: sha for unit in entry["units"].values() for path, sha in unit["files"].items()}
-            entry["outputs"] = dict(outputs) if outputs is not None else {**known, **entry.pop("intent", {})}
-            entry.pop("intent", None)
+            entry["outputs"] = {**known, **entry.pop("intent", {})}
             entry.update(state="done", finished=now(), results=json_value(results or {}), replaceable={})
             self.stages[name] = entry  # the last entry is the one finished last
             self.save()

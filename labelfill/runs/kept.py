@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+Arrays = Mapping[str, NDArray[Any]]
 
 FORMAT = 1
 
@@ -41,26 +42,14 @@ class SchemaFile:
         return KeypointSchema(self.keypoints, ImageSize.parse(self.image_size), self.mirror_shift)
 
 
-def read_kept(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) -> T:
-    """What `parse` makes of a file of a run directory; it raises `DamagedFile` for what is no such file.
+def read_json(run: RunDirectory, stage: str, path: str, kind: type[T]) -> T:
+    """A dataclass from a JSON file of a run directory, which is of this format.
 
     Raises
     ------
     ModelError
         If the file is missing, damaged, or another program's or version's.
     """
-    content = run.read_artefact(stage, path)
-    try:
-        return parse(content)
-    except DamagedFile as error:
-        raise ModelError(
-            f"{run.path / path} does not hold what this labelfill writes ({error}): "
-            f"run `labelfill {stage}` again in another --run-dir"
-        ) from error
-
-
-def read_kept_json(run: RunDirectory, stage: str, path: str, kind: type[T]) -> T:
-    """A dataclass from a JSON file of a run directory, which is of this format; errors as for `read_kept`."""
 
     def parse(content: bytes) -> T:
         try:
@@ -73,22 +62,37 @@ def read_kept_json(run: RunDirectory, stage: str, path: str, kind: type[T]) -> T
             )
         return record_of(kind, value)
 
-    return read_kept(run, stage, path, parse)
+    return _read(run, stage, path, parse)
 
 
-def json_file(value: DataclassInstance) -> bytes:
-    """A dataclass as the JSON file that `read_kept_json` reads."""
+def json_bytes(value: DataclassInstance) -> bytes:
+    """A dataclass as the JSON file that `read_json` reads."""
     return json.dumps(asdict(value), indent=1).encode()
 
 
-def arrays_file(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Arrays by name as safetensors."""
+def read_arrays(run: RunDirectory, stage: str, path: str, parse: Callable[[Arrays], T]) -> T:
+    """What `parse` makes of a file's arrays by name; errors as for `read_json`."""
+
+    def arrays(content: bytes) -> T:
+        try:
+            return parse(load(content))
+        except SafetensorError as error:
+            raise DamagedFile(str(error)) from error
+
+    return _read(run, stage, path, arrays)
+
+
+def arrays_bytes(arrays: Arrays) -> bytes:
+    """Arrays by name as the safetensors file that `read_arrays` reads."""
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def read_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Arrays by name; `DamagedFile` if these are no safetensors."""
+def _read(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) -> T:
+    content = run.read_artefact(stage, path)
     try:
-        return load(content)
-    except SafetensorError as error:
-        raise DamagedFile(str(error)) from error
+        return parse(content)
+    except DamagedFile as error:
+        raise ModelError(
+            f"{run.path / path} does not hold what this labelfill writes ({error}): "
+            f"run `labelfill {stage}` again in another --run-dir"
+        ) from error

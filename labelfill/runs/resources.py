@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -53,7 +54,10 @@ def measured_once(
     anew
         Forget what an earlier attempt cost.
     """
-    before = Cost() if anew else _read(file)
+    before = Cost()
+    if not anew:
+        with suppress(OSError, DamagedFile):  # a figure is lost, no result is
+            before = read_record(Cost, file.read_bytes())
     if before.finished:
         return work(), before
     begun, sampler = time.perf_counter(), _Sampler()
@@ -73,13 +77,6 @@ def measured_once(
         keep(finished=False)
         raise
     return result, keep(finished=True)
-
-
-def _read(file: Path) -> Cost:
-    try:
-        return read_record(Cost, file.read_bytes())
-    except (OSError, DamagedFile):
-        return Cost()  # a figure is lost, no result is
 
 
 class _Sampler:

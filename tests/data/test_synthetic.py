@@ -92,7 +92,7 @@ def test_eyes_are_darker_than_cheeks() -> None:
 
     def grey(name: str) -> np.ndarray:
         x, y = np.rint(faces.landmarks[name]).astype(int).T
-        return faces.images[np.arange(faces.rows), y, x].astype(int)
+        return faces.images[np.arange(len(faces.images)), y, x].astype(int)
 
     for side in ("left", "right"):
         assert (grey(f"{side}_pupil") < grey(f"{side}_cheek")).mean() > 0.9

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from labelfill.final.model import build_final_network
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks, parameter_count
 from labelfill.original.design import Design
-from labelfill.original.plain_networks import LAYOUTS, running_statistics, with_edges
+from labelfill.original.plain_networks import LAYOUTS, with_edges
 from labelfill.settings import FinalModelSettings, Preset
 
 
 def complete(preset: Preset, **given: object) -> Design:
     return Design(preset=preset, **given).complete()  # type: ignore[arg-type]
+
+
+def running_statistics(network: nn.Module) -> int:
+    """Numbers that batch normalisation keeps, which are no parameters."""
+    return sum(tensor.numel() for name, tensor in network.named_buffers() if "running" in name)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.journey import builds_on
 from labelfill.cli.main import main
 from labelfill.data.dataset_reading import read_dataset
 from labelfill.data.images.identity import content_ids
@@ -16,7 +17,7 @@ from labelfill.data.synthetic import write_table
 from labelfill.errors import DataError
 from labelfill.reports.comparison.drawing import draw_journey
 from labelfill.reports.comparison.held_out import hide
-from labelfill.reports.comparison.journey import STEPS, Step, builds_on, journey
+from labelfill.reports.comparison.journey import STEPS, Step, journey
 from labelfill.reports.comparison.stages import Setting, check_one_split
 from labelfill.reports.comparison.trained_ways import TrainedWays
 from labelfill.runs import EVALUATION, load_split, write_bytes

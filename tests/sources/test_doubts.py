@@ -11,7 +11,8 @@ import pytest
 from labelfill.arrays import Array
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.shape.prior import fit_shape_prior
-from labelfill.sources.anchors import Anchors, labels_as_anchors, weigh_down
+from labelfill.sources.anchors import Anchors, labels_as_anchors
+from labelfill.sources.doubtful_labels import weigh_down
 from tests.driving import bare_table, done, read_provenance
 from tests.trained_runs import SEVEN_KEYPOINTS, Trained
 

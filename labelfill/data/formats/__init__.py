@@ -22,6 +22,7 @@ from labelfill.data.formats.parquet import PARQUET as PARQUET
 from labelfill.data.formats.visibility import declared_occluded as declared_occluded
 from labelfill.data.formats.visibility import with_boxes
 from labelfill.data.table import (
+    BOM,
     FoundPoints,
     ImageSink,
     KeypointTable,
@@ -47,7 +48,6 @@ _SUFFIXES = {COCO: ".json", DEEPLABCUT: ".csv", PARQUET: ".parquet", LABEL_STUDI
 _FILLED = {COCO: filled_coco, LABEL_STUDIO: filled_label_studio, PARQUET: filled_parquet}
 _TEXT_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".gz", ".zip"))
 _FIRST_BYTES = 4096
-_BOM = b"\xef\xbb\xbf"
 
 
 def detect(path: Path) -> str:
@@ -66,7 +66,7 @@ def detect(path: Path) -> str:
         return PARQUET
     if is_deeplabcut(begin):
         return DEEPLABCUT
-    first = begin.removeprefix(_BOM).lstrip()[:1]
+    first = begin.removeprefix(BOM).lstrip()[:1]
     if first in (b"{", b"[") and path.suffix.lower() not in _TEXT_SUFFIXES:
         return COCO if first == b"{" else LABEL_STUDIO
     return TABLE

@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from labelfill.arrays import Array
 from labelfill.data.formats.tables import as_csv, exact_texts
 from labelfill.data.formats.visibility import HIDDEN, visibilities
-from labelfill.data.table import IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, read_table
+from labelfill.data.table import BOM, IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, read_table
 from labelfill.errors import DataError, listed, place, shown
 from labelfill.schema import AXES
 
@@ -38,7 +38,6 @@ _HEADER_ROWS = ("scorer", "bodyparts", "coords")
 # The last alternative matches where no line end follows: else the search would begin anew at every byte.
 _LINE = re.compile(rb"([^\r\n]*+)(\r?\r\n|[\r\n]|\Z)")
 _FIRST_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
 # The folders of a project above that of the csv file: labeled-data, and the project itself.
 _MOST_ABOVE = 3
 
@@ -47,7 +46,7 @@ _log = logging.getLogger("labelfill")
 
 def is_deeplabcut(begin: bytes) -> bool:
     """Whether a file that begins so is one of these."""
-    lines = islice(_LINE.finditer(begin.removeprefix(_BOM)), 2)
+    lines = islice(_LINE.finditer(begin.removeprefix(BOM)), 2)
     firsts = [line[1].split(b",", 1)[0].strip(b'" ') for line in lines]
     return len(firsts) == 2 and firsts[0] == b"scorer" and firsts[1] in (b"bodyparts", b"individuals")
 
@@ -86,7 +85,7 @@ def _read_header(path: Path, read: Callable[[int], bytes]) -> tuple[Header, Curs
         where = place(path, line=number + 1)
         if number >= len(lines):
             raise DataError(f"{where}: the file ends in its header; expected rows {', '.join(_HEADER_ROWS)}")
-        text = lines[number][1].removeprefix(_BOM).decode("utf-8", "surrogateescape")
+        text = lines[number][1].removeprefix(BOM).decode("utf-8", "surrogateescape")
         row = next(csv.reader([text]))
         if row[0].strip() == "individuals":
             raise DataError(
@@ -104,8 +103,7 @@ def _read_header(path: Path, read: Callable[[int], bytes]) -> tuple[Header, Curs
 
 def _header(path: Path, rows: Sequence[Sequence[str]]) -> Header:
     _, parts, kinds = rows
-    coordinates = [c for c, kind in enumerate(kinds) if c > 0 and kind.strip()]
-    first = coordinates[0] if coordinates else len(kinds)
+    first = next((c for c, kind in enumerate(kinds) if c > 0 and kind.strip()), len(kinds))
     keypoints: dict[str, set[str]] = {}
     columns = [IMAGE_PATH_COLUMN if c == first - 1 else f"index {c}" for c in range(first)]
     for c in range(first, len(kinds)):

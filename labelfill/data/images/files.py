@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from labelfill.arrays import Images
 from labelfill.data.images.decoding import UnusableError
 from labelfill.data.images.storage import ImageStore
+from labelfill.data.table import IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, StorageError, place, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
@@ -23,7 +24,6 @@ from labelfill.schema import ImageSize
 # Larger files are refused before they are decoded: a small file can unpack to gigabytes.
 MAX_IMAGE_PIXELS = 64_000_000
 
-_COLUMN = "image_path"
 # scikit-image reads these by another library.
 _TIFF = (".tif", ".tiff")
 
@@ -54,7 +54,7 @@ class ImageFiles:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        return place(self.table_path, row=row, line=int(self.lines[row]), column=_COLUMN)
+        return place(self.table_path, row=row, line=int(self.lines[row]), column=IMAGE_PATH_COLUMN)
 
     def read(self, row: int) -> NDArray[np.uint8]:
         """(h, w) grey; colour becomes luminance, 16-bit and float values are scaled to 0..255."""

@@ -94,10 +94,6 @@ class DrawnFaces:
     landmarks: Mapping[str, Array]
     image_size: ImageSize
 
-    @property
-    def rows(self) -> int:
-        return len(self.images)
-
 
 @dataclass(frozen=True)
 class DrawnTable:
@@ -256,7 +252,7 @@ def _places(
     faces: DrawnFaces, meaning: Mapping[str, str], copy_of: NDArray[np.int64], mirrored: NDArray[np.bool_]
 ) -> Array:
     """Where each keypoint lies by one source's meaning, px (n, K, 2), in the images after copying."""
-    origin = np.where(copy_of >= 0, copy_of, np.arange(faces.rows))
+    origin = np.where(copy_of >= 0, copy_of, np.arange(len(copy_of)))
     straight = np.stack([faces.landmarks[place][origin] for place in meaning.values()], 1)
     flipped = np.stack([faces.landmarks[mirrored_name(place)][origin] for place in meaning.values()], 1)
     flipped[..., 0] = (faces.image_size.width - 1) - flipped[..., 0]

@@ -18,10 +18,10 @@ blank ones; no other byte changes.
 
 from __future__ import annotations
 
-from labelfill.data.table.container import DecompressedReader as DecompressedReader
 from labelfill.data.table.container import check_suffix as check_suffix
 from labelfill.data.table.container import compressed_writer as compressed_writer
 from labelfill.data.table.container import open_decompressed as open_decompressed
+from labelfill.data.table.header import BOM as BOM
 from labelfill.data.table.header import DELIMITERS as DELIMITERS
 from labelfill.data.table.header import IMAGE_COLUMN as IMAGE_COLUMN
 from labelfill.data.table.header import IMAGE_PATH_COLUMN as IMAGE_PATH_COLUMN
@@ -34,7 +34,6 @@ from labelfill.data.table.reading import ImageTexts as ImageTexts
 from labelfill.data.table.reading import KeypointTable as KeypointTable
 from labelfill.data.table.reading import read_table as read_table
 from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blank_image_paths
-from labelfill.data.table.tokenizer import MAX_RECORD_BYTES as MAX_RECORD_BYTES
 from labelfill.data.table.tokenizer import Cursor as Cursor
 from labelfill.data.table.writing import FoundPoints as FoundPoints
 from labelfill.data.table.writing import coordinate_text as coordinate_text

@@ -15,7 +15,7 @@ DELIMITERS = (",", ";", "\t")
 IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"
 
 _FIRST_BYTES = 1 << 16
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK_LINES = re.compile(rb"(?:[ \t]*+(?:\r\n?|\n))*+")
 _LINE = re.compile(rb"[^\r\n]*")
@@ -93,7 +93,7 @@ def _first_byte(path: Path, buffer: bytes) -> int:
     """Where the header begins: behind a byte order mark and blank lines."""
     if buffer.startswith(_UTF16):
         raise DataError(f"{path} is UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8)")
-    match = _BLANK_LINES.match(buffer, len(_BOM) if buffer.startswith(_BOM) else 0)
+    match = _BLANK_LINES.match(buffer, len(BOM) if buffer.startswith(BOM) else 0)
     assert match is not None  # the pattern matches nothing as well
     return match.end() if buffer[match.end() :].strip(b" \t") else len(buffer)
 

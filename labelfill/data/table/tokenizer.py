@@ -183,14 +183,13 @@ class Tokenizer:
         feeds = _line_ends_among(breaks[: np.searchsorted(breaks, end)], np.frombuffer(buffer, np.uint8))
         first = np.cumsum(fields.counts) - fields.counts
         lines = self.cursor.line + np.searchsorted(feeds, fields.starts[first])
-        row = self.cursor.row
         cut_short = bool(len(fields.ends)) and int(fields.ends[-1]) == end
         wrong = np.flatnonzero(fields.counts != len(self.columns))
         if len(wrong):
             r = int(wrong[0])
             record = buffer[fields.starts[first[r]] : fields.ends[first[r] + fields.counts[r] - 1]]
             raise faults.wrong_number_of_fields(
-                place(self.path, row=row + r, line=int(lines[r])),
+                place(self.path, row=self.cursor.row + r, line=int(lines[r])),
                 record,
                 int(fields.counts[r]),
                 self.columns,
@@ -204,7 +203,7 @@ class Tokenizer:
         if len(too_long):
             r = int(too_long[0])
             quotes = b'"' in buffer[starts[r, 0] : ends[r, -1]]
-            where = place(self.path, row=row + r, line=int(lines[r]))
+            where = place(self.path, row=self.cursor.row + r, line=int(lines[r]))
             raise faults.record_too_long(where, MAX_RECORD_BYTES, has_quotes=quotes)
         return RecordBlock(buffer, self.cursor.offset, starts, ends, lines, cut_short), len(feeds)
 

@@ -19,12 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
-from labelfill.regressors.calibration.conformal import (
-    conformal_quantile,
-    conformal_rank,
-    gaussian_radius,
-    thinned,
-)
+from labelfill.regressors.calibration import conformal
 
 # With fewer scores than this a keypoint's are those of all keypoints together; so for a class of rows.
 _OWN_ROWS = 100
@@ -51,7 +46,7 @@ class Radii(KeptArrays):
     edges
         (K, C - 1): the prior's sigma, px, where a keypoint's pattern classes end; inf where there are fewer.
     scores
-        (K, C, Q): radial error over sigma, sorted; evenly thinned to Q, rounded outwards.
+        (K, C, Q): radial error over sigma, sorted; evenly conformal.thinned to Q, rounded outwards.
     rows
         (K, C): how many scores these were.
     labelled
@@ -88,10 +83,10 @@ class Radii(KeptArrays):
 
     def _factors(self, coverage: float) -> Array:
         """(K, C): the radius that holds in `coverage` of cases, in units of the stated sigma."""
-        factor = conformal_quantile(self.scores, self.rows, coverage)
+        factor = conformal.conformal_quantile(self.scores, self.rows, coverage)
         # So few scores do not reach so far: the tail of a round Gaussian at least.
-        few = conformal_rank(self.rows, coverage) > self.rows
-        return np.where(few, np.maximum(factor, gaussian_radius(coverage)), factor)
+        few = conformal.conformal_rank(self.rows, coverage) > self.rows
+        return np.where(few, np.maximum(factor, conformal.gaussian_radius(coverage)), factor)
 
     def unverified(self, groups: Integers) -> Mask:
         """(n, K): keypoints that the row's source never labels; of rows of unknown source, none."""
@@ -134,7 +129,7 @@ def fit_radii(
     there: Mask = np.all(np.isfinite(error), axis=2) & np.isfinite(sigma)
     score = np.where(there, np.linalg.norm(error, axis=2) / np.maximum(sigma, _LEAST_SIGMA), np.nan)
     keypoints = error.shape[1]
-    pooled = np.sort(score[there]) if there.any() else np.array([gaussian_radius(_PROBE_COVERAGE)])
+    pooled = np.sort(score[there]) if there.any() else np.array([conformal.gaussian_radius(_PROBE_COVERAGE)])
     edges = np.full((keypoints, _CLASSES - 1), np.inf)
     scores = np.empty((keypoints, _CLASSES, _SCORES_KEPT))
     rows = np.empty((keypoints, _CLASSES), np.int64)
@@ -149,7 +144,7 @@ def fit_radii(
         which = np.searchsorted(edges[k], knows)
         for c in range(_CLASSES):
             part = mine[which == c] if c <= len(found) and len(found) else own
-            scores[k, c], rows[k, c] = thinned(np.sort(part), _SCORES_KEPT), len(part)
+            scores[k, c], rows[k, c] = conformal.thinned(np.sort(part), _SCORES_KEPT), len(part)
     widening = np.array([shift_widening(score, groups, g, reference) for g in range(len(labelled))])
     return Radii(edges, scores, rows, labelled, widening, typical, there.sum(axis=0))
 

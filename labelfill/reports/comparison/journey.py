@@ -102,14 +102,6 @@ def _steps() -> tuple[Step, ...]:
 STEPS = _steps()
 
 
-def builds_on(step: Step) -> Step | None:
-    """The step that a step's error is to be seen beside; None for the first."""
-    if step.after is not None:
-        return next(other for other in STEPS if other.name == step.after)
-    number = STEPS.index(step)
-    return STEPS[number - 1] if number else None
-
-
 def journey(
     trained: TrainedWays,
     *,

@@ -71,7 +71,7 @@ class InspectedTable:
 
     def picture(self, row: int) -> Images | None:
         """The row's image (H, W)."""
-        return None if self.images is None else np.asarray(self.images[row])
+        return None if self.images is None else self.images[row]
 
     def place(self, row: int) -> str:
         """The row's number, and the line on which it starts in its file."""

@@ -6,7 +6,7 @@ belong to which label source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from labelfill.arrays import Array, Integers, Mask
 from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.lookalikes import Disagreement, Group, find_disagreement, find_lookalikes
 from labelfill.reports.inspection.suspects import Suspect, find_suspects
+from labelfill.sources.groups import SourceGroups
 
 _EXTREMES = 6
 _EXAMPLES = 12
@@ -107,6 +108,11 @@ class SourceCounts:
     rows: int
     labelled: Integers
 
+    def usual_keypoints(self, names: Sequence[str]) -> str:
+        """Those that most of its rows label."""
+        usual = [name for name, n in zip(names, self.labelled.tolist(), strict=True) if n >= self.rows / 2]
+        return ", ".join(usual) or "none"
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -154,14 +160,18 @@ def inspect(table: InspectedTable, *, seed: int = 0, show_progress: bool = False
     """
     images = None if table.images is None else _inspect_images(table, show_progress)
     suspects = find_suspects(table, seed=seed, show_progress=show_progress) if table.schema.count else ()
-    sources = tuple(
-        SourceCounts(
-            name, int((table.source_of == g).sum()), table.labelled[table.source_of == g].sum(axis=0)
-        )
-        for g, name in enumerate(table.sources.names)
-    )
+    sources = count_sources(table.sources, table.source_of, table.labelled)
     return Inspection(
         table, count_labels(table), sources, suspects, images, _choose_examples(table, images, seed)
+    )
+
+
+def count_sources(sources: SourceGroups, source_of: Integers, labelled: Mask) -> tuple[SourceCounts, ...]:
+    """Count each source's rows among those with these sources (n,) and labels (n, K)."""
+    members = [labelled[source_of == number] for number in range(len(sources.names))]
+    return tuple(
+        SourceCounts(name, len(rows), rows.sum(axis=0))
+        for name, rows in zip(sources.names, members, strict=True)
     )
 
 

@@ -157,15 +157,11 @@ def _sources(found: Inspection) -> Markup:
     if len(found.sources) < 2:
         return section("Label sources", paragraph("One: the missing patterns tell no groups of rows apart."))
     column, unknown = found.table.sources.column, found.rows_of_unknown_source
-    rows = []
-    for source in found.sources:
-        usual = [
-            name
-            for name, labelled in zip(found.table.schema.keypoints, source.labelled.tolist(), strict=True)
-            if labelled >= source.rows / 2
-        ]
-        share = f"{source.rows / found.labels.rows:.1%}"
-        rows.append((source.name, f"{source.rows:,}", share, ", ".join(usual) or "none"))
+    names, rows_of_table = found.table.schema.keypoints, found.labels.rows
+    rows = [
+        (source.name, f"{source.rows:,}", f"{source.rows / rows_of_table:.1%}", source.usual_keypoints(names))
+        for source in found.sources
+    ]
     return section(
         "Label sources",
         paragraph(

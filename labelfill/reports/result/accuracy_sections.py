@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from labelfill.regressors.held_out import COVERAGES
-from labelfill.reports.pages import Child, Markup, element, paragraph, plural, section, table
+from labelfill.reports.pages import Child, Markup, element, note, paragraph, plural, section, table
 from labelfill.reports.plots import Line, curves
 from labelfill.reports.result.held_out import HeldOut, binomial_interval, covered, found_by_radius
 from labelfill.schema import KeypointSchema
@@ -17,9 +17,9 @@ def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
     inside = held.errors() <= held.radius[:, COVERAGES.index(0.9)]
     rows: list[list[Child]] = []
     for k in np.unique(held.keypoint).tolist():
-        own = held.keypoint == k
+        points = held.keypoint == k
         errors = _marked([held.rmse(way, k) for way in ways])
-        rows.append([schema.keypoints[k], f"{int(own.sum()):,}", *errors, f"{inside[own].mean():.0%}"])
+        rows.append([schema.keypoints[k], f"{int(points.sum()):,}", *errors, f"{inside[points].mean():.0%}"])
     errors = _marked([held.rmse(way) for way in ways])
     rows.append(["all", f"{len(held):,}", *errors, f"{inside.mean():.0%}"])
     about = (
@@ -30,11 +30,11 @@ def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
         "radius."
     )
     missing = "KNN and iterative imputer were left out: they need scikit-learn, and not too many columns."
-    left_out = None if {"knn", "iterative"} <= set(ways) else paragraph(missing, class_="note")
+    left_out = None if {"knn", "iterative"} <= set(ways) else note(missing)
     numbers = tuple(range(1, len(ways) + 3))
     return section(
         "How far fills are off, beside simple ways of filling",
-        paragraph(about, class_="note"),
+        note(about),
         table(("keypoint", "points", *ways, "within radius"), rows, numbers=numbers),
         left_out,
     )
@@ -52,7 +52,7 @@ def calibration_section(held: HeldOut) -> Markup:
     """How often the radii hold that should hold in so many cases."""
     share = covered(held)
     low, high = binomial_interval(share, len(held))
-    told = [
+    rows = [
         (f"{wanted:.0%}", f"{found:.1%}", f"{a:.1%} to {b:.1%}")
         for wanted, found, a, b in zip(COVERAGES, share, low, high, strict=True)
     ]
@@ -61,7 +61,7 @@ def calibration_section(held: HeldOut) -> Markup:
         [Line(COVERAGES, share, low=low, high=high)],
         "share of cases in which the radius should hold",
         "share in which it does",
-        "Calibration: " + ", ".join(f"{wanted} promised, {found} found" for wanted, found, _ in told),
+        "Calibration: " + ", ".join(f"{wanted} promised, {found} found" for wanted, found, _ in rows),
         diagonal=True, percent=True, square=True,
     )  # fmt: skip
     about = (
@@ -69,13 +69,9 @@ def calibration_section(held: HeldOut) -> Markup:
         "in 90% of cases. Bars are 95% intervals for so many points; on the dotted line promise and outcome "
         "agree."
     )
-    return section(
-        "Do the error radii hold?",
-        paragraph(about),
-        element(
-            "div", plot, table(("promised", "held", "95% interval"), told, numbers=(0, 1, 2)), class_="beside"
-        ),
-    )
+    figures = table(("promised", "held", "95% interval"), rows, numbers=(0, 1, 2))
+    beside = element("div", plot, figures, class_="beside")
+    return section("Do the error radii hold?", paragraph(about), beside)
 
 
 def ranking_section(held: HeldOut) -> Markup:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Integers
 from labelfill.reports.faces import Points, box_around, face, key
-from labelfill.reports.pages import Child, Markup, element, paragraph, plural, section, table
-from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, worst_rows
+from labelfill.reports.pages import Child, Markup, element, figure, note, paragraph, plural, section, table
+from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 from labelfill.runs.randomness import random_key
 
 _SHEET = 16  # faces of each contact sheet
@@ -53,10 +53,8 @@ def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
     chosen = np.sort(random.choice(order, min(_SHEET, len(order)), replace=False))
     legend = key([("label", "label of the table"), ("filled", "filled, in the circle of its error radius")])
     yield section("Fills: a random sample", legend, _sheet(shown, chosen))
-    note = "Worst first, as labelfill review shows them; there a person can accept, move or reject each."
-    yield section(
-        "Fills: the most doubtful rows", paragraph(note, class_="note"), _sheet(shown, order[:_SHEET])
-    )
+    about = "Worst first, as labelfill review shows them; there a person can accept, move or reject each."
+    yield section("Fills: the most doubtful rows", note(about), _sheet(shown, order[:_SHEET]))
 
 
 def _sheet(filled: FilledRows, rows: Integers) -> Markup:
@@ -64,26 +62,23 @@ def _sheet(filled: FilledRows, rows: Integers) -> Markup:
 
 
 def _card(filled: FilledRows, row: int) -> Markup:
-    there = filled.filled[row]
-    radii = filled.radius[row, there]
-    names = filled.schema.keypoints
+    new, names = filled.filled[row], filled.schema.keypoints
+    radii, place = filled.radius[row, new], filled.place(row)
     layers = [
-        Points(np.where(there[:, None], filled.places[row], np.nan), names, "filled", filled.radius[row]),
-        Points(np.where(there[:, None], np.nan, filled.labels[row]), names, "label"),
+        Points(np.where(new[:, None], filled.places[row], np.nan), names, "filled", filled.radius[row]),
+        Points(np.where(new[:, None], np.nan, filled.labels[row]), names, "label"),
     ]
-    words = ", ".join(dict.fromkeys(" ".join(map(str, filled.flags[row])).split()))
-    told = f", {plural(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
-        f"; {words}" if words else ""
+    flags = ", ".join(flags_of_row(filled, row))
+    about = f", {plural(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
+        f"; {flags}" if flags else ""
     )
-    about = f"{filled.place(row)}{told}"
-    picture = face(np.asarray(filled.images[row]), filled.schema.image_size, layers, about)
-    return element("figure", picture, element("figcaption", element("strong", filled.place(row)), told))
+    picture = face(filled.images[row], filled.schema.image_size, layers, f"{place}{about}")
+    return figure(picture, element("strong", place), about)
 
 
 def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
     """For each keypoint fills of random rows and those with the largest radii, close up."""
-    there = filled.filled
-    keypoints = np.flatnonzero(there.any(axis=0)).tolist()
+    keypoints = np.flatnonzero(filled.filled.any(axis=0)).tolist()
     if not keypoints:
         return None
     shown = filled.in_frame()
@@ -91,20 +86,20 @@ def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
     each = int(np.clip(_CROPS // (2 * len(keypoints)), _FEWEST_CROPS, _MOST_CROPS))
     parts: list[Markup] = []
     for k in keypoints:
-        rows = np.flatnonzero(there[:, k])
+        rows = np.flatnonzero(filled.filled[:, k])
         random = np.random.default_rng(random_key(seed, "report", "fills", k))
         worst = rows[np.argsort(-doubt[rows, k], kind="stable")][:each]
         others = np.setdiff1d(rows, worst)
-        some = np.sort(random.choice(others, min(each, len(others)), replace=False))
+        drawn = np.sort(random.choice(others, min(each, len(others)), replace=False))
         crops = [_crop(shown, row, k, "doubtful") for row in worst.tolist()]
-        crops += [_crop(shown, row, k, "random") for row in some.tolist()]
+        crops += [_crop(shown, row, k, "random") for row in drawn.tolist()]
         name = filled.schema.keypoints[k]
         title = f"{name}: {len(rows):,} filled, median radius {np.median(filled.radius[rows, k]):.1f} px"
         parts += [element("h3", title), element("div", *crops, class_="crops")]
     about = (
         f"Close up, for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
     )
-    return section("Every keypoint's fills", paragraph(about, class_="note"), *parts)
+    return section("Every keypoint's fills", note(about), *parts)
 
 
 def _crop(filled: FilledRows, row: int, k: int, kind: str) -> Markup:
@@ -113,7 +108,6 @@ def _crop(filled: FilledRows, row: int, k: int, kind: str) -> Markup:
     box = box_around(filled.places[row, k], float(side), size)
     name = [filled.schema.keypoints[k]]
     layers = [Points(filled.places[row, [k]], name, "filled", filled.radius[row, [k]])]
-    told = f"row {row}, {filled.radius[row, k]:.1f} px"
-    picture = face(np.asarray(filled.images[row]), size, layers, f"{name[0]} of {told} ({kind})", box=box)
-    caption = element("figcaption", element("strong", told) if kind == "doubtful" else told)
-    return element("figure", picture, caption)
+    caption = f"row {row}, {filled.radius[row, k]:.1f} px"
+    picture = face(filled.images[row], size, layers, f"{name[0]} of {caption} ({kind})", box=box)
+    return figure(picture, element("strong", caption) if kind == "doubtful" else caption)

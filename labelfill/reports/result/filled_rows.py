@@ -186,6 +186,11 @@ def _number(entry: Mapping[str, str], column: str, sidecar: Path, line: int) -> 
     return value
 
 
+def flags_of_row(filled: FilledRows, row: int) -> list[str]:
+    """Each word once, in the order of the keypoints."""
+    return list(dict.fromkeys(" ".join(map(str, filled.flags[row])).split()))
+
+
 def doubt_of_points(filled: FilledRows) -> Array:
     """(n, K): the larger the sooner to be looked at; -inf for points that are neither filled nor flagged."""
     there = filled.filled & np.isfinite(filled.radius)

@@ -13,7 +13,7 @@ from labelfill.final.held_out import FinalAnswers
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.reports.faces import Points, face, key
-from labelfill.reports.pages import Markup, element, paragraph, plural, section, table
+from labelfill.reports.pages import Markup, and_more, element, figure, note, paragraph, plural, section, table
 from labelfill.reports.plots import Line, small_curves
 from labelfill.reports.result.held_out import RunTable
 from labelfill.runs import RunDirectory
@@ -37,43 +37,41 @@ def learning(run: RunDirectory) -> list[Learning]:
     found = []
     for stage in (FINAL_STAGE, MODELS_STAGE):
         for path in run.stages.get(stage, {}).get("outputs", {}):
-            if path.endswith("/model.json"):
-                about = json.loads(run.read_artefact(stage, path))
-                name = about.get("keypoint") or path.split("/")[-2]
-                kind = path.split("/")[-2].partition("-")[0]
-                if path.startswith("shared-models/") and about.get("keypoint"):
-                    name = f"{kind}: {name}"  # a regressor of the source audit
-                histories = about["history"]
-                single = stage == FINAL_STAGE
-                found.append(
-                    Learning("final network" if single else name, [histories] if single else histories)
-                )
+            if not path.endswith("/model.json"):
+                continue
+            about, folder = json.loads(run.read_artefact(stage, path)), path.split("/")[-2]
+            if stage == FINAL_STAGE:
+                found.append(Learning("final network", [about["history"]]))
+            elif path.startswith("shared-models/") and about.get("keypoint"):  # of the source audit
+                name = f"{folder.partition('-')[0]}: {about['keypoint']}"
+                found.append(Learning(name, about["history"]))
+            else:
+                found.append(Learning(about.get("keypoint") or folder, about["history"]))
     return found
 
 
 def learning_section(learnt: Sequence[Learning]) -> Markup | None:
     """One small plot per network: validation RMSE by epoch, a line for each fold."""
     panels = []
-    for one in learnt[:_PANELS]:
+    for network in learnt[:_PANELS]:
         lines = [
             Line([epoch["epoch"] + 1 for epoch in history], [epoch["rmse"] for epoch in history])
-            for history in one.histories
+            for history in network.histories
             if history and all("rmse" in epoch for epoch in history)
         ]
         if lines:
-            panels.append((one.name, lines))
+            panels.append((network.name, lines))
     if not panels:
         return None
     about = (
         "Validation error by epoch; each line is the network of one fold. The best epoch's weights are kept."
     )
     ends = [f"{name} ends at {min(lines[0].y):.2f} px" for name, lines in panels[:6]]
-    left = len(learnt) - _PANELS
     return section(
         "How the networks learnt",
-        paragraph(about, class_="note"),
+        note(about),
         small_curves(panels, "epoch", "RMSE, px", f"Learning curves: {'; '.join(ends)}"),
-        paragraph(f"And {plural(left, 'network')} more.", class_="note") if left > 0 else None,
+        and_more(len(learnt) - _PANELS, "network"),
     )
 
 
@@ -86,35 +84,37 @@ def final_section(results: Mapping[str, Any]) -> Markup | None:
     if f"{part} rmse" not in results:
         return None
     rows = [
-        (name, f"{one['labels']:,}", f"{one['rmse']:.2f}", f"{one['mae']:.2f}")
-        for name, one in results[f"{part} keypoints"].items()
+        (name, f"{score['labels']:,}", f"{score['rmse']:.2f}", f"{score['mae']:.2f}")
+        for name, score in results[f"{part} keypoints"].items()
     ]
-    told = {"evaluation": "that no stage has learnt from", "validation": "that chose the epoch"}[part]
+    which = {"evaluation": "that no stage has learnt from", "validation": "that chose the epoch"}[part]
     return section(
         "The final network",
         paragraph(
             f"RMSE {results[f'{part} rmse']:.2f} px and MAE {results[f'{part} mae']:.2f} px per coordinate "
-            f"over the labels of {plural(results[f'{part} rows'], 'row')} {told}."
+            f"over the labels of {plural(results[f'{part} rows'], 'row')} {which}."
         ),
         table(("keypoint", "labels", "RMSE, px", "MAE, px"), rows, numbers=(1, 2, 3)),
     )
 
 
-def worst_cases(found: FinalAnswers, seen: RunTable) -> Markup:
+def worst_cases(found: FinalAnswers, run_table: RunTable) -> Markup:
     """The rows on which the final network is furthest off."""
-    labels, images = seen.dataset.labels[found.rows], seen.dataset.images
-    away = np.linalg.norm(found.xy - labels, axis=2)
-    labelled = np.flatnonzero(np.isfinite(away).any(axis=1))
-    typical = np.full(len(away), -np.inf)
-    typical[labelled] = np.sqrt(np.nanmean(away[labelled] ** 2, axis=1))
+    labels, schema = run_table.dataset.labels[found.rows], run_table.schema
+    distance = np.linalg.norm(found.xy - labels, axis=2)
+    labelled = np.flatnonzero(np.isfinite(distance).any(axis=1))
+    typical = np.full(len(distance), -np.inf)
+    typical[labelled] = np.sqrt(np.nanmean(distance[labelled] ** 2, axis=1))
     cards = []
     for i in np.argsort(-typical, kind="stable")[: min(_WORST, len(labelled))].tolist():
-        row, k = int(found.rows[i]), int(np.nanargmax(away[i]))
-        names = seen.schema.keypoints
-        layers = [Points(labels[i], names, "label"), Points(found.xy[i], names, "found")]
-        told = f", {typical[i]:.1f} px off; most for {names[k]}: {away[i, k]:.1f} px"
-        picture = face(np.asarray(images[row]), seen.schema.image_size, layers, f"row {row}{told}")
-        cards.append(element("figure", picture, element("figcaption", element("strong", f"row {row}"), told)))
+        row, k = int(found.rows[i]), int(np.nanargmax(distance[i]))
+        layers = [
+            Points(labels[i], schema.keypoints, "label"),
+            Points(found.xy[i], schema.keypoints, "found"),
+        ]
+        errors = f", {typical[i]:.1f} px off; most for {schema.keypoints[k]}: {distance[i, k]:.1f} px"
+        picture = face(run_table.dataset.images[row], schema.image_size, layers, f"row {row}{errors}")
+        cards.append(figure(picture, element("strong", f"row {row}"), errors))
     return section(
         "The final network's worst cases",
         key([("label", "label of the table"), ("found", "the network's answer")]),

@@ -17,7 +17,7 @@ from labelfill.arrays import Array
 from labelfill.reports.faces import data_uri
 from labelfill.reports.inspection.summary import printable
 from labelfill.reports.pages import Markup, element, page, paragraph, plain, plural
-from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, worst_rows
+from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 
 _SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
 _LARGEST_SIDE = 512  # px of an embedded picture: a screen shows no more of a face
@@ -133,7 +133,7 @@ def _row(filled: FilledRows, row: int, doubt: Array) -> dict[str, Any]:
         "why": _why(filled, row),
         "about": _about(filled, row),
         "box": [round(value, 4) for value in filled.frame_box(row)],
-        "picture": data_uri(np.asarray(filled.images[row]), _LARGEST_SIDE),
+        "picture": data_uri(filled.images[row], _LARGEST_SIDE),
         "points": [_point(filled, row, k) for k in known.tolist()],
         "start": int(np.argmax(doubt[known])),
     }
@@ -159,14 +159,13 @@ def _point(filled: FilledRows, row: int, k: int) -> dict[str, Any]:
 
 def _why(filled: FilledRows, row: int) -> str:
     """A sentence on why the row stands where it does."""
-    words = list(dict.fromkeys(" ".join(map(str, filled.flags[row])).split()))
+    words, new = flags_of_row(filled, row), filled.filled[row]
     flagged = f" Flags: {', '.join(map(plain, words))}." if words else ""
-    there = filled.filled[row]
-    if not there.any():
+    if not new.any():
         return f"No fill, but a label in doubt.{flagged}"
-    k = int(np.argmax(np.where(there, filled.radius[row], -np.inf)))
+    k = int(np.argmax(np.where(new, filled.radius[row], -np.inf)))
     return (
-        f"{plural(int(there.sum()), 'fill')}; the largest radius is "
+        f"{plural(int(new.sum()), 'fill')}; the largest radius is "
         f"{filled.radius[row, k]:.1f} px, of {plain(filled.schema.keypoints[k])}.{flagged}"
     )
 
