@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from labelfill.errors import did_you_mean
-from labelfill.settings import RunSettings, Settings, TableSettings, field_type, flag_name
+from labelfill.settings import RunSettings, Settings, TableSettings, field_types, flag_name
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
 _LONGEST_LIST = 60
@@ -60,18 +59,17 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_settings(self, cls: type[Settings], *names: str) -> None:
         """One flag for each named setting, with the help text and default that its section states."""
-        stated = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]  # always a dataclass
+        kinds = field_types(cls)
         for name in names:
-            field, kind = stated[name], field_type(cls, name)
-            about = field.metadata["about"].replace("%", "%%")
+            kind = kinds[name]
+            about = kind.about.replace("%", "%%")
             if kind.plain is bool:
                 self.add_argument(flag_name(name), action="store_const", const=True, help=about)
                 continue
-            if field.default is not None:
-                about += f" (default: {field.default})"
+            if kind.default is not None:
+                about += f" (default: {kind.default})"
             # Values stay text here: the settings check them, in the same words as for a file or a variable.
-            metavar = "|".join(kind.choices) or field.metadata["metavar"]
-            self.add_argument(flag_name(name), metavar=metavar, help=about)
+            self.add_argument(flag_name(name), metavar=kind.metavar, help=about)
 
     def add_path(
         self, name: str, metavar: str, about: str, *, required: bool = False, nargs: str | None = None
