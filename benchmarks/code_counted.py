@@ -30,6 +30,8 @@ class Count:
         Functions and classes with a docstring.
     long_modules, long_signatures
         Names with lines over `MOST_LINES`, and with arguments over `MOST_ARGUMENTS` (``self`` left out).
+    passing_on
+        Functions that only pass their arguments on to another.
     """
 
     lines: int = 0
@@ -37,6 +39,7 @@ class Count:
     documented: int = 0
     long_modules: dict[str, int] = field(default_factory=dict)
     long_signatures: dict[str, int] = field(default_factory=dict)
+    passing_on: list[str] = field(default_factory=list)
 
 
 def count(checkout: Path) -> Count:
@@ -60,7 +63,20 @@ def count(checkout: Path) -> Count:
                 own = len(arguments) - (arguments[:1] in (["self"], ["cls"]))
                 if own > MOST_ARGUMENTS:
                     found.long_signatures[f"{name}: {node.name}"] = own
+                if not node.decorator_list and _passes_on(node, set(arguments)):
+                    found.passing_on.append(f"{name}: {node.name}")
     return found
+
+
+def _passes_on(function: ast.FunctionDef | ast.AsyncFunctionDef, arguments: set[str]) -> bool:
+    """Whether it calls another function with its own arguments, all of them as they are, and nothing else."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    call = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return | ast.Expr) else None
+    if not isinstance(call, ast.Call) or function.name.startswith("__"):
+        return False
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    names = {value.id for value in given if isinstance(value, ast.Name)}
+    return len(names) == len(given) > 0 and names == arguments - {"self", "cls"}
 
 
 def _code_lines(text: str) -> set[int]:
@@ -93,6 +109,7 @@ def main() -> None:
         print(f"  functions of over {MOST_ARGUMENTS} arguments: {len(found.long_signatures)}")
         for name, arguments in sorted(found.long_signatures.items(), key=lambda one: (-one[1], one[0])):
             print(f"    {arguments:3d} {name}")
+        print(f"  functions that only pass their arguments on: {', '.join(found.passing_on) or 'none'}")
 
 
 def _told(counts: dict[str, int]) -> str:

@@ -172,9 +172,6 @@ class KeypointSchema:
         """Coordinate columns in keypoint order: ``a_x, a_y, b_x, ...``."""
         return coordinate_columns(self.keypoints)
 
-    def index(self, keypoint: str) -> int:
-        return self.keypoints.index(keypoint)
-
     def mirror(self, xy: Array, partners: Sequence[int]) -> Array:
         """Coordinates ``(..., K, 2)`` in px of the mirrored image; NaN where there is no partner."""
         order = np.asarray(partners)

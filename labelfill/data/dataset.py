@@ -127,7 +127,7 @@ class Dataset:
 
     def in_order_of(self, keypoints: tuple[str, ...]) -> Dataset:
         """The same with its keypoints in another order."""
-        order = [self.schema.index(keypoint) for keypoint in keypoints]
+        order = [self.schema.keypoints.index(keypoint) for keypoint in keypoints]
         labels, spans = self.table.labels[:, order], self.table.field_spans[:, order]
         return replace(
             self,

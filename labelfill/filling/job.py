@@ -101,7 +101,7 @@ def filling_job(
     check_destination(run, dataset, out, settings, force=force)
     _check_images(run, dataset)
     ordered = _of_the_models_kind(run, dataset)
-    order = [dataset.schema.index(keypoint) for keypoint in ordered.schema.keypoints]
+    order = [dataset.schema.keypoints.index(keypoint) for keypoint in ordered.schema.keypoints]
     rejected = rejected[:, order]
     inputs = {
         "table": ordered.table.content_sha256,

@@ -43,7 +43,8 @@ class FillRequest:
     @property
     def hidden(self) -> Mask:
         """(n, K): points that stay blank because the table declares them hidden."""
-        return hidden_points(self.dataset, self.settings)
+        hidden = None if self.settings.fill_occluded else self.dataset.occluded
+        return np.zeros(self.dataset.table.labelled.shape, bool) if hidden is None else hidden
 
     @property
     def disputed(self) -> Mask:
@@ -58,9 +59,3 @@ class FillRequest:
         """(n, K): the groups in whose convention each row's own source labels."""
         reference = self.models.sources.reference[None]
         return np.where(self.disputed, self.groups[:, None], reference)
-
-
-def hidden_points(dataset: Dataset, settings: ImputeSettings) -> Mask:
-    """(n, K): points that the table declares hidden, unless these are to be filled."""
-    hidden = None if settings.fill_occluded else dataset.occluded
-    return np.zeros(dataset.table.labelled.shape, bool) if hidden is None else hidden

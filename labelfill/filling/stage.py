@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from labelfill.arrays import Mask
 from labelfill.data.distrust import distrust_bytes, named_labels
 from labelfill.data.formats import write_found
 from labelfill.data.table import FoundPoints, compressed_writer, write_filled
@@ -22,7 +23,7 @@ from labelfill.filling.provenance import (
     write_provenance,
     write_review,
 )
-from labelfill.filling.request import FillRequest, hidden_points
+from labelfill.filling.request import FillRequest
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.files import load_models, model_id
 from labelfill.runs import RunDirectory
@@ -101,7 +102,7 @@ def impute(
     written = _write(run, job, kept, request.models.sources)
     seconds = time.perf_counter() - begun
     summary = replace(
-        count_fills(job, own, kept),
+        count_fills(job, own, kept, request.hidden),
         state=state,
         seconds=round(seconds, 2),
         inference_seconds=round(inferred, 2),
@@ -145,7 +146,7 @@ def describe_filling(run: RunDirectory, job: FillingJob) -> Mapping[str, Any]:
     standing = run.standing(job.stage, job.inputs, job.force)
     request = FillRequest.of(job.dataset, load_models(run, job.device), job.settings)
     expected = in_own_px(expected_fills(request), job.dataset)
-    counts = count_fills(job, expected, _kept(job, expected))
+    counts = count_fills(job, expected, _kept(job, expected), request.hidden)
     blank = np.isnan(job.dataset.table.labels).sum(axis=(0, 2))
     left = counts.left_blank_keypoints
     return {
@@ -182,13 +183,15 @@ def _kept(job: FillingJob, found: Filling[OwnFills]) -> Filling[OwnFills]:
     return Filling(fills, found.groups, harmonised)
 
 
-def count_fills(job: FillingJob, found: Filling[OwnFills], kept: Filling[OwnFills]) -> ImputeSummary:
-    """Figures of what was found and of what is kept of it."""
+def count_fills(
+    job: FillingJob, found: Filling[OwnFills], kept: Filling[OwnFills], hidden: Mask
+) -> ImputeSummary:
+    """Figures of what was found, of what is kept of it, and of points (n, K) that are declared hidden."""
     fills, dataset, names = kept.fills, job.dataset, job.dataset.schema.keypoints
     blank = np.isnan(dataset.table.labels)
     taken_back = np.isfinite(found.fills.xy) & ~np.isfinite(fills.xy)
     left = blank & ~np.isfinite(fills.xy)
-    occluded = hidden_points(dataset, job.settings) & left.any(axis=2)
+    occluded = hidden & left.any(axis=2)
     left &= ~occluded[..., None]
     return ImputeSummary(
         out=str(job.out),

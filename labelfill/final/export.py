@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
@@ -25,7 +26,7 @@ from torch.nn import functional
 
 from labelfill.errors import ModelError, UsageError
 from labelfill.final.model import FinalModel, load_final
-from labelfill.final.model_card import model_card
+from labelfill.final.model_card import ExportAbout, model_card
 from labelfill.networks.loss import LOG_SIGMA_RANGE
 from labelfill.regressors.calibration.blending import LEAST_SIGMA
 from labelfill.runs import RunDirectory, write_bytes
@@ -192,12 +193,8 @@ def export(
             raise UsageError(f"--source {source}: {known}")
         group = model.sources.index(source)
     network = ExportedNetwork(model, group, coverage).eval()
-    about = {
-        "keypoints": list(model.schema.keypoints),
-        "image_size": str(model.schema.image_size),
-        "convention": "reference" if source is None else f"source {source}",
-        "coverage": coverage,
-    }
+    convention = "reference" if source is None else f"source {source}"
+    about = ExportAbout(model.schema.keypoints, str(model.schema.image_size), convention, coverage)
     with _quiet_exporter():
         data = _onnx(network, model, about) if how == "onnx" else _pt2(network, model, about)
     difference = _difference(data, how, model, network, group)
@@ -208,7 +205,13 @@ def export(
         )
     write_bytes(card, model_card(run, model, out.name, how, about, difference).encode())
     write_bytes(out, data)
-    return {"out": str(out), "card": str(card), "format": how, **about, "difference": round(difference, 6)}
+    return {
+        "out": str(out),
+        "card": str(card),
+        "format": how,
+        **asdict(about),
+        "difference": round(difference, 6),
+    }
 
 
 def _require_onnx() -> None:
@@ -242,7 +245,7 @@ def _example(model: FinalModel, count: int) -> Tensor:
     return torch.randint(0, 256, (count, size.height, size.width), generator=generator, dtype=torch.uint8)
 
 
-def _onnx(network: ExportedNetwork, model: FinalModel, about: dict[str, Any]) -> bytes:
+def _onnx(network: ExportedNetwork, model: FinalModel, about: ExportAbout) -> bytes:
     program = torch.onnx.export(
         network,
         (_example(model, 2),),
@@ -254,21 +257,21 @@ def _onnx(network: ExportedNetwork, model: FinalModel, about: dict[str, Any]) ->
         verbose=False,
     )
     assert program is not None
-    program.model.metadata_props.update({name: json.dumps(value) for name, value in about.items()})
+    program.model.metadata_props.update({name: json.dumps(value) for name, value in asdict(about).items()})
     with TemporaryDirectory(prefix="labelfill-") as folder:
         path = Path(folder) / "model.onnx"
         program.save(path, external_data=False)
         return path.read_bytes()
 
 
-def _pt2(network: ExportedNetwork, model: FinalModel, about: dict[str, Any]) -> bytes:
+def _pt2(network: ExportedNetwork, model: FinalModel, about: ExportAbout) -> bytes:
     program = torch.export.export(
         network,
         (_example(model, 2),),
         dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
     )
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"about.json": json.dumps(about)})
+    torch.export.save(program, buffer, extra_files={"about.json": json.dumps(asdict(about))})
     return buffer.getvalue()
 
 

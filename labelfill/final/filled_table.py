@@ -216,7 +216,7 @@ class Filled:
 
     def in_order_of(self, keypoints: tuple[str, ...]) -> Filled:
         """The same with its keypoints in another order."""
-        order = [self.dataset.schema.index(keypoint) for keypoint in keypoints]
+        order = [self.dataset.schema.keypoints.index(keypoint) for keypoint in keypoints]
         return replace(
             self,
             dataset=ImageDataset.of(self.dataset.in_order_of(keypoints)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,8 +13,26 @@ from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.runs import RunDirectory
 
 
+@dataclass(frozen=True)
+class ExportAbout:
+    """What an exported network answers.
+
+    Attributes
+    ----------
+    convention
+        Whose labels it answers like.
+    coverage
+        The share of cases in which its radii hold.
+    """
+
+    keypoints: tuple[str, ...]
+    image_size: str
+    convention: str
+    coverage: float
+
+
 def model_card(
-    run: RunDirectory, model: FinalModel, name: str, how: str, about: dict[str, Any], difference: float
+    run: RunDirectory, model: FinalModel, name: str, how: str, about: ExportAbout, difference: float
 ) -> str:
     """The card as Markdown.
 
@@ -22,8 +40,6 @@ def model_card(
     ----------
     name
         The file beside which it lies.
-    about
-        Keypoints, image size, convention, and the share of cases in which radii hold.
     difference
         By how many px the file answers differently from the network it was made of.
     """
@@ -39,7 +55,7 @@ def model_card(
         f"Input `images`: uint8 (batch, {size.height}, {size.width}), grey 0..255, any batch. Output `xy`: "
         f"float32 (batch, {len(keypoints)}, 2), px, x first, the centre of the top left pixel at (0, 0), not "
         f"clipped to the image. Output `radius`: float32 (batch, {len(keypoints)}), px: the point lies "
-        f"within it in {about['coverage']:.0%} of cases"
+        f"within it in {about.coverage:.0%} of cases"
         + ("." if model.calibration is not None else "; NaN here, for want of held-out rows."),
         "",
         *(line.replace("'NAME'", repr(name)) for line in (_ONNX if how == "onnx" else _TORCH)),
@@ -89,7 +105,7 @@ _LIMITS = [
 ]
 
 
-def _data(run: RunDirectory, model: FinalModel, about: dict[str, Any]) -> list[str]:
+def _data(run: RunDirectory, model: FinalModel, about: ExportAbout) -> list[str]:
     learnt = run.stages[MODELS_STAGE].get("results", {})
     table = run.manifest["input"]
     lines = [
@@ -97,7 +113,7 @@ def _data(run: RunDirectory, model: FinalModel, about: dict[str, Any]) -> list[s
         "",
         f"- Trained on {Path(table['path']).name} (SHA-256 of its text {table['sha256'][:12]}...), "
         f"{learnt.get('rows', 0):,} rows; blank coordinates were filled first, doubtful fills counting less.",
-        f"- Answers in the convention: {about['convention']}.",
+        f"- Answers in the convention: {about.convention}.",
     ]
     sources = learnt.get("sources", {})
     if len(sources) > 1:

@@ -60,7 +60,7 @@ def train_keypoint_models(
     if state == "done":
         return {"state": "done before", **run.stages[STAGE]["results"]}
     keep_threads(run, STAGE)
-    run.note(input=_described_input(job.dataset), device=str(job.device), seed=job.seed)
+    run.note({"input": _described_input(job.dataset), "device": str(job.device), "seed": job.seed})
     save_distrusted(run, job.dataset)
     results = _train(run, set_up(run, job, Computing(job.device, progress, engine)))
     run.finish_stage(STAGE, results=results)

@@ -187,7 +187,7 @@ class RunDirectory(Stages):
             return parts
         self.check_writable()
         save_split(path, parts)
-        self.note(split={"sha256": sha256_file(path), "rows": rows, "of": of})
+        self.note({"split": {"sha256": sha256_file(path), "rows": rows, "of": of}})
         return parts
 
 

@@ -60,7 +60,7 @@ class Ledger:
             text = json.dumps(json_value(self.manifest), indent=2, allow_nan=False)
             write_bytes(self.path / MANIFEST_FILE, text.encode() + b"\n")
 
-    def note(self, **facts: Json) -> None:
+    def note(self, facts: Mapping[str, Json]) -> None:
         """Record facts of the whole run (``input``, ``device``, ``seed``, ...) in the manifest."""
         with self._changing:
             self.manifest.update(json_value(facts))

@@ -220,7 +220,7 @@ def test_a_stray_label_is_named() -> None:
     """A single label far off is named, with where it might belong; the row's other labels are left alone."""
     table = draw_table(150, 5)
     labels = table.labels.copy()
-    labels[7, table.schema.index("nose_tip")] += (9.0, -9.0)
+    labels[7, table.schema.keypoints.index("nose_tip")] += (9.0, -9.0)
     found = inspect_drawn(table, labels)
     suspect = found.suspects[0]
     assert (suspect.row, suspect.kind) == (7, "keypoint")

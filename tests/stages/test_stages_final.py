@@ -165,7 +165,7 @@ def test_a_source_names_the_convention(trained: Trained, images: Path, tmp_path:
     one = predicted(trained, images, tmp_path / "p1.csv", "--source", "1")
     two = predicted(trained, images, tmp_path / "p2.csv", "--source", "2")
     schema = draw_two_sources().schema
-    disputed = [schema.index("nose_tip"), schema.index("mouth_center_bottom_lip")]
+    disputed = [schema.keypoints.index("nose_tip"), schema.keypoints.index("mouth_center_bottom_lip")]
     np.testing.assert_array_equal(one, plain)
     assert (np.abs(two - one)[:, disputed].max(axis=(0, 2)) > 0.5).all()
     np.testing.assert_array_equal(np.delete(two, disputed, 1), np.delete(one, disputed, 1))

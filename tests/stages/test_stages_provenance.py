@@ -50,7 +50,7 @@ def test_fills_lie_where_they_should(filled: Path) -> None:
     """Though regressors of one epoch know little, disputed anchors lead no fill astray, and radii hold."""
     drawn = draw_two_sources()
     lines = [line for line in read_provenance(filled) if line["method"] != "copy"]
-    cells = [(int(line["row"]), drawn.schema.index(line["keypoint"])) for line in lines]
+    cells = [(int(line["row"]), drawn.schema.keypoints.index(line["keypoint"])) for line in lines]
     found = np.array([[float(line["x"]), float(line["y"])] for line in lines])
     error = found - np.array([drawn.truth[cell] for cell in cells])
     within = np.linalg.norm(error, axis=1) <= [float(line["radius"]) for line in lines]
@@ -66,7 +66,7 @@ def test_copies_give_their_label(filled: Path) -> None:
     labelled = np.isfinite(drawn.labels).all(axis=2)
     after, lines = bare_table(filled).labels, {}
     for line in read_provenance(filled):
-        lines[int(line["row"]), drawn.schema.index(line["keypoint"])] = line
+        lines[int(line["row"]), drawn.schema.keypoints.index(line["keypoint"])] = line
     copies = 0
     for row in range(drawn.rows):
         twins = np.flatnonzero((same == same[row]) & (np.arange(drawn.rows) != row))
@@ -88,7 +88,7 @@ def one_image(drawn: DrawnTable) -> DrawnTable:
     rows = [first, second, second, *range(first + 1, first + 4)]
     images, labels = drawn.images[rows].copy(), drawn.labels[rows].copy()
     images[1:3] = images[0]
-    nose = drawn.schema.index("nose_tip")
+    nose = drawn.schema.keypoints.index("nose_tip")
     assert np.isfinite(labels[1, nose]).all()
     labels[2, nose] = np.nan
     per_row = {name: getattr(drawn, name)[rows] for name in ("truth", "own_truth", "copy_of", "mirrored")}
@@ -103,9 +103,9 @@ def test_a_copy_keeps_to_its_own_convention(two_sources: Trained, tmp_path: Path
     out = tmp_path / "filled.csv"
     summary = done("impute", "--run-dir", two_sources.run, "--data", tmp_path / "t.csv", "--out", out)
     lines = check_filled(tmp_path / "t.csv", out, summary)
-    after, nose = bare_table(out).labels, drawn.schema.index("nose_tip")
+    after, nose = bare_table(out).labels, drawn.schema.keypoints.index("nose_tip")
     np.testing.assert_allclose(after[2, nose], drawn.labels[1, nose], atol=6e-5)
-    corner = drawn.schema.index("mouth_left_corner")
+    corner = drawn.schema.keypoints.index("mouth_left_corner")
     np.testing.assert_allclose(after[2, corner], drawn.labels[0, corner], atol=6e-5)
     told = {(int(line["row"]), line["keypoint"]): (line["method"], line["convention"]) for line in lines}
     assert told[2, "nose_tip"] == ("copy", "2")
@@ -116,7 +116,7 @@ def test_a_copy_keeps_to_its_own_convention(two_sources: Trained, tmp_path: Path
 def test_a_disputed_blank_is_filled_in_its_own_convention(two_sources: Trained, tmp_path: Path) -> None:
     """A row of source 2 that lacks its nose gets one where source 2 marks it, and the sidecar says so."""
     drawn = draw_two_sources()
-    nose = drawn.schema.index("nose_tip")
+    nose = drawn.schema.keypoints.index("nose_tip")
     chosen = [row for row in range(drawn.rows) if drawn.sources[row] == "2" and drawn.copy_of[row] < 0][:12]
     drawn.labels[chosen, nose] = np.nan
     write_table(tmp_path / "t.csv", drawn)

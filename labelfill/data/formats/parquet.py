@@ -222,11 +222,11 @@ def table_as_parquet(
     return _packed(pa.table(columns))
 
 
-def _packed(content: pa.Table, **how: Any) -> bytes:
+def _packed(content: pa.Table, compression: str = "snappy", row_group_size: int | None = None) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(content, sink, **how)
+    pq.write_table(content, sink, compression=compression, row_group_size=row_group_size)
     packed: bytes = sink.getvalue().to_pybytes()
     return packed

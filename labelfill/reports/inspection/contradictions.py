@@ -63,7 +63,7 @@ def find_contradictions(
             f"{dataset.table.path} cannot be judged by the models in {run.path}: it has other keypoints, "
             "other images or none; leave --run-dir out, or name the run of this table"
         )
-    order = [own.index(name) for name in theirs.keypoints]
+    order = [own.keypoints.index(name) for name in theirs.keypoints]
     ordered = dataset.in_order_of(theirs.keypoints)
     found = _judged(run, ordered, models, Computing(device, progress))
     back = np.argsort(order)
