@@ -42,11 +42,6 @@ def filled_in(template: str, result: Result) -> str:
     return _Template().vformat(template, (), result)
 
 
-class _Template(Formatter):
-    def format_field(self, value: Any, format_spec: str) -> str:
-        return shown(value, format_spec)
-
-
 def shown(value: Any, form: str = "") -> str:
     """A value in words.
 
@@ -69,6 +64,10 @@ def shown(value: Any, form: str = "") -> str:
     if len(form) > 1 and form.isalpha():
         return counted(value, form)
     return format(value, form)
+
+
+class _Template(Formatter):
+    format_field = staticmethod(shown)
 
 
 def counted(count: int, noun: str) -> str:
