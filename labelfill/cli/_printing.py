@@ -67,7 +67,7 @@ def shown(value: Any, form: str = "") -> str:
 
 
 class _Template(Formatter):
-    format_field = staticmethod(shown)
+    format_field = staticmethod(shown)  # type: ignore[assignment]  # its arguments have other names
 
 
 def counted(count: int, noun: str) -> str:
