@@ -91,9 +91,8 @@ def _memory() -> Check:
     except (OSError, StopIteration, ValueError):  # no Linux: what the system calls free
         pass
     found = f"{free / 2**30:.1f} GB free of {total / 2**30:.1f} GB"
-    if free >= _MEMORY_WANTED:
-        return Check("memory", found)
-    return Check("memory", found, DeviceError("less than 2 GB of memory is free; close other programs"))
+    short = DeviceError("less than 2 GB of memory is free; close other programs")
+    return Check("memory", found, None if free >= _MEMORY_WANTED else short)
 
 
 def _disk(run_dir: Path) -> Check:
@@ -114,11 +113,8 @@ def _disk(run_dir: Path) -> Check:
     except LabelfillError as error:
         return Check(name, "not writable", error)
     found = f"{free / 2**30:.1f} GB free, files are replaced whole"
-    if free >= _DISK_WANTED:
-        return Check(name, found)
-    return Check(
-        name, found, StorageError("less than 2 GB of disk is free; make space, or choose another --run-dir")
-    )
+    short = StorageError("less than 2 GB of disk is free; make space, or choose another --run-dir")
+    return Check(name, found, None if free >= _DISK_WANTED else short)
 
 
 def _devices(device: str) -> list[str]:

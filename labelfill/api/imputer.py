@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -263,8 +262,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _settings(self) -> KeypointModelSettings:
         asked: dict[str, Any] = {"method": self.method, "mirror_pairs": self.mirror_pairs}
-        known = {field.name for field in fields(KeypointModelSettings)}
-        for name in sorted({"epochs", "batch_size", "patch_size"} & known):
+        for name in ("batch_size", "epochs", "patch_size"):
             if getattr(self, name) is not None:
                 asked[name] = getattr(self, name)
         return KeypointModelSettings(**asked)

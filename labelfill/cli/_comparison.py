@@ -29,18 +29,11 @@ _CSV_FINAL = (
 
 
 def comparison_json(result: Comparison) -> dict[str, Any]:
-    ways = {
-        name: {
-            **vars(way.overall),
-            "left_blank": way.left_blank,
-            "seconds": way.seconds,
-            "peak_memory": way.peak_memory,
-            "parameters": way.parameters,
-            "final": None if way.final is None else asdict(way.final),
-            "per_keypoint": {keypoint: vars(one) for keypoint, one in way.keypoints.items()},
-        }
-        for name, way in result.ways.items()
-    }
+    ways = {}
+    for name, way in result.ways.items():
+        scores = asdict(way)
+        overall, keypoints = scores.pop("overall"), scores.pop("keypoints")
+        ways[name] = {**overall, **scores, "per_keypoint": keypoints}
     return {
         "rows": result.rows,
         "cells": result.cells,

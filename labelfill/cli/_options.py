@@ -105,6 +105,15 @@ class CommandParser(argparse.ArgumentParser):
         self.add_dry_run_option()
         self.add_settings(RunSettings, "device", "backend", "scheduler")
 
+    def add_keypoints(self, rows: str) -> None:
+        """--keypoints, of which those are rare that few of some rows label."""
+        self.add_argument(
+            "--keypoints",
+            default="all",
+            metavar="all|rare|NAME,...",
+            help=f"which keypoints to score; rare are those labelled in under half of {rows} (default: all)",
+        )
+
     def add_output_options(self) -> None:
         """-v, -q and --json."""
         loudness = self.add_mutually_exclusive_group()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,16 +73,14 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
     if data is not None:
         return data
     recorded = run.manifest.get("input", {}).get("path") if run is not None else None
-    if recorded is not None:
-        return Path(recorded)
-    for path in USUAL_TABLES:
-        if path.is_file():
-            return path
-    raise DataError(
-        f"there is no table at {' or '.join(map(str, USUAL_TABLES))}: name yours by --data TABLE, "
-        "draw a sample by `labelfill demo-data`, or put there the training.zip of Kaggle's competition "
-        "facial-keypoints-detection (https://www.kaggle.com/c/facial-keypoints-detection/data)"
-    )
+    found = next(filter(Path.is_file, USUAL_TABLES), None) if recorded is None else Path(recorded)
+    if found is None:
+        raise DataError(
+            f"there is no table at {' or '.join(map(str, USUAL_TABLES))}: name yours by --data TABLE, "
+            "draw a sample by `labelfill demo-data`, or put there the training.zip of Kaggle's competition "
+            "facial-keypoints-detection (https://www.kaggle.com/c/facial-keypoints-detection/data)"
+        )
+    return found
 
 
 @contextmanager
@@ -106,16 +104,13 @@ def open_run(call: Call, *sections: type[Settings], begun: bool) -> Iterator[Run
         yield run
 
 
-@contextmanager
-def learning_curves(call: Call, run: RunDirectory, command: str) -> Iterator[None]:
+def learning_curves(call: Call, run: RunDirectory, command: str) -> AbstractContextManager[object]:
     """The learning curves of what a command's stage trains go to event files, if they are asked for."""
     if not call.settings(RunSettings).tensorboard:
-        yield
-        return
+        return nullcontext()
     from labelfill.runs.curves import Curves
 
-    with Curves(run, command):
-        yield
+    return Curves(run, command)
 
 
 def with_curves(call: Call, run: RunDirectory, plan: Result) -> Result:

@@ -67,12 +67,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_switch(
         "--quick", "prove the path: 1 epoch of keypoint models, 2 epochs of final networks on 120 rows"
     )
-    parser.add_argument(
-        "--keypoints",
-        default="all",
-        metavar="all|rare|NAME,...",
-        help="which keypoints to score; rare are those labelled in under half of TABLE's rows (default: all)",
-    )
+    parser.add_keypoints("TABLE's rows")
     parser.add_path("--csv", "FILE", "also write the scores as a table")
     parser.add_path("--plot", "FILE", "also draw them: .png or .svg")
     parser.add_run_options()

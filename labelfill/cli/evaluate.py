@@ -36,13 +36,7 @@ def add_parser(commands: Commands) -> CommandParser:
         metavar="VALUE=WEIGHT,...",
         help="with --by: also the root of the values' weighted mean squared error, as in 1=0.649,2=0.351",
     )
-    parser.add_argument(
-        "--keypoints",
-        default="all",
-        metavar="all|rare|NAME,...",
-        help="which keypoints to score; rare are those labelled in under half of the rows of ORIGINAL, "
-        "or of TRUTH without it (default: all)",
-    )
+    parser.add_keypoints("the rows of ORIGINAL, or of TRUTH without it")
     parser.add_path(
         "--distrust",
         "FILE",
@@ -68,22 +62,21 @@ def _parse_mix(text: str) -> dict[str, float]:
     weights: dict[str, float] = {}
     for part in text.split(","):
         value, _, weight = part.rpartition("=")
-        value = value.strip()
-        if not value or value in weights or not _is_number(weight):
+        value, number = value.strip(), _number(weight)
+        if not value or value in weights or number is None:
             raise UsageError(
                 f"--mix {text!r}: {part!r} is not VALUE=WEIGHT with a value of its own; "
                 "expected for example 1=0.649,2=0.351"
             )
-        weights[value] = float(weight)
+        weights[value] = number
     return weights
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _as_json(result: Evaluation) -> dict[str, Any]:

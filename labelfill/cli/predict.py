@@ -73,15 +73,13 @@ def find_images(images: Path | None) -> Path:
     UsageError
         If there is none.
     """
-    if images is not None:
-        return images
-    for path in _USUAL_IMAGES:
-        if path.is_file():
-            return path
-    raise UsageError(
-        f"there are no images at {' or '.join(map(str, _USUAL_IMAGES))}: name yours by --images TABLE, "
-        "or by --images FOLDER"
-    )
+    found = images or next(filter(Path.is_file, _USUAL_IMAGES), None)
+    if found is None:
+        raise UsageError(
+            f"there are no images at {' or '.join(map(str, _USUAL_IMAGES))}: name yours by --images TABLE, "
+            "or by --images FOLDER"
+        )
+    return found
 
 
 def _conventions(r: Result) -> list[str]:

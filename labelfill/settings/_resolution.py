@@ -135,10 +135,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
+    if isinstance(value, bool | int | float):
+        return repr(value).lower()
     if not isinstance(value, str | Path | ImageSize):
         raise UsageError(f"{value!r} has no place in a settings file")
     # JSON's escapes are TOML's, but for the one control character that JSON lets stand.
