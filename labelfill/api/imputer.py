@@ -261,11 +261,11 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         return np.array([f"{k}_{axis}" for k in self.keypoints_ for axis in AXES], dtype=object)
 
     def _settings(self) -> KeypointModelSettings:
-        asked: dict[str, Any] = {"method": self.method, "mirror_pairs": self.mirror_pairs}
+        chosen: dict[str, Any] = {"method": self.method, "mirror_pairs": self.mirror_pairs}
         for name in ("batch_size", "epochs", "patch_size"):
             if getattr(self, name) is not None:
-                asked[name] = getattr(self, name)
-        return KeypointModelSettings(**asked)
+                chosen[name] = getattr(self, name)
+        return KeypointModelSettings(**chosen)
 
     def _keypoints_of(self, X: Any) -> tuple[tuple[str, ...], list[str] | None]:
         """Names of X's keypoints, and of its columns if it is a data frame with names."""

@@ -55,8 +55,8 @@ def _overall(r: Result) -> list[str]:
 def _final_networks(r: Result) -> list[str]:
     finals = _finals(r)
     rows = next(iter(finals.values()))["rows"]
-    told = f"final networks on {rows:,} held-out rows, observed labels, trained by the same split"
-    return [told, "", *table("final network, px", _FINAL, finals.items()), ""]
+    sentence = f"final networks on {rows:,} held-out rows, observed labels, trained by the same split"
+    return [sentence, "", *table("final network, px", _FINAL, finals.items()), ""]
 
 
 def _per_keypoint(r: Result) -> list[str]:
@@ -89,8 +89,8 @@ def comparison_table(r: Result) -> list[list[str]]:
     lines = [["way", "keypoint", *head, *(f"final_{label}" for label, _, _ in _CSV_FINAL)]]
     for name, way in r["ways"].items():
         lines += [
-            [name, keypoint, *cells(_CSV_WAY, one), *cells(_CSV_FINAL, one.get("final") or {})]
-            for keypoint, one in (("all", way), *way["per_keypoint"].items())
+            [name, keypoint, *cells(_CSV_WAY, scores), *cells(_CSV_FINAL, scores.get("final") or {})]
+            for keypoint, scores in (("all", way), *way["per_keypoint"].items())
         ]
     return lines
 
@@ -98,21 +98,21 @@ def comparison_table(r: Result) -> list[list[str]]:
 def journey_json(steps: Sequence[StepScore]) -> list[dict[str, Any]]:
     return [
         {
-            "phase": one.step.phase,
-            "step": one.step.name,
-            "options": dict(one.step.options),
-            "filled": one.step.filled,
-            **asdict(one.score),
+            "phase": scored.step.phase,
+            "step": scored.step.name,
+            "options": dict(scored.step.options),
+            "filled": scored.step.filled,
+            **asdict(scored.score),
         }
-        for one in steps
+        for scored in steps
     ]
 
 
 def _steps(r: Result) -> Iterable[str]:
     # The step's name is text too: flush left, whatever `table` does with columns of numbers.
-    width = max(len(one["step"]) for one in (*r["steps"], {"step": "step"}))
+    width = max(len(step["step"]) for step in (*r["steps"], {"step": "step"}))
     columns = (("step".ljust(width), "step", f"<{width}"), *_FINAL)
-    return table("phase", columns, ((one["phase"], one) for one in r["steps"]))
+    return table("phase", columns, ((step["phase"], step) for step in r["steps"]))
 
 
 JOURNEY: tuple[Line, ...] = (
@@ -124,4 +124,4 @@ JOURNEY: tuple[Line, ...] = (
 
 def journey_table(r: Result) -> list[list[str]]:
     columns = (("phase", "phase", ""), ("step", "step", ""), *_CSV_FINAL)
-    return [[label for label, _, _ in columns], *(cells(columns, one) for one in r["steps"])]
+    return [[label for label, _, _ in columns], *(cells(columns, step) for step in r["steps"])]

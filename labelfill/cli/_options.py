@@ -40,12 +40,12 @@ class CommandParser(argparse.ArgumentParser):
         """As argparse does, but what is not understood is compared with the options of its command."""
         known, rest = self.parse_known_args(args, namespace)
         if rest:
-            own = self.commands().get(getattr(known, "command", None) or "", self)
+            parser = self.commands().get(getattr(known, "command", None) or "", self)
             option = next((word.partition("=")[0] for word in rest if word.startswith("--")), None)
-            if option is not None and option in own.gone:
-                own.error(own.gone[option])
-            meant = "" if option is None else did_you_mean(option, own._option_string_actions)
-            own.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+            if option is not None and option in parser.gone:
+                parser.error(parser.gone[option])
+            meant = "" if option is None else did_you_mean(option, parser._option_string_actions)
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return known
 
     def commands(self) -> dict[str, CommandParser]:

@@ -54,9 +54,9 @@ def shown(value: Any, form: str = "") -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} ({shown(one, form)})" for name, one in value.items())
+        return ", ".join(f"{name} ({shown(content, form)})" for name, content in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(shown(one, form) for one in value)
+        return ", ".join(shown(element, form) for element in value)
     if isinstance(value, bool):
         return form if value else ""
     if form.endswith("M"):

@@ -107,9 +107,9 @@ def handle(call: Call) -> None:
     )
     result = compare(request, _trained(call, table) if needs_runs else None, final)
     about = {"table": str(table), "truth": None if call.given.truth is None else str(call.given.truth)}
-    told = {**about, **_budget(call), **comparison_json(result)}
-    _write(call, comparison_table(told), lambda kind: draw_comparison(result, kind))
-    call.tell(told, COMPARISON)
+    scores = {**about, **_budget(call), **comparison_json(result)}
+    _write(call, comparison_table(scores), lambda kind: draw_comparison(result, kind))
+    call.tell(scores, COMPARISON)
 
 
 def _journey(call: Call) -> None:
@@ -120,9 +120,9 @@ def _journey(call: Call) -> None:
 
     trained = _trained(call, table)
     steps = journey(trained, limits=_QUICK_FINAL if call.given.quick else {})
-    told = {"table": str(table), **_budget(call), "steps": journey_json(steps)}
-    _write(call, journey_table(told), lambda kind: draw_journey(steps, kind))
-    call.tell(told, JOURNEY)
+    scores = {"table": str(table), **_budget(call), "steps": journey_json(steps)}
+    _write(call, journey_table(scores), lambda kind: draw_journey(steps, kind))
+    call.tell(scores, JOURNEY)
 
 
 def _check(call: Call) -> None:

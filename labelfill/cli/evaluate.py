@@ -83,7 +83,7 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
     def named(scores: Mapping[str, Score]) -> dict[str, Any]:
         return {name: vars(score) for name, score in scores.items()}
 
-    told = {
+    scores = {
         "joined_by": result.joined_by,
         "rows": result.rows,
         "rows_not_found": result.rows_not_found,
@@ -93,10 +93,10 @@ def _as_json(result: Evaluation) -> dict[str, Any]:
         "per_coordinate": named(result.coordinates),
     }
     if result.values is not None:
-        told |= {"by": result.by, "per_value": named(result.values)}
+        scores |= {"by": result.by, "per_value": named(result.values)}
     if result.mix is not None:
-        told["mix"] = {"weights": dict(result.weights or {}), "rmse": result.mix}
-    return told
+        scores["mix"] = {"weights": dict(result.weights or {}), "rmse": result.mix}
+    return scores
 
 
 _FIGURES = (

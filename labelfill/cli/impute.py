@@ -194,7 +194,9 @@ PLANNED_FILLING: tuple[Line, ...] = (
 _TABLES = (("rows", "rows", ","), *_FILLED, ("would be written", "written", ""))
 PLANNED_FILLINGS: tuple[Line, ...] = (
     lambda r: table(
-        "table", _TABLES, ((one["table"], {**one, "written": one["writes"]["table"]}) for one in r["tables"])
+        "table",
+        _TABLES,
+        ((plan["table"], {**plan, "written": plan["writes"]["table"]}) for plan in r["tables"]),
     ),
 )
 
@@ -264,12 +266,12 @@ _FILLED_TABLES = (
 
 
 def _tables_and_all(r: Result) -> Iterable[tuple[str, Result]]:
-    total = {name: sum(one[name] for one in r["tables"]) for name in ("rows", "filled", "left_blank")}
-    return [*((Path(one["out"]).name, one) for one in r["tables"]), ("all", total)]
+    total = {name: sum(filled[name] for filled in r["tables"]) for name in ("rows", "filled", "left_blank")}
+    return [*((Path(filled["out"]).name, filled) for filled in r["tables"]), ("all", total)]
 
 
 def _filled_into(r: Result) -> list[str]:
-    before = sum(one["state"] == "done before" for one in r["tables"])
+    before = sum(filled["state"] == "done before" for filled in r["tables"])
     done = f", {before} of them before" if before else ""
     where = f"{counted(len(r['tables']), 'table')} into {Path(r['tables'][0]['out']).parent}"
     return [f"filled {where}{done}; beside each, where its filled values come from"]

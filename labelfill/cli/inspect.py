@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
@@ -74,10 +74,8 @@ def handle(call: Call) -> None:
     sources, source_of = _group(dataset, table_settings.source_column)
     frame_known = dataset.images is not None or table_settings.image_size is not None
     table = InspectedTable(dataset, sources, source_of, frame_known)
-    found = inspect(table, seed=seed, show_progress=call.progress)
-    audit: dict[str, Any] = {}
-    if call.given.run_dir is not None:
-        found, audit["convention_offsets"] = _judged_by_models(call, dataset, found)
+    by_labels = inspect(table, seed=seed, show_progress=call.progress)
+    found, audit = (by_labels, {}) if call.given.run_dir is None else _judged(call, dataset, by_labels)
     beside = {
         "summary": as_text(found),
         "frame": None if dataset.placements is None else dataset.schema.image_size,
@@ -86,10 +84,8 @@ def handle(call: Call) -> None:
     call.tell({"table": str(path), **as_json(found), **audit}, INSPECTION, beside)
 
 
-def _judged_by_models(
-    call: Call, dataset: Dataset, found: Inspection
-) -> tuple[Inspection, list[dict[str, Any]]]:
-    """The findings with labels that a run's models contradict, and the convention offsets it measured."""
+def _judged(call: Call, dataset: Dataset, found: Inspection) -> tuple[Inspection, Result]:
+    """The findings with labels that a run's models contradict, and what its source audit found."""
     from dataclasses import replace
 
     from labelfill.networks.devices import choose_device
@@ -102,7 +98,8 @@ def _judged_by_models(
     run.require_stage(STAGE)
     against = find_contradictions(run, dataset, choose_device("auto"), progress=call.progress)
     suspects = with_contradicted(found.suspects, against.severity, against.answer)
-    return replace(found, suspects=suspects), run.stages[STAGE]["results"]["convention offsets"]
+    audit = {"convention_offsets": run.stages[STAGE]["results"]["convention offsets"]}
+    return replace(found, suspects=suspects), audit
 
 
 def _check_outputs(call: Call) -> None:

@@ -99,13 +99,13 @@ _NOTHING_TO_LEARN = "no keypoint lacks a label: there is nothing to learn"
 _LOW_DATA: Line = ("low data", "low data, wide radii: {low data}")
 
 
-def _sources(disputed: str, *, none: str, some: str = "") -> Callable[[Result], list[str]]:
-    """A line on the label sources, with what there is to say of `none` or `some` keypoints under a key."""
+def _sources(disputed: str, *, none: str, several: str = "") -> Callable[[Result], list[str]]:
+    """A line on the label sources, with what there is to say of `none` or `several` keypoints under a key."""
 
     def words(r: Result) -> list[str]:
         if len(r["sources"]) < 2:
             return ["one label source"]
-        return [filled_in("label sources: {sources:row}" + (some if r[disputed] else none), r)]
+        return [filled_in("label sources: {sources:row}" + (several if r[disputed] else none), r)]
 
     return words
 
@@ -123,7 +123,7 @@ def _networks(r: Result) -> list[str]:
 def _suspected(how: str) -> Callable[[Result], list[str]]:
     """A line on the label sources, and how keypoints that seem disputed are to be judged."""
     none = "; no keypoint seems disputed between them"
-    return _sources("suspected", none=none, some=f"; to be {how}: {{suspected}}")
+    return _sources("suspected", none=none, several=f"; to be {how}: {{suspected}}")
 
 
 _INCOMPLETE = (("labels to learn from", "labels", ","), ("blank cells", "blank cells", ","))
