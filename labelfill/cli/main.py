@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments: argparse.Namespace | None = None
+    arguments = argparse.Namespace(verbose=False)  # until what was given is understood
     try:
         with _termination_as_interrupt():
             parser = build_parser()
@@ -106,9 +106,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return _report_failure(error, arguments)
 
 
-def _report_failure(error: Exception, arguments: argparse.Namespace | None) -> int:
+def _report_failure(error: Exception, arguments: argparse.Namespace) -> int:
     """One sentence on stderr for whatever went wrong; the exit code."""
-    if _verbose(arguments):
+    if arguments.verbose:
         traceback.print_exc()
     if isinstance(error, LabelfillError):
         return _report(error)
@@ -124,7 +124,7 @@ def _report_failure(error: Exception, arguments: argparse.Namespace | None) -> i
         return _report(
             StorageError(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}")
         )
-    where = "see the traceback above" if _verbose(arguments) else _write_traceback(error)
+    where = "see the traceback above" if arguments.verbose else _write_traceback(error)
     print(f"labelfill: error: a mistake in labelfill itself, {what}; {where}", file=sys.stderr)
     return EXIT_UNEXPECTED
 
@@ -135,7 +135,7 @@ def _report(error: LabelfillError) -> int:
     return error.exit_code
 
 
-def _how_to_go_on(arguments: argparse.Namespace | None) -> str:
+def _how_to_go_on(arguments: argparse.Namespace) -> str:
     if hasattr(arguments, "run_dir"):
         return "stopped; what was finished is kept: run the same command again to go on where it stopped"
     return "stopped; run the same command again to start over"
@@ -148,10 +148,6 @@ def _write_traceback(error: Exception) -> str:
             return f"the traceback is in {file.name}"
     except OSError:
         return "run it again with -v to see the traceback"
-
-
-def _verbose(arguments: argparse.Namespace | None) -> bool:
-    return bool(getattr(arguments, "verbose", False))
 
 
 def _leave_quietly() -> int:
@@ -184,16 +180,16 @@ class _StderrHandler(logging.Handler):
 def _logging_to_stderr(arguments: argparse.Namespace) -> Iterator[None]:
     logger = logging.getLogger("labelfill")
     handler = _StderrHandler()
-    level, propagate = logger.level, logger.propagate
-    quiet = getattr(arguments, "quiet", False)
-    logger.setLevel(logging.DEBUG if _verbose(arguments) else logging.WARNING if quiet else logging.INFO)
+    earlier, propagate = logger.level, logger.propagate
+    level = logging.DEBUG if arguments.verbose else logging.WARNING if arguments.quiet else logging.INFO
+    logger.setLevel(level)
     logger.propagate = False
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(earlier)
         logger.propagate = propagate
 
 
