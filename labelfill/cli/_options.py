@@ -1,30 +1,15 @@
-"""Options that several commands share, and how they become settings."""
+"""The parsers of commands, and the options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from labelfill.errors import did_you_mean
-from labelfill.settings import (
-    SECTIONS,
-    RunSettings,
-    Settings,
-    TableSettings,
-    field_type,
-    flag_name,
-    read_toml,
-    resolve,
-)
-
-S = TypeVar("S", bound=Settings)
-
-SETTINGS_FILE = Path("labelfill.toml")
+from labelfill.settings import RunSettings, Settings, TableSettings, field_types, flag_name
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
 _LONGEST_LIST = 60
@@ -74,18 +59,17 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_settings(self, cls: type[Settings], *names: str) -> None:
         """One flag for each named setting, with the help text and default that its section states."""
-        stated = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]  # always a dataclass
+        kinds = field_types(cls)
         for name in names:
-            field, kind = stated[name], field_type(cls, name)
-            about = field.metadata["about"].replace("%", "%%")
+            kind = kinds[name]
+            about = kind.about.replace("%", "%%")
             if kind.plain is bool:
                 self.add_argument(flag_name(name), action="store_const", const=True, help=about)
                 continue
-            if field.default is not None:
-                about += f" (default: {field.default})"
+            if kind.default is not None:
+                about += f" (default: {kind.default})"
             # Values stay text here: the settings check them, in the same words as for a file or a variable.
-            metavar = "|".join(kind.choices) or field.metadata["metavar"]
-            self.add_argument(flag_name(name), metavar=metavar, help=about)
+            self.add_argument(flag_name(name), metavar=kind.metavar, help=about)
 
     def add_path(
         self, name: str, metavar: str, about: str, *, required: bool = False, nargs: str | None = None
@@ -131,6 +115,16 @@ class CommandParser(argparse.ArgumentParser):
         self.add_switch("--json", "print the result as JSON")
 
 
+def keypoints_asked(text: str) -> str | list[str]:
+    """Keypoints to score: all, those that are rare, or names."""
+    return text if text in ("all", "rare") else names_listed(text)
+
+
+def names_listed(text: str) -> list[str]:
+    """The names of a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 class Commands:
     """The commands of a program's parser."""
 
@@ -147,40 +141,3 @@ class Commands:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # an abbreviation that works today may be ambiguous tomorrow
         )
-
-
-class Resolver:
-    """Makes settings of any section from a command's arguments, its settings file and the environment."""
-
-    def __init__(self, arguments: argparse.Namespace, environment: Mapping[str, str] | None = None) -> None:
-        path = getattr(arguments, "settings", None)
-        if path is None and hasattr(arguments, "settings") and SETTINGS_FILE.is_file():
-            path = SETTINGS_FILE
-        self._toml = read_toml(path, SECTIONS) if path is not None else {}
-        self._environment = os.environ if environment is None else environment
-        self._flags = vars(arguments)
-
-    def __call__(self, cls: type[S]) -> S:
-        return resolve(cls, self._toml, self._environment, self._flags)
-
-
-def show_progress(arguments: argparse.Namespace) -> bool:
-    """Whether to draw progress bars (they hide by themselves where stderr is no terminal)."""
-    return not arguments.quiet
-
-
-def print_result(result: Mapping[str, Any], *, as_json: bool, text: str | None = None) -> None:
-    """A result on stdout: as JSON, as `text`, or as one line per entry."""
-    if as_json:
-        import json
-
-        from labelfill.runs import json_value
-
-        print(json.dumps(json_value(result), indent=2, allow_nan=False))
-    elif text is not None:
-        print(text)
-    else:
-        width = max(map(len, result), default=0)
-        for name, value in result.items():
-            shown = f"{value:.4g}" if isinstance(value, float) else value
-            print(f"{name.replace('_', ' '):<{width}}  {shown}")

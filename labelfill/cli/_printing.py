@@ -14,16 +14,22 @@ Line = Words | tuple[str | Callable[[Result], Any], Words]
 # Label, key and format of a table's column.
 Column = tuple[str, str, str]
 
+PAGE: Line = "wrote {out} ({bytes:.1M} MB): open it in a browser"
 
-def printed(lines: Sequence[Line], result: Result, **further: Any) -> str:
-    """What a result's declared lines say; `further` is known beside the result."""
-    known = {**result, **further}
-    told: list[str] = []
+
+def printed(lines: Sequence[Line], result: Result) -> str:
+    """What a result's declared lines say."""
+    return "\n".join(lines_of(lines, result)).rstrip("\n")
+
+
+def lines_of(lines: Sequence[Line], result: Result) -> list[str]:
+    """What each declared line says of a result, where there is something to tell."""
+    text: list[str] = []
     for line in lines:
         when, words = line if isinstance(line, tuple) else (None, line)
-        if when is None or (when(known) if callable(when) else _holds(known.get(when))):
-            told += words(known) if callable(words) else [filled_in(words, known)]
-    return "\n".join(told).rstrip("\n")
+        if when is None or (when(result) if callable(when) else _holds(result.get(when))):
+            text += words(result) if callable(words) else [filled_in(words, result)]
+    return text
 
 
 def _holds(value: Any) -> bool:
@@ -34,11 +40,6 @@ def _holds(value: Any) -> bool:
 def filled_in(template: str, result: Result) -> str:
     """``{key:format}`` replaced by the result's value, as `shown`."""
     return _Template().vformat(template, (), result)
-
-
-class _Template(Formatter):
-    def format_field(self, value: Any, format_spec: str) -> str:
-        return shown(value, format_spec)
 
 
 def shown(value: Any, form: str = "") -> str:
@@ -63,6 +64,10 @@ def shown(value: Any, form: str = "") -> str:
     if len(form) > 1 and form.isalpha():
         return counted(value, form)
     return format(value, form)
+
+
+class _Template(Formatter):
+    format_field = staticmethod(shown)  # type: ignore[assignment]  # its arguments have other names
 
 
 def counted(count: int, noun: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelfill.cli._call import OVERWRITE, Call
 from labelfill.cli._comparison import (
     COMPARISON,
     JOURNEY,
@@ -16,10 +16,9 @@ from labelfill.cli._comparison import (
     journey_json,
     journey_table,
 )
-from labelfill.cli._inputs import find_table
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.cli._printing import printed
-from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.cli._options import CommandParser, Commands, keypoints_asked, names_listed
+from labelfill.cli._stages import find_table
+from labelfill.errors import UsageError
 from labelfill.settings import FinalModelSettings, KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
@@ -84,14 +83,13 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    _check(arguments)
-    settings = Resolver(arguments)
-    if arguments.journey:
-        return _journey(arguments, settings)
-    table = find_table(arguments.table)
-    ways = _ways(arguments, table)
-    keypoints = arguments.keypoints
+def handle(call: Call) -> None:
+    _check(call)
+    if call.given.journey:
+        _journey(call)
+        return
+    table = find_table(call.given.table)
+    ways = _ways(call, table)
 
     from labelfill.reports.comparison.comparison import ComparisonRequest, compare
     from labelfill.reports.comparison.drawing import draw_comparison
@@ -99,92 +97,85 @@ def handle(arguments: argparse.Namespace) -> int:
     from labelfill.reports.comparison.trained_ways import MODEL_WAYS
 
     final = None
-    if arguments.final:
-        final = settings(FinalModelSettings)
-        final = limited(final, _QUICK_FINAL) if arguments.quick else final
-    needs_runs = final is not None or arguments.truth is None or bool(set(ways) & set(MODEL_WAYS))
+    if call.given.final:
+        final = call.settings(FinalModelSettings)
+        final = limited(final, _QUICK_FINAL) if call.given.quick else final
+    needs_runs = final is not None or call.given.truth is None or bool(set(ways) & set(MODEL_WAYS))
     request = ComparisonRequest(
         table,
-        arguments.truth,
-        arguments.filled,
+        call.given.truth,
+        call.given.filled,
         ways,  # checked where they are known
-        keypoints if keypoints in ("all", "rare") else _names(keypoints),
-        settings(TableSettings).distrust,
-        show_progress(arguments),
+        keypoints_asked(call.given.keypoints),
+        call.settings(TableSettings).distrust,
+        call.progress,
     )
-    result = compare(request, _trained(arguments, settings, table) if needs_runs else None, final)
-    about = {"table": str(table), "truth": None if arguments.truth is None else str(arguments.truth)}
-    told = {**about, **_budget(arguments), **comparison_json(result)}
-    _write(arguments, comparison_table(told), lambda kind: draw_comparison(result, kind))
-    print_result(told, as_json=arguments.json, text=printed(COMPARISON, told))
-    return EXIT_DONE
+    result = compare(request, _trained(call, table) if needs_runs else None, final)
+    about = {"table": str(table), "truth": None if call.given.truth is None else str(call.given.truth)}
+    told = {**about, **_budget(call), **comparison_json(result)}
+    _write(call, comparison_table(told), lambda kind: draw_comparison(result, kind))
+    call.tell(told, COMPARISON)
 
 
-def _journey(arguments: argparse.Namespace, settings: Resolver) -> int:
-    table = find_table(arguments.table)
+def _journey(call: Call) -> None:
+    table = find_table(call.given.table)
 
     from labelfill.reports.comparison.drawing import draw_journey
     from labelfill.reports.comparison.journey import journey
 
-    trained = _trained(arguments, settings, table)
-    steps = journey(trained, limits=_QUICK_FINAL if arguments.quick else {})
-    told = {"table": str(table), **_budget(arguments), "steps": journey_json(steps)}
-    _write(arguments, journey_table(told), lambda kind: draw_journey(steps, kind))
-    print_result(told, as_json=arguments.json, text=printed(JOURNEY, told))
-    return EXIT_DONE
+    trained = _trained(call, table)
+    steps = journey(trained, limits=_QUICK_FINAL if call.given.quick else {})
+    told = {"table": str(table), **_budget(call), "steps": journey_json(steps)}
+    _write(call, journey_table(told), lambda kind: draw_journey(steps, kind))
+    call.tell(told, JOURNEY)
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(call: Call) -> None:
     """Refuse files that exist, and options that would do nothing, before anything is trained."""
-    for file in (arguments.csv, arguments.plot):
-        if file is not None and file.exists() and not arguments.force:
-            raise UsageError(f"{file} exists already: use --force to overwrite it, or write to another file")
-    if arguments.plot is not None and arguments.plot.suffix not in (".png", ".svg"):
-        raise UsageError(f"--plot {arguments.plot}: choose one of these suffixes: .png, .svg")
-    given = {"--truth": arguments.truth, "--filled": arguments.filled, "--ways": arguments.ways,
-             "--final": arguments.final, "--preset": arguments.preset}  # fmt: skip
-    if arguments.journey and any(given.values()):
+    for file in (call.given.csv, call.given.plot):
+        call.refuse_existing(file, OVERWRITE)
+    if call.given.plot is not None and call.given.plot.suffix not in (".png", ".svg"):
+        raise UsageError(f"--plot {call.given.plot}: choose one of these suffixes: .png, .svg")
+    given = {"--truth": call.given.truth, "--filled": call.given.filled, "--ways": call.given.ways,
+             "--final": call.given.final, "--preset": call.given.preset}  # fmt: skip
+    if call.given.journey and any(given.values()):
         names = ", ".join(name for name, value in given.items() if value)
         raise UsageError(f"{names} would do nothing beside --journey, which has its own; leave it out")
-    if arguments.preset is not None and not arguments.final and not arguments.journey:
+    if call.given.preset is not None and not call.given.final and not call.given.journey:
         raise UsageError("--preset would do nothing without --final; leave it out")
 
 
-def _ways(arguments: argparse.Namespace, table: Path) -> list[Any]:
+def _ways(call: Call, table: Path) -> list[Any]:
     from labelfill.data.formats import has_images
 
-    if arguments.ways is None:
-        if arguments.filled:
-            return _names(_SIMPLE)
-        return _names(_ALL if has_images(table) else _WITHOUT_IMAGES)
-    return [] if arguments.ways == "none" else _names(arguments.ways)
+    if call.given.ways is None:
+        if call.given.filled:
+            return names_listed(_SIMPLE)
+        return names_listed(_ALL if has_images(table) else _WITHOUT_IMAGES)
+    return [] if call.given.ways == "none" else names_listed(call.given.ways)
 
 
-def _names(text: str) -> list[Any]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _trained(arguments: argparse.Namespace, settings: Resolver, table: Path) -> TrainedWays:
+def _trained(call: Call, table: Path) -> TrainedWays:
     from labelfill.reports.comparison.stages import Setting
     from labelfill.reports.comparison.trained_ways import TrainedWays
 
-    run = settings(RunSettings)
-    folder = run.run_dir / _FOLDER / ("quick" if arguments.quick else "full")
-    models = settings(KeypointModelSettings)
+    run = call.settings(RunSettings)
+    folder = run.run_dir / _FOLDER / ("quick" if call.given.quick else "full")
+    models = call.settings(KeypointModelSettings)
     setting = Setting(
         folder,
         table,
-        settings(TableSettings),
+        call.settings(TableSettings),
         run.seed,
         run.device,
-        arguments.force,
-        show_progress(arguments),
+        call.given.force,
+        call.progress,
     )
-    return TrainedWays(setting, replace(models, **_QUICK_MODELS) if arguments.quick else models)
+    return TrainedWays(setting, replace(models, **_QUICK_MODELS) if call.given.quick else models)
 
 
-def _budget(arguments: argparse.Namespace) -> dict[str, str]:
-    if not arguments.quick:
+def _budget(call: Call) -> dict[str, str]:
+    if not call.given.quick:
         return {"budget": "whole budget of each preset"}
     return {
         "budget": f"--quick: {_QUICK_FINAL['epochs']} epochs on {_QUICK_FINAL['most_rows']} training rows, "
@@ -192,12 +183,12 @@ def _budget(arguments: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def _write(arguments: argparse.Namespace, lines: Sequence[Sequence[str]], draw: Any) -> None:
+def _write(call: Call, lines: Sequence[Sequence[str]], draw: Any) -> None:
     """The files that were asked for."""
     from labelfill.data.formats.tables import as_csv
     from labelfill.runs import write_bytes
 
-    if arguments.csv is not None:
-        write_bytes(arguments.csv, b"".join(as_csv(lines)))
-    if arguments.plot is not None:
-        write_bytes(arguments.plot, draw(arguments.plot.suffix[1:]))
+    if call.given.csv is not None:
+        write_bytes(call.given.csv, b"".join(as_csv(lines)))
+    if call.given.plot is not None:
+        write_bytes(call.given.plot, draw(call.given.plot.suffix[1:]))

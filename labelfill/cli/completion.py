@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from labelfill.cli._options import CommandParser, Commands, print_result
-from labelfill.errors import EXIT_DONE
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 _PATHS = ("FILE", "FOLDER", "TABLE")  # settings that are paths; their flags take text
@@ -26,10 +26,8 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    script = completion_script(arguments.shell)
-    print_result({"script": script}, as_json=arguments.json, text=script.rstrip("\n"))
-    return EXIT_DONE
+def handle(call: Call) -> None:
+    call.tell({"script": completion_script(call.given.shell)}, ("{script}",))
 
 
 def completion_script(shell: str) -> str:

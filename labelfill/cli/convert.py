@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.errors import EXIT_DONE
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line
 from labelfill.settings import TableSettings
 
 _FORMATS = ("table", "coco", "deeplabcut", "parquet", "label-studio")
@@ -30,22 +30,23 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
+def handle(call: Call) -> None:
     from labelfill.data.formats import FORMATS
     from labelfill.data.formats.conversion import convert
 
-    done = convert(
-        arguments.source,
-        arguments.out,
-        arguments.to,
-        settings=Resolver(arguments)(TableSettings),
-        force=arguments.force,
-        show_progress=show_progress(arguments),
+    converted = convert(
+        call.given.source,
+        call.given.out,
+        call.given.to,
+        settings=call.settings(TableSettings),
+        force=call.given.force,
+        show_progress=call.progress,
     )
-    text = f"{done.rows:,} rows of {done.keypoints} keypoints, {done.observed:,} coordinates\n"
-    if done.images_written:
-        text += f"wrote {done.images_written:,} images beside it\n"
-    print_result(
-        asdict(done), as_json=arguments.json, text=f"{text}wrote {done.out} ({FORMATS[done.format]})"
-    )
-    return EXIT_DONE
+    call.tell(asdict(converted), CONVERSION, {"in words": FORMATS[converted.format]})
+
+
+CONVERSION: tuple[Line, ...] = (
+    "{rows:,} rows of {keypoints} keypoints, {observed:,} coordinates",
+    ("images_written", "wrote {images_written:,} images beside it"),
+    "wrote {out} ({in words})",
+)

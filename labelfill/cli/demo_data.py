@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.errors import EXIT_DONE
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line
 from labelfill.settings import RunSettings
 
 _FOLDER = Path("data")
@@ -33,17 +33,20 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    seed = Resolver(arguments)(RunSettings).seed
+def handle(call: Call) -> None:
+    seed = call.settings(RunSettings).seed
 
     from labelfill.data.synthetic import SAMPLE_ROWS, write_sample
 
-    rows = SAMPLE_ROWS if arguments.rows is None else arguments.rows
-    folder: Path = arguments.out
-    written = write_sample(folder, rows, seed, force=arguments.force, show_progress=show_progress(arguments))
+    rows = SAMPLE_ROWS if call.given.rows is None else call.given.rows
+    folder: Path = call.given.out
+    written = write_sample(folder, rows, seed, force=call.given.force, show_progress=call.progress)
     usual = "" if folder == _FOLDER else f" --data {folder / 'training.csv'}"
-    following = f"labelfill train-keypoint-models{usual}"
-    lines = [f"wrote {path} ({count:,} rows)" for path, count in written.items()]
-    result = {"files": {str(path): count for path, count in written.items()}, "seed": seed, "next": following}
-    print_result(result, as_json=arguments.json, text="\n".join([*lines, f"next: {following}"]))
-    return EXIT_DONE
+    files = {str(path): count for path, count in written.items()}
+    call.tell({"files": files, "seed": seed, "next": f"labelfill train-keypoint-models{usual}"}, SAMPLE)
+
+
+SAMPLE: tuple[Line, ...] = (
+    lambda r: (f"wrote {path} ({count:,} rows)" for path, count in r["files"].items()),
+    "next: {next}",
+)

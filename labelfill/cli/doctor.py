@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line, Result
 from labelfill.errors import EXIT_DONE
 from labelfill.settings import RunSettings
 
@@ -18,29 +18,32 @@ def add_parser(commands: Commands) -> CommandParser:
         "The exit code is that of the first problem.",
         example="labelfill doctor --run-dir outputs",
     )
-    parser.add_settings(RunSettings, "run_dir")
-    parser.add_settings(RunSettings, "device")
+    parser.add_settings(RunSettings, "run_dir", "device")
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)(RunSettings)
+def handle(call: Call) -> int:
+    settings = call.settings(RunSettings)
 
     from labelfill.api.doctor import examine
 
     checks = list(examine(settings.run_dir, settings.device))
     problems = [check.problem for check in checks if check.problem is not None]
-    lines = [
-        f"{'ok' if check.problem is None else 'PROBLEM':<9}{check.name}: {check.problem or check.found}"
+    found = [
+        {"name": check.name, "found": check.found, "problem": check.problem and str(check.problem)}
         for check in checks
     ]
-    lines.append(f"{len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
-    result = {
-        "checks": [
-            {"name": check.name, "found": check.found, "problem": check.problem and str(check.problem)}
-            for check in checks
-        ],
-        "problems": len(problems),
-    }
-    print_result(result, as_json=arguments.json, text="\n".join(lines))
+    call.tell({"checks": found, "problems": len(problems)}, CHECKS)
     return problems[0].exit_code if problems else EXIT_DONE
+
+
+def _check(check: Result) -> str:
+    problem = check["problem"]
+    return f"{'ok' if problem is None else 'PROBLEM':<9}{check['name']}: {problem or check['found']}"
+
+
+CHECKS: tuple[Line, ...] = (
+    lambda r: map(_check, r["checks"]),
+    ("problems", "{problems:problem}"),
+    (lambda r: not r["problems"], "no problems"),
+)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._options import CommandParser, Commands, print_result, show_progress
-from labelfill.cli._printing import Line, Result, printed, table
-from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands, keypoints_asked
+from labelfill.cli._printing import Line, Result, table
+from labelfill.errors import UsageError
 from labelfill.schema import AXES
 
 if TYPE_CHECKING:
@@ -51,24 +51,17 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    mix = None if arguments.mix is None else _parse_mix(arguments.mix)
-    keypoints: str = arguments.keypoints
+def handle(call: Call) -> None:
+    given = call.given
+    mix = None if given.mix is None else _parse_mix(given.mix)
 
     from labelfill.reports.scores import ScoreRequest, evaluate
 
     request = ScoreRequest(
-        arguments.blank_in,
-        arguments.by,
-        mix,
-        keypoints if keypoints in ("all", "rare") else [n.strip() for n in keypoints.split(",") if n.strip()],
-        arguments.distrust,
-        show_progress(arguments),
+        given.blank_in, given.by, mix, keypoints_asked(given.keypoints), given.distrust, call.progress
     )
-    result = evaluate(arguments.table, arguments.truth, request)
-    told = {"table": str(arguments.table), "truth": str(arguments.truth), **_as_json(result)}
-    print_result(told, as_json=arguments.json, text=printed(EVALUATION, told))
-    return EXIT_DONE
+    result = evaluate(given.table, given.truth, request)
+    call.tell({"table": str(given.table), "truth": str(given.truth), **_as_json(result)}, EVALUATION)
 
 
 def _parse_mix(text: str) -> dict[str, float]:

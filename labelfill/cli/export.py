@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result
-from labelfill.cli._printing import printed
-from labelfill.cli._results import EXPORT
-from labelfill.errors import EXIT_DONE
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line
 from labelfill.settings import PredictSettings, RunSettings
 
 
@@ -30,9 +27,8 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    run_dir, prediction = settings(RunSettings).run_dir, settings(PredictSettings)
+def handle(call: Call) -> None:
+    run_dir, prediction = call.settings(RunSettings).run_dir, call.settings(PredictSettings)
 
     from labelfill.final.export import export
     from labelfill.runs import RunDirectory
@@ -40,12 +36,18 @@ def handle(arguments: argparse.Namespace) -> int:
     with RunDirectory.read_only(run_dir) as run:
         summary = export(
             run,
-            arguments.out,
-            arguments.format,
+            call.given.out,
+            call.given.format,
             source=prediction.source,
             coverage=prediction.coverage,
-            force=arguments.force,
+            force=call.given.force,
         )
-    text = printed(EXPORT, summary, count=len(summary["keypoints"]))
-    print_result(summary, as_json=arguments.json, text=text)
-    return EXIT_DONE
+    call.tell(summary, EXPORT, {"count": len(summary["keypoints"])})
+
+
+EXPORT: tuple[Line, ...] = (
+    "{count:keypoint} in images of {image_size}, in the convention: {convention}",
+    "answers at most {difference:.4f} px beside the network it was made of",
+    "wrote {out}",
+    "wrote {card}",
+)

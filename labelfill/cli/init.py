@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from labelfill.cli._options import SETTINGS_FILE, CommandParser, Commands, print_result
-from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.cli._call import OVERWRITE, SETTINGS_FILE, Call
+from labelfill.cli._options import CommandParser, Commands
 from labelfill.settings import SECTIONS, template
 
 
@@ -29,13 +28,11 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    out: Path = arguments.out
-    if out.exists() and not arguments.force:
-        raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
+def handle(call: Call) -> None:
+    out: Path = call.given.out
+    call.refuse_existing(out, OVERWRITE)
 
     from labelfill.runs import write_bytes
 
     write_bytes(out, template(SECTIONS).encode())
-    print_result({"out": str(out)}, as_json=arguments.json, text=f"wrote {out}")
-    return EXIT_DONE
+    call.tell({"out": str(out)}, ("wrote {out}",))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING, Any
 
-from labelfill.cli._inputs import find_table
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.cli._printing import printed
-from labelfill.cli._results import AUDIT
-from labelfill.errors import EXIT_DONE, DataError, UsageError
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line, Result, counted
+from labelfill.cli._stages import find_table
+from labelfill.cli.train_keypoint_models import offset_sentence
+from labelfill.errors import DataError, UsageError, listed
 from labelfill.settings import RunSettings, TableSettings
 
 if TYPE_CHECKING:
@@ -53,11 +53,10 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    table_settings, seed = settings(TableSettings), settings(RunSettings).seed
-    path = find_table(arguments.table or table_settings.data)
-    _check_outputs(arguments)
+def handle(call: Call) -> None:
+    table_settings, seed = call.settings(TableSettings), call.settings(RunSettings).seed
+    path = find_table(call.given.table or table_settings.data)
+    _check_outputs(call)
 
     from labelfill.data.dataset_reading import TableRequest, read_dataset
     from labelfill.reports.inspection.inspected_table import InspectedTable
@@ -71,31 +70,24 @@ def handle(arguments: argparse.Namespace) -> int:
         images_beside=table_settings.images_beside,
         allow_outside=table_settings.allow_outside,
     )
-    dataset = read_dataset(path, request, show_progress=show_progress(arguments))
+    dataset = read_dataset(path, request, show_progress=call.progress)
     sources, source_of = _group(dataset, table_settings.source_column)
     frame_known = dataset.images is not None or table_settings.image_size is not None
     table = InspectedTable(dataset, sources, source_of, frame_known)
-    found = inspect(table, seed=seed, show_progress=show_progress(arguments))
-    audit: list[dict[str, Any]] = []
-    if arguments.run_dir is not None:
-        found, audit = _judged_by_models(arguments, dataset, found)
-    written = _write_outputs(arguments, found)
-    result = {"table": str(path), **as_json(found)}
-    text = f"{path}: {as_text(found)}"
-    if dataset.placements is not None:
-        frame = dataset.schema.image_size
-        text += f"\n\nimages differ in size: px are those of the frame of {frame} that each is scaled into"
-    if arguments.run_dir is not None:
-        result["convention_offsets"] = audit
-        text += f"\n\n{printed(AUDIT, result)}"
-    if written:
-        text += "\n\n" + "\n".join(f"wrote {line}" for line in written)
-    print_result(result, as_json=arguments.json, text=text)
-    return EXIT_DONE
+    found = inspect(table, seed=seed, show_progress=call.progress)
+    audit: dict[str, Any] = {}
+    if call.given.run_dir is not None:
+        found, audit["convention_offsets"] = _judged_by_models(call, dataset, found)
+    beside = {
+        "summary": as_text(found),
+        "frame": None if dataset.placements is None else dataset.schema.image_size,
+        "written": _write_outputs(call, found),
+    }
+    call.tell({"table": str(path), **as_json(found), **audit}, INSPECTION, beside)
 
 
 def _judged_by_models(
-    arguments: argparse.Namespace, dataset: Dataset, found: Inspection
+    call: Call, dataset: Dataset, found: Inspection
 ) -> tuple[Inspection, list[dict[str, Any]]]:
     """The findings with labels that a run's models contradict, and the convention offsets it measured."""
     from dataclasses import replace
@@ -106,21 +98,21 @@ def _judged_by_models(
     from labelfill.reports.inspection.suspects import with_contradicted
     from labelfill.runs import RunDirectory
 
-    run = RunDirectory.read_only(arguments.run_dir)
+    run = RunDirectory.read_only(call.given.run_dir)
     run.require_stage(STAGE)
-    against = find_contradictions(run, dataset, choose_device("auto"), progress=show_progress(arguments))
+    against = find_contradictions(run, dataset, choose_device("auto"), progress=call.progress)
     suspects = with_contradicted(found.suspects, against.severity, against.answer)
     return replace(found, suspects=suspects), run.stages[STAGE]["results"]["convention offsets"]
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
+def _check_outputs(call: Call) -> None:
     """What would be refused in the end is refused before any work is done."""
-    for path in (arguments.html, arguments.write_distrust):
-        if path is not None and path.exists() and not arguments.force:
-            raise UsageError(f"{path} exists already: choose another file, or --force to replace it")
-    if arguments.html is not None and arguments.html == arguments.write_distrust:
-        raise UsageError(f"--html and --write-distrust name the same file {arguments.html}: choose two")
-    if arguments.html is not None:
+    html = call.given.html
+    for path in (html, call.given.write_distrust):
+        call.refuse_existing(path)
+    if html is not None and html == call.given.write_distrust:
+        raise UsageError(f"--html and --write-distrust name the same file {html}: choose two")
+    if html is not None:
         from labelfill.reports.plots import require_matplotlib
 
         require_matplotlib()
@@ -128,39 +120,53 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _group(dataset: Dataset, column: str | None) -> tuple[SourceGroups, NDArray[np.int64]]:
     """The label sources and each row's."""
-    from labelfill.errors import listed
     from labelfill.sources.groups import find_groups, single_group
 
     labelled = dataset.table.labelled
-    declared = None
-    if column is not None and column.lower() == "none":
-        groups = single_group(dataset.schema.count)
-    elif column is not None:
-        if column not in dataset.table.extra:
+    if (column is None and not dataset.schema.count) or (column is not None and column.lower() == "none"):
+        groups, declared = single_group(dataset.schema.count), None
+    else:
+        declared = None if column is None else dataset.table.extra.get(column)
+        if column is not None and declared is None:
             have = listed(sorted(dataset.table.extra)) or "none"
             raise DataError(
                 f"{dataset.table.path} has no column {column!r} for --source-column; "
                 f"its other columns: {have}"
             )
-        declared = dataset.table.extra[column]
         groups = find_groups(labelled, declared, column)
-    else:
-        groups = find_groups(labelled) if dataset.schema.count else single_group(0)
     return groups, groups.assign(labelled, declared)
 
 
-def _write_outputs(arguments: argparse.Namespace, found: Inspection) -> list[str]:
+def _write_outputs(call: Call, found: Inspection) -> list[str]:
     from labelfill.runs import write_bytes
 
     written = []
-    if arguments.html is not None:
+    if call.given.html is not None:
         from labelfill.reports.inspection.inspection_page import inspection_page
 
-        write_bytes(arguments.html, inspection_page(found).encode())
-        written.append(str(arguments.html))
-    if arguments.write_distrust is not None:
+        write_bytes(call.given.html, inspection_page(found).encode())
+        written.append(str(call.given.html))
+    if call.given.write_distrust is not None:
         from labelfill.data.distrust import write_distrust
 
-        write_distrust(arguments.write_distrust, found.distrusted)
-        written.append(f"{arguments.write_distrust} ({len(found.distrusted):,} labels)")
+        write_distrust(call.given.write_distrust, found.distrusted)
+        written.append(f"{call.given.write_distrust} ({len(found.distrusted):,} labels)")
     return written
+
+
+def _audit(r: Result) -> list[str]:
+    """What the run's source audit found, below an empty line."""
+    offsets = r["convention_offsets"]
+    if not offsets:
+        return ["", "conventions  the run's source audit found no keypoint that sources mark differently"]
+    keypoints = counted(len(offsets), "keypoint")
+    lines = [f"conventions  {keypoints} marked differently, by the run's source audit"]
+    return ["", *lines, *(f"  {offset_sentence(offset)}" for offset in offsets)]
+
+
+INSPECTION: tuple[Line, ...] = (
+    "{table}: {summary}",
+    ("frame", "\nimages differ in size: px are those of the frame of {frame} that each is scaled into"),
+    (lambda r: "convention_offsets" in r, _audit),
+    ("written", lambda r: ["", *(f"wrote {line}" for line in r["written"])]),
+)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from labelfill import __version__
+from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
 from labelfill.errors import EXIT_DONE, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
@@ -93,8 +94,8 @@ def _run(argv: Sequence[str] | None) -> int:
                 parser.print_help(sys.stderr)
                 return UsageError.exit_code
             with _logging_to_stderr(arguments):
-                code: int = arguments.handler(arguments)
-                return code
+                code: int | None = arguments.handler(Call(arguments))
+                return code or EXIT_DONE
     except SystemExit as end:  # argparse: --help, --version, usage errors
         return end.code if isinstance(end.code, int) else EXIT_DONE
     except KeyboardInterrupt:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
-from labelfill.cli._inputs import find_images
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.cli._printing import printed
-from labelfill.cli._results import PREDICTION
-from labelfill.errors import EXIT_DONE
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line, Result, counted, filled_in
+from labelfill.errors import UsageError
 from labelfill.settings import PredictSettings, RunSettings, TableSettings
+
+_USUAL_IMAGES = (Path("data/test.csv"), Path("data/test.zip"))
 
 
 def add_parser(commands: Commands) -> CommandParser:
@@ -45,24 +46,64 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    run_settings, table, prediction = (
-        settings(RunSettings),
-        settings(TableSettings),
-        settings(PredictSettings),
-    )
-    progress = show_progress(arguments)
-    images = find_images(arguments.images)
+def handle(call: Call) -> None:
+    run_settings, table = call.settings(RunSettings), call.settings(TableSettings)
+    prediction = call.settings(PredictSettings)
+    images = find_images(call.given.images)
 
     from labelfill.final.predict import Outputs, images_to_predict, predict
     from labelfill.runs import RunDirectory
 
     with (
         RunDirectory.read_only(run_settings.run_dir) as run,
-        images_to_predict(run, images, table, show_progress=progress) as dataset,
+        images_to_predict(run, images, table, show_progress=call.progress) as dataset,
     ):
-        outputs = Outputs(arguments.out, arguments.lookup, arguments.submission, arguments.force)
-        summary = predict(run, dataset, prediction, outputs, device=run_settings.device, progress=progress)
-    print_result(summary, as_json=arguments.json, text=printed(PREDICTION, summary))
-    return EXIT_DONE
+        outputs = Outputs(call.given.out, call.given.lookup, call.given.submission, call.given.force)
+        summary = predict(
+            run, dataset, prediction, outputs, device=run_settings.device, progress=call.progress
+        )
+    call.tell(summary, PREDICTION)
+
+
+def find_images(images: Path | None) -> Path:
+    """The images to find keypoints in: `images` if given, else the table at a usual place.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if images is not None:
+        return images
+    for path in _USUAL_IMAGES:
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"there are no images at {' or '.join(map(str, _USUAL_IMAGES))}: name yours by --images TABLE, "
+        "or by --images FOLDER"
+    )
+
+
+def _conventions(r: Result) -> list[str]:
+    undeclared, convention = r["rows in the reference convention"], "in the reference convention"
+    if undeclared < r["rows"]:
+        named = ", ".join(f"{name}: {count:,}" for name, count in r["rows per source"].items())
+        without = f", {counted(undeclared, 'row')} without one {convention}" if undeclared else ""
+        convention = f"each row in its source's convention (rows per source: {named}){without}"
+    return [filled_in("{keypoints:keypoint} in {rows:image}, ", r) + convention]
+
+
+PREDICTION: tuple[Line, ...] = (
+    _conventions,
+    (
+        "median radius",
+        "error radius in px (holds in {coverage:.0%} of cases): {median radius:.2f} in the median",
+    ),
+    (
+        "submission",
+        "{locations:location} asked for in {images asked for:image}, "
+        "{clipped:,} of them moved onto the image",
+    ),
+    ("out", "wrote {out}"),
+    ("submission", "wrote {submission}"),
+)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelfill.cli._inputs import find_table, refuse_changed_table
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import PAGE
+from labelfill.cli._stages import find_table, refuse_changed_table
 from labelfill.data.run_tables import read_run_table
-from labelfill.errors import EXIT_DONE, UsageError
 from labelfill.settings import RunSettings, TableSettings
 
 if TYPE_CHECKING:
@@ -35,28 +35,21 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    run_dir = settings(RunSettings).run_dir
-    out: Path = arguments.out or run_dir / "report.html"
-    if arguments.out is not None and out.exists() and not arguments.force:
-        raise UsageError(f"{out} exists already: choose another file, or --force to replace it")
+def handle(call: Call) -> None:
+    run_dir = call.settings(RunSettings).run_dir
+    out: Path = call.given.out or run_dir / "report.html"
+    call.refuse_existing(call.given.out)
 
     from labelfill.runs import RunDirectory
 
     with RunDirectory.read_only(run_dir) as run:
-        write_report(arguments, settings, run, arguments.filled, out)
-    size = out.stat().st_size
-    text = f"wrote {out} ({size / 1e6:.1f} MB): open it in a browser"
-    print_result({"out": str(out), "bytes": size}, as_json=arguments.json, text=text)
-    return EXIT_DONE
+        write_report(call, run, call.given.filled, out)
+    call.tell({"out": str(out), "bytes": out.stat().st_size}, (PAGE,))
 
 
-def write_report(
-    arguments: argparse.Namespace, settings: Resolver, run: RunDirectory, filled: Path | None, out: Path
-) -> None:
+def write_report(call: Call, run: RunDirectory, filled: Path | None, out: Path) -> None:
     """Write the report of a run with a filled table, or with the one filled last, if there is one."""
-    table = settings(TableSettings)
+    table = call.settings(TableSettings)
 
     from labelfill.data.dataset import ImageDataset
     from labelfill.regressors.files import STAGE
@@ -65,10 +58,10 @@ def write_report(
     from labelfill.runs import write_bytes
 
     run.require_stage(STAGE)
-    progress = show_progress(arguments)
-    dataset = read_run_table(run, find_table(table.data, run), table, to_fill=True, show_progress=progress)
+    path = find_table(table.data, run)
+    dataset = read_run_table(run, path, table, to_fill=True, show_progress=call.progress)
     refuse_changed_table(run, dataset)
     rows = None
     if filled is not None or run.last_finished("impute") is not None:
-        rows = read_filled_rows(run, filled, allow_outside=table.allow_outside, progress=progress)
+        rows = read_filled_rows(run, filled, allow_outside=table.allow_outside, progress=call.progress)
     write_bytes(out, run_report(run, ImageDataset.of(dataset), rows).encode())

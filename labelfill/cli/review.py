@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.cli._printing import printed
-from labelfill.cli._results import REVIEW
-from labelfill.errors import EXIT_DONE, UsageError
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import PAGE, Line
 from labelfill.settings import ReviewSettings, RunSettings, TableSettings
 
 
@@ -31,12 +29,10 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    bounds, run_dir = settings(ReviewSettings), settings(RunSettings).run_dir
-    out: Path = arguments.out or run_dir / "review.html"
-    if arguments.out is not None and out.exists() and not arguments.force:
-        raise UsageError(f"{out} exists already: choose another file, or --force to replace it")
+def handle(call: Call) -> None:
+    bounds, run_dir = call.settings(ReviewSettings), call.settings(RunSettings).run_dir
+    out: Path = call.given.out or run_dir / "review.html"
+    call.refuse_existing(call.given.out)
 
     from labelfill.reports.result.filled_rows import read_filled_rows
     from labelfill.reports.review.review_page import review_page
@@ -45,9 +41,9 @@ def handle(arguments: argparse.Namespace) -> int:
     with RunDirectory.read_only(run_dir) as run:
         filled = read_filled_rows(
             run,
-            arguments.filled,
-            allow_outside=settings(TableSettings).allow_outside,
-            progress=show_progress(arguments),
+            call.given.filled,
+            allow_outside=call.settings(TableSettings).allow_outside,
+            progress=call.progress,
         )
     made = review_page(filled, most_rows=bounds.rows, most_bytes=round(bounds.megabytes * 1e6))
     write_bytes(out, made.html.encode())
@@ -57,5 +53,15 @@ def handle(arguments: argparse.Namespace) -> int:
         "rows_left_out": made.left_out,
         "bytes": out.stat().st_size,
     }
-    print_result(summary, as_json=arguments.json, text=printed(REVIEW, summary))
-    return EXIT_DONE
+    call.tell(summary, REVIEW)
+
+
+_TO_REVIEW = "{rows:row} to go through, worst first"
+REVIEW: tuple[Line, ...] = (
+    (lambda r: not r["rows_left_out"], _TO_REVIEW),
+    (
+        "rows_left_out",
+        _TO_REVIEW + "; {rows_left_out:row} with fills left out (--rows and --megabytes say how many fit)",
+    ),
+    PAGE,
+)

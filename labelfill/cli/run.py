@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelfill.cli import impute, report, train_final, train_keypoint_models
-from labelfill.cli._inputs import find_table, open_run
-from labelfill.cli._jobs import (
-    NEEDS_IMAGES,
-    NOTHING_DONE,
-    PLANNED_FILLING,
-    PLANNED_FINAL,
-    PLANNED_LATER,
-    PLANNED_TRAINING,
-)
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result
-from labelfill.cli._printing import printed
-from labelfill.cli._results import WITHOUT_FINAL, filling_text, final_text, training_text
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line, Result, printed
+from labelfill.cli._stages import NOTHING_DONE, PLANNED_WRITES, find_table, open_run
 from labelfill.errors import EXIT_DONE, LabelfillError
 from labelfill.settings import (
     FinalModelSettings,
@@ -35,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("labelfill")
 
+NEEDS_IMAGES = "needs images"
 SECTIONS = (TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSettings)
 
 
@@ -60,47 +52,46 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
-        filled = impute.output_path(arguments, run, find_table(settings(TableSettings).data, run))
-        final = argparse.Namespace(**{**vars(arguments), "filled": filled, "data": None})
-        if arguments.dry_run:
-            plans = _describe(arguments, final, settings, run)
-            print_result(plans, as_json=arguments.json, text=_planned_text(plans))
-            return EXIT_DONE
-        results = {"train-keypoint-models": train_keypoint_models.perform(arguments, settings, run)}
-        results["impute"] = impute.perform(arguments, settings, run)
-        if run.without_images:
-            results["train-final"], results["report"] = {"state": NEEDS_IMAGES}, {"out": None}
-        else:
-            results["train-final"] = train_final.perform(final, settings, run)
-            results["report"] = _report(arguments, settings, run, filled, results)
-    print_result(results, as_json=arguments.json, text=_text(results, settings))
+def handle(call: Call) -> int:
+    with open_run(call, *SECTIONS, begun=False) as run:
+        filled = impute.output_path(call, run, find_table(call.settings(TableSettings).data, run))
+        results = (_describe if call.given.dry_run else _perform)(call, run, filled)
+    if call.given.dry_run:
+        call.tell(results, PLANNED)
+        return EXIT_DONE
+    coverage, run_dir = call.settings(ImputeSettings).coverage, call.settings(RunSettings).run_dir
+    call.tell(results, DONE, {"coverage": coverage, "run_dir": run_dir})
     return impute.exit_code(results["impute"])
 
 
-def _describe(
-    arguments: argparse.Namespace, final: argparse.Namespace, settings: Resolver, run: RunDirectory
-) -> Mapping[str, Mapping[str, Any]]:
+def _perform(call: Call, run: RunDirectory, filled: Path) -> Mapping[str, Result]:
+    results = {"train-keypoint-models": train_keypoint_models.perform(call, run)}
+    results["impute"] = impute.perform(call, run)
+    if run.without_images:
+        return {**results, "train-final": {"state": NEEDS_IMAGES}, "report": {"out": None}}
+    results["train-final"] = train_final.perform(call, run, filled, None)
+    return {**results, "report": _report(call, run, filled, results)}
+
+
+def _describe(call: Call, run: RunDirectory, filled: Path) -> Mapping[str, Result]:
     """What the stages would do; of those whose input is still to be made, where they would write."""
     from labelfill.filling.job import check_destination
 
-    job = train_keypoint_models.make_job(arguments, settings, run)
-    training = train_keypoint_models.describe(settings, run, job)
+    job = train_keypoint_models.make_job(call, run)
+    training = train_keypoint_models.describe(call, run, job)
     if training["state"] == "done":
-        filling = impute.perform(arguments, settings, run)
+        filling = impute.perform(call, run)
     else:
         files = check_destination(
-            run, job.dataset, final.filled, settings(ImputeSettings), force=arguments.force
+            run, job.dataset, filled, call.settings(ImputeSettings), force=call.given.force
         )
         filling = {"state": "after training", "writes": {what: str(path) for what, path in files.items()}}
-    last: Mapping[str, Any]
+    last: Result
     written = [str(run.path / "report.html")]
     if job.dataset.images is None:
         last, written = {"state": NEEDS_IMAGES}, []
     elif filling["state"] == "done":
-        last = train_final.perform(final, settings, run)
+        last = train_final.perform(call, run, filled, None)
     else:
         last = {
             "state": "after filling",
@@ -110,51 +101,61 @@ def _describe(
     return {**plans, "report": {"writes": written}}
 
 
-def _report(
-    arguments: argparse.Namespace,
-    settings: Resolver,
-    run: RunDirectory,
-    filled: Path,
-    results: Mapping[str, Mapping[str, Any]],
-) -> Mapping[str, Any]:
+def _report(call: Call, run: RunDirectory, filled: Path, results: Mapping[str, Result]) -> Result:
     """Write the report, unless it is there and nothing was done since. A run is no worse for lacking it."""
     out = run.path / "report.html"
     if out.exists() and all(result["state"] == "done before" for result in results.values()):
         return {"out": str(out)}
     try:
-        report.write_report(arguments, settings, run, filled, out)
+        report.write_report(call, run, filled, out)
     except LabelfillError as error:
         _log.warning("no report is written: %s", error)
         return {"out": None}
     return {"out": str(out)}
 
 
-def _text(results: Mapping[str, Mapping[str, Any]], settings: Resolver) -> str:
-    run_dir = settings(RunSettings).run_dir
-    report = results["report"]["out"]
-    return _titled(
-        None if report is None else f"all of this with pictures: {report}",
-        training_text(results["train-keypoint-models"], run_dir, following=False),
-        filling_text(results["impute"], settings(ImputeSettings).coverage, run_dir, following=False),
-        printed(WITHOUT_FINAL, results)
-        if results["train-final"]["state"] == NEEDS_IMAGES
-        else final_text(results["train-final"], run_dir),
+# Of stages whose input is still to be made, or cannot be, by their state.
+_WITHOUT_INPUT: dict[str, tuple[Line, ...]] = {
+    "after training": ("would follow once the models are trained", PLANNED_WRITES),
+    "after filling": ("would follow once the table is filled", PLANNED_WRITES),
+    NEEDS_IMAGES: ("none: it learns from images, and the table has none; the filled table is the result",),
+}
+# Title of each stage, and its lines before and after it is done.
+_STAGES = {
+    "train-keypoint-models": (
+        "keypoint models", train_keypoint_models.PLANNED_TRAINING, train_keypoint_models.TRAINING
+    ),
+    "impute": ("fill", impute.PLANNED_FILLING, impute.FILLING),
+    "train-final": ("final network", train_final.PLANNED_FINAL, train_final.FINAL),
+}  # fmt: skip
+
+
+def _planned(r: Result) -> list[str]:
+    return _parts({title: (planned, r[stage]) for stage, (title, planned, _) in _STAGES.items()})
+
+
+def _done(r: Result) -> list[str]:
+    """The texts of the stages; of the commands that would come next, the last stage's alone is told."""
+    beside = {"impute": {"coverage": r["coverage"]}, "train-final": {"run_dir": r["run_dir"]}}
+    return _parts(
+        {
+            title: (lines, {**r[stage], **beside.get(stage, {})})
+            for stage, (title, _, lines) in _STAGES.items()
+        }
     )
 
 
-def _planned_text(plans: Mapping[str, Mapping[str, Any]]) -> str:
-    planned = {
-        "train-keypoint-models": PLANNED_TRAINING, "impute": PLANNED_FILLING, "train-final": PLANNED_FINAL
-    }  # fmt: skip
-    texts = [
-        printed(PLANNED_LATER.get(plans[stage]["state"], lines), plans[stage])
-        for stage, lines in planned.items()
-    ]
-    return _titled(NOTHING_DONE, *texts)
+def _parts(stages: Mapping[str, tuple[tuple[Line, ...], Result]]) -> list[str]:
+    """The texts of the stages below each other, with their titles."""
+    texts = {
+        title: printed(_WITHOUT_INPUT.get(result["state"], lines), result)
+        for title, (lines, result) in stages.items()
+    }
+    return ["\n\n".join(f"== {title}\n{text}" for title, text in texts.items())]
 
 
-def _titled(first: str | None, *texts: str) -> str:
-    """The texts of the three stages below each other, after what there is to say first."""
-    titles = ("keypoint models", "fill", "final network")
-    parts = [f"== {title}\n{text}" for title, text in zip(titles, texts, strict=True)]
-    return "\n\n".join(parts if first is None else [first, *parts])
+PLANNED: tuple[Line, ...] = (f"{NOTHING_DONE}\n", _planned)
+DONE: tuple[Line, ...] = (
+    (lambda r: r["report"]["out"], "all of this with pictures: {report[out]}\n"),
+    _done,
+)

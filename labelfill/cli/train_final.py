@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labelfill.cli._inputs import learning_curves, open_run, with_curves
-from labelfill.cli._jobs import PLANNED_FINAL, print_plan
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.cli._results import final_text
-from labelfill.errors import EXIT_DONE
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line, Result, filled_in, lines_of, table
+from labelfill.cli._stages import (
+    DONE_BEFORE,
+    FRAME,
+    NOTHING_DONE,
+    PLANNED_WRITES,
+    learning_curves,
+    next_command,
+    open_run,
+    planned_state,
+    with_curves,
+)
+from labelfill.cli.train_keypoint_models import with_all
 from labelfill.settings import FinalModelSettings, RunSettings, TableSettings, gone_flags
 
 if TYPE_CHECKING:
@@ -18,7 +27,6 @@ if TYPE_CHECKING:
     from labelfill.runs import RunDirectory
 
 COMMAND = "train-final"
-SECTIONS = (FinalModelSettings,)
 
 
 def add_parser(commands: Commands) -> CommandParser:
@@ -45,40 +53,76 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=True, dry=arguments.dry_run) as run:
-        result = perform(arguments, settings, run)
-    if arguments.dry_run:
-        print_plan(result, PLANNED_FINAL, as_json=arguments.json)
-    else:
-        print_result(result, as_json=arguments.json, text=final_text(result, settings(RunSettings).run_dir))
-    return EXIT_DONE
+def handle(call: Call) -> None:
+    with open_run(call, FinalModelSettings, begun=True) as run:
+        result = perform(call, run, call.given.filled, call.given.data)
+    lines = (NOTHING_DONE, *PLANNED_FINAL) if call.given.dry_run else FINAL
+    call.tell(result, lines, {"run_dir": call.settings(RunSettings).run_dir})
 
 
-def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+def perform(call: Call, run: RunDirectory, filled: Path | None, original: Path | None) -> Result:
     """What was done, or with --dry-run what would be."""
-    if arguments.dry_run:
+    if call.given.dry_run:
         from labelfill.final.stage import describe_final
 
-        return with_curves(settings, run, describe_final(run, _job(arguments, settings, run)))
+        return with_curves(call, run, describe_final(run, _job(call, run, filled, original)))
 
     from labelfill.final.stage import train_final
 
-    with learning_curves(settings, run, COMMAND):
-        return train_final(run, _job(arguments, settings, run), progress=show_progress(arguments))
+    with learning_curves(call, run, COMMAND):
+        return train_final(run, _job(call, run, filled, original), progress=call.progress)
 
 
-def _job(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> FinalJob:
+def _job(call: Call, run: RunDirectory, filled: Path | None, original: Path | None) -> FinalJob:
     from labelfill.final.filled_table import FilledRequest
     from labelfill.final.job import final_job
 
-    run_settings, table = settings(RunSettings), settings(TableSettings)
-    asked = FilledRequest(
-        arguments.filled, arguments.data, table.distrust, table.images_beside, table.allow_outside,
-        show_progress(arguments),
-    )  # fmt: skip
+    run_settings, table = call.settings(RunSettings), call.settings(TableSettings)
+    request = FilledRequest(
+        filled, original, table.distrust, table.images_beside, table.allow_outside, call.progress
+    )
     return final_job(
-        run, asked, settings(FinalModelSettings),
-        device=run_settings.device, seed=run_settings.seed, force=arguments.force,
+        run, request, call.settings(FinalModelSettings),
+        device=run_settings.device, seed=run_settings.seed, force=call.given.force,
     )  # fmt: skip
+
+
+PLANNED_FINAL: tuple[Line, ...] = (
+    planned_state(lambda r: "it was begun before"),
+    "{table}, {rows:row}: {training rows:,} to learn from, {validation rows:,} to choose the epoch by",
+    lambda r: [
+        filled_in("preset {preset}, labels {labels}, ", r)
+        + " and ".join(f"{count:,}" for count in r["epochs"])
+        + " epochs"
+    ],
+    "{outputs:point} answered by {parameters:,} parameters, on {device}",
+    PLANNED_WRITES,
+)
+
+# The rows that the final network is scored on are the first of these that have labels.
+_SCORED = {
+    "evaluation": "that no stage has learnt from",
+    "validation": "that chose the epoch, for want of others",
+}
+_OBSERVED_LABELS = (("labels", "labels", ","), ("RMSE", "rmse", ".2f"), ("MAE", "mae", ".2f"))
+_SCORES: tuple[Line, ...] = (
+    "final network: RMSE {rmse:.2f} px, MAE {mae:.2f} px on {rows:row} {which}",
+    lambda r: ["", *table("px, observed labels", _OBSERVED_LABELS, with_all(r)), ""],
+    ("coverage", "{coverage:.0%} of these points lie within their 90% error radius"),
+)
+
+
+def _scores(r: Result) -> list[str]:
+    for part, which in _SCORED.items():
+        if f"{part} rmse" in r:
+            names = ("rows", "rmse", "mae", "coverage", "keypoints")
+            return lines_of(_SCORES, {"which": which, **{name: r.get(f"{part} {name}") for name in names}})
+    return ["final network: trained, but there is no held-out row with a label to score it on"]
+
+
+FINAL: tuple[Line, ...] = (
+    DONE_BEFORE,
+    FRAME,
+    _scores,
+    ("run_dir", lambda r: next_command("labelfill predict --images TABLE --out predictions.csv", r)),
+)

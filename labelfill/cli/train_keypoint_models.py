@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from labelfill.cli._inputs import chosen_engine, find_table, learning_curves, open_run, with_curves
-from labelfill.cli._jobs import PLANNED_TRAINING, print_plan
-from labelfill.cli._options import CommandParser, Commands, Resolver, print_result, show_progress
-from labelfill.cli._results import training_text
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._printing import Line, Result, counted, filled_in, table
+from labelfill.cli._stages import (
+    DONE_BEFORE,
+    FRAME,
+    NOTHING_DONE,
+    PLANNED_WRITES,
+    chosen_engine,
+    find_table,
+    learning_curves,
+    next_command,
+    open_run,
+    planned_state,
+    with_curves,
+)
 from labelfill.data.run_tables import read_run_table
-from labelfill.errors import EXIT_DONE
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:
@@ -19,7 +29,6 @@ if TYPE_CHECKING:
     from labelfill.runs import RunDirectory
 
 COMMAND = "train-keypoint-models"
-SECTIONS = (TableSettings, KeypointModelSettings)
 
 
 def add_parser(commands: Commands) -> CommandParser:
@@ -41,47 +50,132 @@ def add_parser(commands: Commands) -> CommandParser:
     return parser
 
 
-def handle(arguments: argparse.Namespace) -> int:
-    settings = Resolver(arguments)
-    with open_run(settings, *SECTIONS, begun=False, dry=arguments.dry_run) as run:
-        result = perform(arguments, settings, run)
-    if arguments.dry_run:
-        print_plan(result, PLANNED_TRAINING, as_json=arguments.json)
-    else:
-        text = training_text(result, settings(RunSettings).run_dir)
-        print_result(result, as_json=arguments.json, text=text)
-    return EXIT_DONE
+def handle(call: Call) -> None:
+    with open_run(call, TableSettings, KeypointModelSettings, begun=False) as run:
+        result = perform(call, run)
+    lines = (NOTHING_DONE, *PLANNED_TRAINING) if call.given.dry_run else TRAINING
+    call.tell(result, lines, {"run_dir": call.settings(RunSettings).run_dir})
 
 
-def perform(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> Mapping[str, Any]:
+def perform(call: Call, run: RunDirectory) -> Result:
     """What was done, or with --dry-run what would be."""
-    if arguments.dry_run:
-        return describe(settings, run, make_job(arguments, settings, run))
+    if call.given.dry_run:
+        return describe(call, run, make_job(call, run))
 
     from labelfill.regressors.stage import train_keypoint_models
 
-    with learning_curves(settings, run, COMMAND):
-        job, engine = make_job(arguments, settings, run), chosen_engine(settings)
-        return train_keypoint_models(run, job, progress=show_progress(arguments), engine=engine)
+    with learning_curves(call, run, COMMAND):
+        job, engine = make_job(call, run), chosen_engine(call)
+        return train_keypoint_models(run, job, progress=call.progress, engine=engine)
 
 
-def make_job(arguments: argparse.Namespace, settings: Resolver, run: RunDirectory) -> TrainingJob:
+def make_job(call: Call, run: RunDirectory) -> TrainingJob:
     from labelfill.regressors.job import training_job
 
-    table, run_settings = settings(TableSettings), settings(RunSettings)
-    models, progress = settings(KeypointModelSettings), show_progress(arguments)
+    table, models = call.settings(TableSettings), call.settings(KeypointModelSettings)
+    run_settings = call.settings(RunSettings)
     return training_job(
-        read_run_table(run, find_table(table.data), table, method=models.method, show_progress=progress),
+        read_run_table(run, find_table(table.data), table, method=models.method, show_progress=call.progress),
         models,
         table=table,
         device=run_settings.device,
         seed=run_settings.seed,
-        force=arguments.force,
+        force=call.given.force,
     )
 
 
-def describe(settings: Resolver, run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
+def describe(call: Call, run: RunDirectory, job: TrainingJob) -> Result:
     """What would be done, and where learning curves would go."""
     from labelfill.regressors.stage import describe_training
 
-    return with_curves(settings, run, describe_training(run, job))
+    return with_curves(call, run, describe_training(run, job))
+
+
+_PARTS = (
+    "{rows per part[training]:,} to learn from, {rows per part[validation]:,} to choose epochs by, "
+    "{rows per part[evaluation]:,} kept for scoring"
+)
+_NOTHING_TO_LEARN = "no keypoint lacks a label: there is nothing to learn"
+_LOW_DATA: Line = ("low data", "low data, wide radii: {low data}")
+
+
+def _sources(disputed: str, *, none: str, some: str = "") -> Callable[[Result], list[str]]:
+    """A line on the label sources, with what there is to say of `none` or `some` keypoints under a key."""
+
+    def words(r: Result) -> list[str]:
+        if len(r["sources"]) < 2:
+            return ["one label source"]
+        return [filled_in("label sources: {sources:row}" + (some if r[disputed] else none), r)]
+
+    return words
+
+
+def _range(counts: Sequence[int]) -> str:
+    least, most = counts
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _networks(r: Result) -> list[str]:
+    networks = _range([r["folds"] * count for count in r["models"]])
+    return [f"{networks} networks, {r['folds']} to a model, on {r['device']}"]
+
+
+def _suspected(how: str) -> Callable[[Result], list[str]]:
+    """A line on the label sources, and how keypoints that seem disputed are to be judged."""
+    none = "; no keypoint seems disputed between them"
+    return _sources("suspected", none=none, some=f"; to be {how}: {{suspected}}")
+
+
+_INCOMPLETE = (("labels to learn from", "labels", ","), ("blank cells", "blank cells", ","))
+PLANNED_TRAINING: tuple[Line, ...] = (
+    planned_state(lambda r: f"{r['models done']} of {_range(r['models'])} models are finished"),
+    "{table}, {rows:row}: " + _PARTS,
+    ("frame", "images differ in size: each is scaled into a frame of {frame}"),
+    (lambda r: not r.get("without images"), _suspected("measured against the images")),
+    ("without images", _suspected("measured against the shape of the labels alone")),
+    ("keypoints", lambda r: ["", *table("incomplete keypoint", _INCOMPLETE, r["keypoints"].items()), ""]),
+    (lambda r: not r["keypoints"], _NOTHING_TO_LEARN),
+    lambda r: (f"will stay blank: {name} ({why})" for name, why in r["left blank"].items()),
+    _LOW_DATA,
+    (lambda r: r["models"][1], _networks),
+    (lambda r: r["keypoints"] and not r["models"][1], "no network: the shape prior alone"),
+    PLANNED_WRITES,
+)
+
+
+def offset_sentence(offset: Result) -> str:
+    """One convention offset as a sentence, with its 99% interval."""
+    x, y = offset["offset"]
+    across = f"{abs(x):.1f} px {'right' if x > 0 else 'left'} of"
+    along = f"{abs(y):.1f} px {'below' if y > 0 else 'above'}"
+    between = {axis: f"{low:+.1f} to {high:+.1f}" for axis, (low, high) in offset["interval"].items()}
+    return (
+        f"source {offset['source']} marks {offset['keypoint']} {across} and {along} where source "
+        f"{offset['reference']} does (99% interval: x {between['x']}, y {between['y']}; "
+        f"{counted(offset['rows'], 'row')})"
+    )
+
+
+def with_all(r: Result) -> Iterable[tuple[str, Result]]:
+    """Rows of a table: each keypoint's, and the one over all."""
+    return [*r["keypoints"].items(), ("all", r)]
+
+
+_HIDDEN_LABELS = (
+    ("labels", "labels", ","),
+    ("RMSE", "cross-fitted rmse", ".2f"),
+    ("shape prior alone", "cross-fitted rmse of the prior", ".2f"),
+)
+TRAINING: tuple[Line, ...] = (
+    DONE_BEFORE,
+    "{rows:row}: " + _PARTS,
+    ("without images", "no images: the shape prior learns from labels alone"),
+    FRAME,
+    _sources("convention offsets", none="; no keypoint is disputed between them"),
+    lambda r: map(offset_sentence, r["convention offsets"]),
+    ("keypoints", lambda r: ["", *table("px, on rows not learnt from", _HIDDEN_LABELS, with_all(r)), ""]),
+    (lambda r: not r["keypoints"] and not r["left blank"], _NOTHING_TO_LEARN),
+    ("left blank", "will stay blank, too few rows label them: {left blank}"),
+    _LOW_DATA,
+    ("run_dir", lambda r: next_command("labelfill impute --out filled.csv", r)),
+)

@@ -187,19 +187,22 @@ def _check_images(run: RunDirectory, dataset: Dataset) -> None:
 def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
     """The table with its keypoints in the models' order; refused if it has others, or other images."""
     schema = load_about(run).schema
-    path, own = dataset.table.path, dataset.schema
-    if set(own.keypoints) != set(schema.keypoints):
+    path, found = dataset.table.path, dataset.schema
+    if set(found.keypoints) != set(schema.keypoints):
         lacking, further = (
-            listed([name for name in one if name not in other]) or "none"
-            for one, other in ((schema.keypoints, own.keypoints), (own.keypoints, schema.keypoints))
+            listed([name for name in names if name not in other]) or "none"
+            for names, other in (
+                (schema.keypoints, found.keypoints),
+                (found.keypoints, schema.keypoints),
+            )
         )
         raise ModelError(
             f"{path} has other keypoints than the models in {run.path} (it lacks {lacking}; only it has "
             f"{further}); train models for it in another --run-dir"
         )
-    if own.image_size != schema.image_size:
+    if found.image_size != schema.image_size:
         raise ModelError(
-            f"{path} has images of {own.image_size}, the models in {run.path} are for {schema.image_size}; "
+            f"{path} has images of {found.image_size}, the models in {run.path} are for {schema.image_size}; "
             "train models for it in another --run-dir"
         )
     return dataset.in_order_of(schema.keypoints)

@@ -97,12 +97,12 @@ def impute(
     inferring = time.perf_counter()
     found = fill(request, Computing(job.device, progress, engine))
     inferred = time.perf_counter() - inferring
-    own = in_own_px(found, job.dataset)
-    kept = _kept(job, own)
+    found_in_own_px = in_own_px(found, job.dataset)
+    kept = _kept(job, found_in_own_px)
     written = _write(run, job, kept, request.models.sources)
     seconds = time.perf_counter() - begun
     summary = replace(
-        count_fills(job, own, kept, request.hidden),
+        count_fills(job, found_in_own_px, kept, request.hidden),
         state=state,
         seconds=round(seconds, 2),
         inference_seconds=round(inferred, 2),

@@ -114,11 +114,11 @@ def make_targets(
         k, head = offset.keypoint, by_head.get((offset.keypoint, offset.group))
         if head is None or moved is None:
             continue
-        away = groups == offset.group
-        xy[away, head], variance[away, head] = xy[away, k], variance[away, k]
-        person[away, head] = person[away, k]
-        xy[away, k], person[away, k] = moved.xy[away, k], False
-        variance[away, k] = moved.noise[away, k].mean(axis=1)
+        disputing = groups == offset.group
+        xy[disputing, head], variance[disputing, head] = xy[disputing, k], variance[disputing, k]
+        person[disputing, head] = person[disputing, k]
+        xy[disputing, k], person[disputing, k] = moved.xy[disputing, k], False
+        variance[disputing, k] = moved.noise[disputing, k].mean(axis=1)
         home = (groups == offset.reference) & np.isfinite(values[:, k]).all(axis=1)
         xy[home, head] = offset.in_group(values[home], values[home, k])
         variance[home, head] = offset.guess_variance.mean() + filled.sigma[home, k] ** 2

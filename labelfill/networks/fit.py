@@ -226,12 +226,12 @@ def _errors(state: TrainerState, validation: Examples | None) -> dict[str, float
     if validation is None:
         return {}
     network, average = state.network, state.average
-    own = {name: tensor.clone() for name, tensor in network.state_dict().items()} if average else {}
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()} if average else {}
     if average:
         network.load_state_dict(average)
     answer = answers(network, validation.inputs, validation.evidence, padded=False)[..., :2]
     if average:
-        network.load_state_dict(own)
+        network.load_state_dict(weights)
     present = (validation.weight > 0)[..., None]
     error = torch.where(present, (answer - validation.target) * validation.scale[:, None, None], 0.0)
     count = present.sum().clamp_min(1) * 2

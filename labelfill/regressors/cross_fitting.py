@@ -219,12 +219,12 @@ def _points(hidden: _Hidden, answer: Array, sigma: Array, radii: Radii) -> HeldO
     """The answered points (n, K) one by one, with what could be seen of their rows."""
     prior, prior_sigma = hidden.members.xy[Member.PRIOR], hidden.members.sigma[Member.PRIOR]
     radius = np.stack([sigma * radii.factor(coverage, prior_sigma) for coverage in COVERAGES], axis=2)
-    there = np.isfinite(hidden.truth).all(axis=2) & np.isfinite(sigma)
+    answered_points = np.isfinite(hidden.truth).all(axis=2) & np.isfinite(sigma)
     hidden_row: list[Integers] = []
     shown, hiding, points = [], [], []
     for keypoints, known in hidden.passes:
-        answered = np.zeros(there.shape, bool)
-        answered[:, keypoints] = there[:, keypoints]
+        answered = np.zeros(answered_points.shape, bool)
+        answered[:, keypoints] = answered_points[:, keypoints]
         rows = np.flatnonzero(answered.any(axis=1))
         at = np.argwhere(answered)
         hiding.append(np.searchsorted(rows, at[:, 0]) + sum(len(rows) for rows in hidden_row))

@@ -194,8 +194,8 @@ def _remove_if_orphan(path: Path, *, foreign_hosts: bool) -> None:
     match = _TEMPORARY.search(path.name)
     if match is None or path in _in_flight:
         return
-    here, pid = match["host"] == _HOST, int(match["pid"])
-    if (here and (pid == os.getpid() or not is_alive(pid))) or (not here and foreign_hosts):
+    this_host, pid = match["host"] == _HOST, int(match["pid"])
+    if (this_host and (pid == os.getpid() or not is_alive(pid))) or (not this_host and foreign_hosts):
         with suppress(OSError):  # tidying must never stop a run; the next one tries again
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -210,7 +210,7 @@ class Stages(Ledger):
             If there is no folder to write to.
         """
         entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
-        made = {one.resolve() for one in (self.path, self._would_be_made) if one is not None}
+        made = {folder.resolve() for folder in (self.path, self._would_be_made) if folder is not None}
         for path in paths:
             folder = destination(path).parent
             if not folder.is_dir() and folder.resolve() not in made:
@@ -218,8 +218,8 @@ class Stages(Ledger):
             if not destination(path).exists() or overwrite:
                 continue
             key = self.recorded_path(path)
-            ours = {*entry["replaceable"].get(key, []), entry["outputs"].get(key)}
-            if sha256_file(path) not in ours:
+            written = {*entry["replaceable"].get(key, []), entry["outputs"].get(key)}
+            if sha256_file(path) not in written:
                 raise UsageError(
                     f"{path} exists already: use --force to overwrite it, or write to another file"
                 )

@@ -86,8 +86,8 @@ class Engine:
         """
         from joblib import delayed
 
-        here = (None, 0) if self.cluster else (os.getpid(), gpus)
-        calls = (delayed(_numbered)(work, shared, number, job, *here) for number, job in jobs.items())
+        local = (None, 0) if self.cluster else (os.getpid(), gpus)
+        calls = (delayed(_numbered)(work, shared, number, job, *local) for number, job in jobs.items())
         with _dask(self.scheduler, shared, workers) if self.cluster else _processes(workers) as parallel:
             yield from parallel(calls)
 
@@ -173,7 +173,7 @@ def _check_workers(client: Any) -> None:
 
 
 def _numbered(
-    work: Any, shared: Any, number: int, job: Any, parent: int | None = None, gpus: int = 0
+    work: Any, shared: Any, number: int, job: Any, parent: int | None, gpus: int
 ) -> tuple[int, Any]:
     if parent is not None:
         _end_with(parent)

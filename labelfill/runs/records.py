@@ -61,16 +61,16 @@ def _fitting(value: Any, kind: Any, name: str) -> Any:
     if origin is typing.Literal and value in inner:
         return value
     if origin in (types.UnionType, typing.Union):
-        for one in inner:
+        for option in inner:
             with suppress(DamagedFile):
-                return _fitting(value, one, name)
+                return _fitting(value, option, name)
     elif origin is list and isinstance(value, list):
         simple = all(type(item) is inner[0] for item in value)  # quick for the texts of many rows
         return value if simple else [_fitting(item, inner[0], name) for item in value]
     elif origin is tuple and isinstance(value, list):
         kinds = inner[:1] * len(value) if inner[-1] is ... else inner
         if len(kinds) == len(value):
-            return tuple(_fitting(item, one, name) for item, one in zip(value, kinds, strict=True))
+            return tuple(_fitting(item, each, name) for item, each in zip(value, kinds, strict=True))
     elif origin is dict and isinstance(value, dict):
         return {key: _fitting(item, inner[1], f"{name}, {key}") for key, item in value.items()}
     elif origin is np.ndarray and isinstance(value, list):

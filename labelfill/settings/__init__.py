@@ -4,47 +4,25 @@ To add a setting, add a field with `setting(default, help, bounds)` to its secti
 it as a flag by naming it.
 """
 
-from labelfill.settings._fields import FieldType, Settings, field_type, flag_name, gone_flags, setting
-from labelfill.settings._presets import PRESETS, Labels, Preset, Switch
-from labelfill.settings._resolution import read_toml, resolve, template, to_toml
-from labelfill.settings._sections import (
-    SECTIONS,
-    Backend,
-    BestBy,
-    FinalModelSettings,
-    ImputeSettings,
-    KeypointModelSettings,
-    Method,
-    PredictSettings,
-    ReviewSettings,
-    RunSettings,
-    TableSettings,
-)
-
-__all__ = [
-    "PRESETS",
-    "SECTIONS",
-    "Backend",
-    "BestBy",
-    "FieldType",
-    "FinalModelSettings",
-    "ImputeSettings",
-    "KeypointModelSettings",
-    "Labels",
-    "Method",
-    "PredictSettings",
-    "Preset",
-    "ReviewSettings",
-    "RunSettings",
-    "Settings",
-    "Switch",
-    "TableSettings",
-    "field_type",
-    "flag_name",
-    "gone_flags",
-    "read_toml",
-    "resolve",
-    "setting",
-    "template",
-    "to_toml",
-]
+from labelfill.settings._fields import Settings as Settings
+from labelfill.settings._fields import field_types as field_types
+from labelfill.settings._fields import flag_name as flag_name
+from labelfill.settings._fields import gone_flags as gone_flags
+from labelfill.settings._presets import PRESETS as PRESETS
+from labelfill.settings._presets import Labels as Labels
+from labelfill.settings._presets import Preset as Preset
+from labelfill.settings._presets import Switch as Switch
+from labelfill.settings._resolution import read_toml as read_toml
+from labelfill.settings._resolution import resolve as resolve
+from labelfill.settings._resolution import template as template
+from labelfill.settings._resolution import to_toml as to_toml
+from labelfill.settings._sections import SECTIONS as SECTIONS
+from labelfill.settings._sections import Backend as Backend
+from labelfill.settings._sections import FinalModelSettings as FinalModelSettings
+from labelfill.settings._sections import ImputeSettings as ImputeSettings
+from labelfill.settings._sections import KeypointModelSettings as KeypointModelSettings
+from labelfill.settings._sections import Method as Method
+from labelfill.settings._sections import PredictSettings as PredictSettings
+from labelfill.settings._sections import ReviewSettings as ReviewSettings
+from labelfill.settings._sections import RunSettings as RunSettings
+from labelfill.settings._sections import TableSettings as TableSettings

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from labelfill.errors import UsageError
 from labelfill.schema import ImageSize
+
+# What bounds are called, and when a value keeps to one.
+_BOUNDS: Mapping[str, Callable[[float, float], bool]] = {
+    "at least": operator.ge, "more than": operator.gt, "at most": operator.le
+}  # fmt: skip
 
 
 def setting(
@@ -21,16 +28,16 @@ def setting(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    below: float | None = None,
     metavar: str | None = None,
     gone: Mapping[str, str] | None = None,
 ) -> Any:
     """A dataclass field with its help text, its bounds, and what to use instead of words it once took."""
-    bounds = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    bounds = dict(zip(_BOUNDS, (at_least, above, at_most), strict=True))
     metadata = {"about": about, "bounds": bounds, "metavar": metavar, "gone": gone or {}}
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclass(frozen=True)
 class Settings:
     """Base of all settings: checks its bounds when made, and names what is wrong.
 
@@ -43,11 +50,14 @@ class Settings:
     gone: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value = getattr(self, field.name)
-            _check_gone(field.name, value, field.metadata.get("gone", {}))
-            _check_choice(field.name, value, field_type(type(self), field.name))
-            _check_bounds(field.name, value, field.metadata.get("bounds", {}))
+        for name, kind in field_types(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, str) and value in kind.gone:
+                raise UsageError(f"{name} no longer takes {value!r}: {kind.gone[value]}")
+            if kind.choices and value is not None and value not in kind.choices:
+                raise UsageError(f"{name} must be one of {', '.join(kind.choices)}, not {value!r}")
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                _check_bounds(name, value, kind.bounds)
         self.check()
 
     def check(self) -> None:
@@ -56,6 +66,12 @@ class Settings:
     def idle(self) -> Mapping[str, str]:
         """Settings that do nothing beside the others, and why; giving one is refused."""
         return {}
+
+
+def _check_bounds(name: str, value: float, bounds: Mapping[str, float]) -> None:
+    if not math.isfinite(value) or not all(_BOUNDS[words](value, bound) for words, bound in bounds.items()):
+        wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items()) or "finite"
+        raise UsageError(f"{name} must be {wanted}, not {value}")
 
 
 def flag_name(name: str) -> str:
@@ -71,28 +87,58 @@ def gone_sentence(cls: type[Settings], name: str, where: str) -> str:
     return f"{where} is gone: {cls.gone[name]}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FieldType:
-    """The plain type of a field, whether it may be absent, and its choices if it is one of a few words."""
+    """What a setting takes and is.
+
+    Attributes
+    ----------
+    plain, optional
+        Its type, and whether it may be absent.
+    choices
+        If it is one of a few words.
+    metavar
+        What stands for a value in help texts.
+    gone
+        Words that it once took, and what to use instead.
+    """
 
     plain: type
     optional: bool
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...]
+    default: Any
+    about: str
+    bounds: Mapping[str, float]
+    metavar: str
+    gone: Mapping[str, str]
 
 
-def field_type(cls: type[Settings], name: str) -> FieldType:
-    annotation = typing.get_type_hints(cls)[name]
-    optional = False
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
-        optional = True
-        (annotation,) = kinds
-    if typing.get_origin(annotation) is Literal:
-        return FieldType(str, optional, typing.get_args(annotation))
-    return FieldType(annotation, optional)
+def field_types(cls: type[Settings]) -> dict[str, FieldType]:
+    """The settings of a section by name."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: _field_type(field, hints[field.name]) for field in dataclasses.fields(cls)}
 
 
-def convert(cls: type[Settings], name: str, value: object, where: str) -> Any:
+def _field_type(field: dataclasses.Field[Any], hint: Any) -> FieldType:
+    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(hint) if optional else (hint,)
+    (annotation,) = (kind for kind in kinds if kind is not types.NoneType)
+    choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+    plain = str if choices else annotation
+    bounds = {words: bound for words, bound in field.metadata.get("bounds", {}).items() if bound is not None}
+    return FieldType(
+        plain,
+        optional,
+        choices,
+        field.default,
+        field.metadata.get("about", ""),
+        bounds,
+        "|".join(choices) or field.metadata.get("metavar") or _KINDS[plain].metavar,
+        field.metadata.get("gone", {}),
+    )
+
+
+def convert(kind: FieldType, value: object, where: str) -> Any:
     """A value from a settings file (typed), the environment or a flag (text) as the field's type.
 
     Raises
@@ -100,41 +146,13 @@ def convert(cls: type[Settings], name: str, value: object, where: str) -> Any:
     UsageError
         Beginning with `where`, if it cannot be understood.
     """
-    kind = field_type(cls, name)
-    expected, read = _READERS[kind.plain]
     try:
-        return read(value)
+        return _KINDS[kind.plain].read(value)
     except (ValueError, TypeError):
-        if kind.choices:
-            expected = "one of " + ", ".join(kind.choices)
+        expected = "one of " + ", ".join(kind.choices) if kind.choices else _KINDS[kind.plain].expected
         raise UsageError(f"{where}: {value!r} is not {expected}") from None
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-
-
-def _check_gone(name: str, value: object, gone: Mapping[str, str]) -> None:
-    if isinstance(value, str) and value in gone:
-        raise UsageError(f"{name} no longer takes {value!r}: {gone[value]}")
-
-
-def _check_choice(name: str, value: object, kind: FieldType) -> None:
-    if kind.choices and value is not None and value not in kind.choices:
-        raise UsageError(f"{name} must be one of {', '.join(kind.choices)}, not {value!r}")
-
-
-def _check_bounds(name: str, value: object, bounds: Mapping[str, float | None]) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    holds = {
-        "at least": lambda bound: value >= bound,
-        "more than": lambda bound: value > bound,
-        "at most": lambda bound: value <= bound,
-        "less than": lambda bound: value < bound,
-    }
-    given = {words: bound for words, bound in bounds.items() if bound is not None}
-    if not math.isfinite(value) or not all(holds[words](bound) for words, bound in given.items()):
-        wanted = " and ".join(f"{words} {bound:g}" for words, bound in given.items()) or "finite"
-        raise UsageError(f"{name} must be {wanted}, not {value}")
 
 
 def _whole(value: object) -> int:
@@ -172,11 +190,19 @@ def _path(value: object) -> Path:
     return value if isinstance(value, Path) else Path(_text(value))
 
 
-_READERS: dict[type, tuple[str, Callable[[object], object]]] = {
-    int: ("a whole number", _whole),
-    float: ("a number", _number),
-    bool: ("true or false", _switch),
-    str: ("a text", _text),
-    Path: ("a path", _path),
-    ImageSize: ("HEIGHTxWIDTH", _size),
+class _Kind(NamedTuple):
+    """What values of a type are called, what stands for one, and how one is read."""
+
+    expected: str
+    metavar: str
+    read: Callable[[object], object]
+
+
+_KINDS: Mapping[type, _Kind] = {
+    int: _Kind("a whole number", "N", _whole),
+    float: _Kind("a number", "NUMBER", _number),
+    bool: _Kind("true or false", "", _switch),
+    str: _Kind("a text", "NAME", _text),
+    Path: _Kind("a path", "FILE", _path),
+    ImageSize: _Kind("HEIGHTxWIDTH", "HxW", _size),
 }

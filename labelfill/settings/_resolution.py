@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
 import textwrap
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 from labelfill.errors import StorageError, UsageError
 from labelfill.schema import ImageSize
-from labelfill.settings._fields import Settings, convert, field_type, flag_name, gone_sentence
+from labelfill.settings._fields import Settings, convert, field_types, flag_name, gone_sentence
 
 _HEAD = """\
 # Settings of labelfill. Commands read labelfill.toml of the folder in which they are called, or the file that
@@ -52,7 +51,14 @@ def read_toml(path: Path, sections: Iterable[type[Settings]], *, earlier: bool =
             raise UsageError(f"{path}: there is no table [{name}]{_nearest(name, known)}")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {name} must be a table [{name}], not a value")
-        _refuse_unknown(known[name], table, f"{path}: [{name}]", earlier=earlier)
+        keys = [setting.replace("_", "-") for setting in field_types(known[name])]
+        for key in table:
+            setting = key.replace("-", "_")
+            if setting in known[name].gone:
+                if not earlier:
+                    raise UsageError(gone_sentence(known[name], setting, f"{path}: [{name}] {key}"))
+            elif key.replace("_", "-") not in keys:
+                raise UsageError(f"{path}: [{name}] has no setting {key!r}{_nearest(key, keys)}")
     return toml
 
 
@@ -76,16 +82,14 @@ def resolve(
         If a value is refused, or a flag or variable is given that does nothing beside the others, or whose
         setting is gone.
     """
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # always a dataclass
     prefix = f"LABELFILL_{cls.section.upper().replace('-', '_')}_"
     table = toml.get(cls.section, {})
-    _refuse_unknown(cls, table, f"[{cls.section}]")
     for name in cls.gone:
         if environment.get(prefix + name.upper()):
             raise UsageError(gone_sentence(cls, name, prefix + name.upper()))
     values: dict[str, Any] = {}
     said_by: dict[str, str] = {}
-    for name in names:
+    for name, kind in field_types(cls).items():
         key, variable = name.replace("_", "-"), prefix + name.upper()
         for where, given in (
             (f"settings file, [{cls.section}] {key}", table.get(key, table.get(name))),
@@ -93,9 +97,14 @@ def resolve(
             (flag_name(name), flags.get(name)),
         ):
             if given is not None:
-                values[name] = convert(cls, name, given, where)
+                values[name] = convert(kind, given, where)
                 said_by[name] = where
-    settings = _make(cls, values, said_by)
+    try:
+        settings = cls(**values)
+    except UsageError as error:
+        # "epochs must be ..." -> "--epochs must be ...", as the person gave it
+        name, _, rest = str(error).partition(" ")
+        raise UsageError(f"{said_by.get(name, name)} {rest}") from None
     for name, reason in settings.idle().items():
         # A settings file may hold them: the file that a run writes holds everything.
         if name in said_by and not said_by[name].startswith("settings file"):
@@ -110,36 +119,13 @@ def to_toml(*settings: Settings, beside: Mapping[str, Any] | None = None) -> str
     """
     tables: dict[str, Mapping[str, object]] = dict(beside or {})
     for section in settings:
-        names = [field.name for field in dataclasses.fields(section)]  # type: ignore[arg-type]  # always a dataclass
-        values = {name.replace("_", "-"): getattr(section, name) for name in names}
-        tables[section.section] = {key: value for key, value in values.items() if value is not None}
+        given = {name: value for name, value in vars(section).items() if value is not None}
+        tables[section.section] = {name.replace("_", "-"): value for name, value in given.items()}
     blocks = [
         "".join([f"[{name}]\n", *(f"{key} = {_toml_value(value)}\n" for key, value in table.items())])
         for name, table in tables.items()
     ]
     return "\n".join(blocks)
-
-
-def _make(cls: type[S], values: dict[str, Any], said_by: Mapping[str, str]) -> S:
-    try:
-        return cls(**values)
-    except UsageError as error:
-        # "epochs must be ..." -> "--epochs must be ...", as the person gave it
-        name, _, rest = str(error).partition(" ")
-        raise UsageError(f"{said_by.get(name, name)} {rest}") from None
-
-
-def _refuse_unknown(
-    cls: type[Settings], table: Mapping[str, Any], where: str, *, earlier: bool = False
-) -> None:
-    keys = [field.name.replace("_", "-") for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    for key in table:
-        name = key.replace("-", "_")
-        if name in cls.gone:
-            if not earlier:
-                raise UsageError(gone_sentence(cls, name, f"{where} {key}"))
-        elif key.replace("_", "-") not in keys:
-            raise UsageError(f"{where} has no setting {key!r}{_nearest(key, keys)}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -168,20 +154,12 @@ def _section(cls: type[Settings]) -> str:
     lines = [f"[{cls.section}]"]
     if cls.__doc__:
         lines.insert(0, f"# {cls.__doc__.splitlines()[0]}")
-    defaults = _defaults(cls)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # every subclass is a dataclass
-        about = field.metadata["about"]
-        kind = field_type(cls, field.name)
+    for name, kind in field_types(cls).items():
+        about, key = kind.about, name.replace("_", "-")
         if kind.choices and not all(choice in about for choice in kind.choices):
             about += f"; one of {', '.join(kind.choices)}"
         lines += ["", *textwrap.wrap(about, 106, initial_indent="## ", subsequent_indent="## ")]
-        key = field.name.replace("_", "-")
         # Without a default there is nothing to take away a '#' from.
-        lines.append(f"# {key} = {defaults[key]}" if key in defaults else f"## {key} = (no default)")
+        absent = kind.default is None
+        lines.append(f"## {key} = (no default)" if absent else f"# {key} = {_toml_value(kind.default)}")
     return "\n".join(lines) + "\n"
-
-
-def _defaults(cls: type[Settings]) -> dict[str, str]:
-    """TOML text of each default by its key."""
-    _, *lines = to_toml(cls()).splitlines()
-    return {key: value for key, _, value in (line.partition(" = ") for line in lines)}

@@ -73,17 +73,12 @@ class TableSettings(Settings):
         "height and width of the images in px (default: a square, by the number of pixels); for image files "
         "of different sizes those of the frame that each is scaled into (default: middling, at most 256); "
         "without images what holds the labels",
-        metavar="HxW",
     )
     source_column: str | None = setting(
-        None,
-        "column that names each row's label source, or none (default: found from missing patterns)",
-        metavar="NAME",
+        None, "column that names each row's label source, or none (default: found from missing patterns)"
     )
     group_column: str | None = setting(
-        None,
-        "column of rows that stay on one side of the split, such as frames of one subject",
-        metavar="NAME",
+        None, "column of rows that stay on one side of the split, such as frames of one subject"
     )
     image_folder: Path | None = setting(
         None, "folder that names of image files start from (default: the table's own)", metavar="FOLDER"
@@ -96,9 +91,7 @@ class TableSettings(Settings):
         return None if self.image_folder is None else self.image_folder / "table"
 
     distrust: Path | None = setting(
-        None,
-        "labels that are neither anchor nor target: a file of lines row,keypoint, as inspect writes",
-        metavar="FILE",
+        None, "labels that are neither anchor nor target: a file of lines row,keypoint, as inspect writes"
     )
 
 
@@ -114,12 +107,10 @@ class KeypointModelSettings(Settings):
         "mirror partners: auto (by name), none, or a file with lines LEFT,RIGHT",
         metavar="auto|none|FILE",
     )
-    epochs: int = setting(
-        20, "passes over the training rows (more where rows are few)", at_least=1, metavar="N"
-    )
-    batch_size: int = setting(64, "rows per training step", at_least=1, metavar="N")
+    epochs: int = setting(20, "passes over the training rows (more where rows are few)", at_least=1)
+    batch_size: int = setting(64, "rows per training step", at_least=1)
     learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
-    patch_size: int = setting(32, "side of a patch in samples", at_least=8, at_most=256, metavar="N")
+    patch_size: int = setting(32, "side of a patch in samples", at_least=8, at_most=256)
     best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
 
     def idle(self) -> Mapping[str, str]:
@@ -137,7 +128,7 @@ class ImputeSettings(Settings):
 
     section: ClassVar[str] = "impute"
 
-    batch_size: int = setting(1024, "rows filled at once", at_least=1, metavar="N")
+    batch_size: int = setting(1024, "rows filled at once", at_least=1)
     coverage: float = setting(
         0.9,
         "share of cases in which the stated error radius holds",
@@ -149,7 +140,7 @@ class ImputeSettings(Settings):
         None, "leave cells blank whose error radius is larger than this, px", above=0, metavar="PX"
     )
     corrections: Path | None = setting(
-        None, "a person's verdicts on an earlier filling, as the review page saves them", metavar="FILE"
+        None, "a person's verdicts on an earlier filling, as the review page saves them"
     )
     harmonise: bool = setting(
         False, "also write a table in which every disputed keypoint stands in one convention"
@@ -186,10 +177,9 @@ class FinalModelSettings(Settings):
         None,
         "passes over the training rows in the first session (default: the preset's; more where rows are few)",
         at_least=1,
-        metavar="N",
     )
     batch_size: int | None = setting(
-        None, "rows per step in the first session (default: the preset's)", at_least=1, metavar="N"
+        None, "rows per step in the first session (default: the preset's)", at_least=1
     )
     learning_rate: float | None = setting(
         None, "largest learning rate (default: the preset's)", above=0, at_most=1, metavar="RATE"
@@ -199,10 +189,9 @@ class FinalModelSettings(Settings):
         "passes of a second session, from the best checkpoint with large batches (0: none; "
         "default: the preset's)",
         at_least=0,
-        metavar="N",
     )
     second_session_batch: int | None = setting(
-        None, "rows per step in the second session (default: the preset's)", at_least=1, metavar="N"
+        None, "rows per step in the second session (default: the preset's)", at_least=1
     )
     best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
     equalize: Equalize | None = setting(None, "contrast of every image (default: the preset's)")
@@ -212,7 +201,6 @@ class FinalModelSettings(Settings):
         "learn from this many training rows at most, drawn at random, and choose the epoch by half as many "
         "(default: all)",
         at_least=2,
-        metavar="N",
     )
     single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
 
@@ -243,11 +231,11 @@ class PredictSettings(Settings):
 
     section: ClassVar[str] = "predict"
 
-    source: str | None = setting(None, "label source whose convention to answer in", metavar="NAME")
+    source: str | None = setting(None, "label source whose convention to answer in")
     source_from: str | None = setting(
         None, "table and column that name each row's label source", metavar="TABLE:COLUMN"
     )
-    batch_size: int = setting(256, "images per step", at_least=1, metavar="N")
+    batch_size: int = setting(256, "images per step", at_least=1)
     coverage: float = setting(
         0.9,
         "share of cases in which the stated error radius holds",
@@ -269,7 +257,7 @@ class ReviewSettings(Settings):
 
     section: ClassVar[str] = "review"
 
-    rows: int = setting(300, "most rows on the page, worst first", at_least=1, metavar="N")
+    rows: int = setting(300, "most rows on the page, worst first", at_least=1)
     megabytes: float = setting(
         16.0, "largest page, in million bytes: fewer rows where images are large", above=0, metavar="SIZE"
     )

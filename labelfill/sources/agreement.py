@@ -54,9 +54,9 @@ def find_agreement(
     labelled: Mask = np.all(np.isfinite(labels), axis=2)
     counts = np.minimum(labelled[in_group].sum(0), labelled[in_reference].sum(0))
     shared = np.flatnonzero(counts >= LEAST_ROWS)
-    here = labelled[in_group].any(axis=0)
+    labelled_by_group = labelled[in_group].any(axis=0)
     nothing = np.zeros(labels.shape[1], bool)
-    untested = here & (counts < LEAST_ROWS)
+    untested = labelled_by_group & (counts < LEAST_ROWS)
     if len(shared) < 2:
         untested[shared] = True  # with nothing to compare it to, a single keypoint tells nothing
         return Agreement(group, reference, nothing, nothing, untested)
@@ -106,14 +106,16 @@ def _strain(prior: ShapePrior, shared: Integers, difference: Array, members: tup
     worst = 0.0
     for member in members:
         others = [m for m in members if m != member]
-        at = _coordinates(shared[others])
-        own = _coordinates(shared[[member]])
-        system = prior.covariance[np.ix_(at, at)] + 0.01 * np.eye(len(at))
-        gain = np.linalg.solve(system, prior.covariance[np.ix_(at, own)]).T
+        at_others = _coordinates(shared[others])
+        at_k = _coordinates(shared[[member]])
+        system = prior.covariance[np.ix_(at_others, at_others)] + 0.01 * np.eye(len(at_others))
+        gain = np.linalg.solve(system, prior.covariance[np.ix_(at_others, at_k)]).T
         unexpected = difference[member] - gain @ difference[others].reshape(-1)
         slack = tolerated
         if len(others) == 1:  # one anchor does not tell size or pose: populations may differ in both
-            remaining = prior.covariance[np.ix_(own, own)] - gain @ prior.covariance[np.ix_(at, own)]
+            remaining = (
+                prior.covariance[np.ix_(at_k, at_k)] - gain @ prior.covariance[np.ix_(at_others, at_k)]
+            )
             slack = max(slack, float(np.sqrt(np.trace(remaining) / 2)) / 2)
         worst = max(worst, float(np.hypot(*unexpected)) / slack)
     return worst

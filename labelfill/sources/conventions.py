@@ -178,9 +178,11 @@ def _guess_variance(
     shift = np.where(complete[:, None], _design(labels, anchors, position) @ way, mean)
     scatter = np.var(labels[:, keypoint] - position - shift, axis=0)
     slope = _position_slope(way)
-    own = np.maximum(scatter - np.diag(slope.T @ np.diag(own_error) @ slope), _LEAST_GUESS_SHARE * scatter)
+    inherent = np.maximum(
+        scatter - np.diag(slope.T @ np.diag(own_error) @ slope), _LEAST_GUESS_SHARE * scatter
+    )
     back = np.linalg.inv(slope)
-    variance: Array = np.diag(back.T @ np.diag(own) @ back)
+    variance: Array = np.diag(back.T @ np.diag(inherent) @ back)
     return variance.copy()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -18,13 +17,14 @@ import pytest
 
 import labelfill
 from labelfill.cli import main as program
-from labelfill.cli._options import CommandParser, Commands, print_result
+from labelfill.cli._call import Call
+from labelfill.cli._options import CommandParser, Commands
 from labelfill.errors import DataError, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [name.replace("_", "-") for name in program.COMMANDS]
 
-Handler = Callable[[argparse.Namespace], int]
+Handler = Callable[[Call], int]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Handler], None]
 
 
 def raising(error: BaseException) -> Handler:
-    def handler(arguments: argparse.Namespace) -> int:
+    def handler(call: Call) -> int:
         raise error
 
     return handler
@@ -225,12 +225,12 @@ def test_logs_go_to_stderr_and_results_to_stdout(
 ) -> None:
     """-v tells more, -q warnings alone; the result is on stdout in any case."""
 
-    def handler(arguments: argparse.Namespace) -> int:
+    def handler(call: Call) -> int:
         logger = logging.getLogger("labelfill")
         logger.debug("detailed")
         logger.info("told")
         logger.warning("warned")
-        print_result({"cells_filled": 3, "rmse": 1.23456}, as_json=arguments.json)
+        call.tell({"cells_filled": 3, "rmse": 1.23456}, ("{cells_filled:cell} filled, RMSE {rmse:.3f}",))
         return 6
 
     before = list(logging.getLogger("labelfill").handlers)
@@ -238,15 +238,15 @@ def test_logs_go_to_stderr_and_results_to_stdout(
     assert program.main(["probe", *flag]) == 6
     printed = capsys.readouterr()
     assert printed.err == shown
-    assert printed.out == "cells filled  3\nrmse          1.235\n"
+    assert printed.out == "3 cells filled, RMSE 1.235\n"
     assert logging.getLogger("labelfill").handlers == before
 
 
 def test_results_as_json(probe: Callable[[Handler], None], capsys: pytest.CaptureFixture[str]) -> None:
     """--json prints one JSON object, with null for what is not a finite number."""
 
-    def handler(arguments: argparse.Namespace) -> int:
-        print_result({"rmse": float("nan"), "out": Path("a.csv")}, as_json=arguments.json)
+    def handler(call: Call) -> int:
+        call.tell({"rmse": float("nan"), "out": Path("a.csv")}, (), {"not": "told"})
         return 0
 
     probe(handler)
@@ -275,7 +275,7 @@ from labelfill.cli import main as program
 # A shell that runs tests in the background ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def handle(arguments):
+def handle(call):
     print("begun", flush=True)
     {work}
     return 0

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from labelfill.cli import main as program
-from labelfill.cli._inputs import find_table
-from labelfill.cli._options import Resolver
-from labelfill.cli._results import filling_text, final_text, training_text
+from labelfill.cli._call import Call
+from labelfill.cli._printing import printed
+from labelfill.cli._stages import find_table
+from labelfill.cli.impute import FILLING as FILLING_LINES
+from labelfill.cli.train_final import FINAL as FINAL_LINES
+from labelfill.cli.train_keypoint_models import TRAINING as TRAINING_LINES
 from labelfill.errors import DataError
 from labelfill.final.filled_table import FilledRequest
 from labelfill.runs import RunDirectory
@@ -59,7 +62,7 @@ def test_settings_come_from_file_environment_and_flags(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[run]\nseed = 1\ndevice = "cpu"\nrun-dir = "one"\n')
     arguments = argparse.Namespace(settings=path, seed=None, run_dir="three")
-    settings = Resolver(arguments, {"LABELFILL_RUN_SEED": "2"})(RunSettings)
+    settings = Call(arguments, {"LABELFILL_RUN_SEED": "2"}).settings(RunSettings)
     assert settings == RunSettings(Path("three"), "cpu", 2)
 
 
@@ -131,7 +134,9 @@ def test_the_three_commands_share_one_run(
         FilledRequest(Path("filled.csv"), progress=True),
     ]
     summary = {**FILLING, "left_blank": 1}
-    texts = training_text(TRAINING), filling_text(summary, 0.9), final_text(FINAL)
+    beside = {"run_dir": Path("outputs"), "coverage": 0.9}
+    told = ((TRAINING_LINES, TRAINING), (FILLING_LINES, summary), (FINAL_LINES, FINAL))
+    texts = [printed(lines, {**result, **beside}) for lines, result in told]
     assert capsys.readouterr().out == "\n".join([*texts, ""])
 
 

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelfill.cli._printing import aligned, printed
-from labelfill.cli._results import PREDICTION, filling_text, final_text, offset_sentence, training_text
+from labelfill.cli.impute import FILLING as FILLING_LINES
+from labelfill.cli.predict import PREDICTION
+from labelfill.cli.train_final import FINAL as FINAL_LINES
+from labelfill.cli.train_keypoint_models import TRAINING as TRAINING_LINES
+from labelfill.cli.train_keypoint_models import offset_sentence
 from tests.stage_summaries import FILLING, FINAL, OFFSET, TRAINING
+
+USUAL = Path("outputs")
+
+
+def training_text(summary: dict[str, Any], run_dir: Path | None = USUAL) -> str:
+    return printed(TRAINING_LINES, {**summary, "run_dir": run_dir})
+
+
+def filling_text(summary: dict[str, Any]) -> str:
+    return printed(FILLING_LINES, {**summary, "coverage": 0.9, "run_dir": USUAL})
+
+
+def final_text(summary: dict[str, Any]) -> str:
+    return printed(FINAL_LINES, {**summary, "run_dir": USUAL})
 
 
 def test_an_offset_is_a_sentence_with_its_interval() -> None:
@@ -50,7 +69,7 @@ def test_training_without_disputes_or_gaps_says_so() -> None:
 
 def test_filling_tells_cells_speed_and_files() -> None:
     """Cells observed, filled and left blank; seconds and rows per second; both files; what comes next."""
-    assert filling_text(FILLING, 0.9).splitlines() == [
+    assert filling_text(FILLING).splitlines() == [
         "1,000 rows: 4,000 cells observed, 2,000 filled, 0 left blank",
         "filled points: by regressors 990, from an identical image 10",
         "median error radius: 2.50 px (each holds in 90% of cases)",
@@ -64,7 +83,7 @@ def test_filling_tells_cells_speed_and_files() -> None:
 def test_filling_names_what_it_could_not_do() -> None:
     """Keypoints left blank with their cells, and rows of a source that the models have not met."""
     left = {"left_blank": 1, "left_blank_keypoints": {"ear": 1}, "unknown_source_rows": 2}
-    text = filling_text({**FILLING, **left}, 0.9)
+    text = filling_text({**FILLING, **left})
     assert "left blank, too few rows label them: ear (1 cell)" in text
     assert "of a label source that the models have not met: 2 rows, with wider radii" in text
 
@@ -72,7 +91,7 @@ def test_filling_names_what_it_could_not_do() -> None:
 def test_a_complete_table_has_nothing_to_fill() -> None:
     """A table without blanks is said to be one."""
     nothing = {"filled": 0, "methods": {}, "median_radius": None}
-    text = filling_text({**FILLING, **nothing}, 0.9)
+    text = filling_text({**FILLING, **nothing})
     assert text.startswith("nothing to fill: all 4,000 cells are observed, the output is the input\n")
     assert "radius" not in text
 
@@ -117,7 +136,7 @@ def test_what_was_done_before_is_not_claimed_again() -> None:
     """A stage that did nothing says so first, and how to start over."""
     for text in (
         training_text({**TRAINING, "state": "done before"}),
-        filling_text({**FILLING, "state": "done before"}, 0.9),
+        filling_text({**FILLING, "state": "done before"}),
         final_text({**FINAL, "state": "done before"}),
     ):
         assert text.startswith("done before with the same input and settings, nothing was done now (--force")
@@ -126,9 +145,9 @@ def test_what_was_done_before_is_not_claimed_again() -> None:
 def test_the_next_command_names_the_run() -> None:
     """Another run directory and file names with spaces are named so that the line can be pasted."""
     assert training_text(TRAINING, Path("my run")).endswith("--out filled.csv --run-dir 'my run'")
-    text = filling_text({**FILLING, "out": "my fill.csv"}, 0.9)
+    text = filling_text({**FILLING, "out": "my fill.csv"})
     assert text.endswith("next: labelfill train-final --filled 'my fill.csv'")
-    assert "next: " not in training_text(TRAINING, following=False)
+    assert "next: " not in training_text(TRAINING, None)
 
 
 def test_lines_are_told_where_there_is_something_to_tell() -> None:
@@ -143,7 +162,7 @@ def test_lines_are_told_where_there_is_something_to_tell() -> None:
         "",
     )
     result = {"rows": 1000, "names": ["a", "b"], "bytes": 1_260_000, "clipped": 0, "radius": 0.0, "blank": {}}
-    told = printed(lines, result, next="run")
+    told = printed(lines, {**result, "next": "run"})
     assert told == "1,000 rows of a, b, 1.3 MB\nradius 0.00\na!\nb!\nnext: run"
     told = printed(lines, {**result, "rows": 1, "radius": None, "clipped": 1, "blank": {"ear": 1, "chin": 2}})
     assert told == "1 row of a, b, 1.3 MB\n1 clipped\nblank: ear (1 cell), chin (2 cells)"

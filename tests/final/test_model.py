@@ -61,7 +61,7 @@ def test_mirrored_rows_teach_what_their_partners_are_worth(model: FinalModel, ta
     mirrored = ~np.isclose(weight, straight).all(axis=1)
     assert 15 < mirrored.sum() < 45
     np.testing.assert_allclose(weight[mirrored], straight[mirrored][:, list(PARTNERS)])
-    left, right = FACE.index("left_eye"), FACE.index("right_eye")
+    left, right = FACE.keypoints.index("left_eye"), FACE.keypoints.index("right_eye")
     across = examples.target[:, left, 0] - examples.target[:, right, 0]
     assert (across > 0).all(), "a left eye lies to the right in every row, mirrored or not"
 

@@ -20,7 +20,7 @@ from labelfill.settings import (
     RunSettings,
     Settings,
     TableSettings,
-    field_type,
+    field_types,
     read_toml,
     resolve,
     to_toml,
@@ -169,7 +169,7 @@ def test_a_missing_settings_file_is_a_sentence(tmp_path: Path) -> None:
 
 def values(cls: type[Settings], name: str) -> st.SearchStrategy[Any]:
     """Values that a field may have, hostile texts included."""
-    kind = field_type(cls, name)
+    kind = field_types(cls)[name]
     text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
     by_type: dict[type, st.SearchStrategy[Any]] = {
         int: st.integers(8, 64),
@@ -193,8 +193,7 @@ def test_a_written_settings_file_reads_back(
     cls: type[Settings], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """settings.toml gives back the same settings, whatever characters they hold."""
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # always a dataclass
-    settings = cls(**{name: data.draw(values(cls, name), name) for name in names})
+    settings = cls(**{name: data.draw(values(cls, name), name) for name in field_types(cls)})
     path = tmp_path_factory.getbasetemp() / "settings.toml"
     path.write_text(to_toml(settings), encoding="utf-8", newline="\n")
     assert resolve(cls, read_toml(path, SECTIONS), {}, {}) == settings
@@ -203,7 +202,6 @@ def test_a_written_settings_file_reads_back(
 def test_every_setting_has_a_help_text() -> None:
     """Help comes from the settings, so none may be without."""
     for cls in SECTIONS:
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # always a dataclass
-            assert field.metadata["about"]
-            kind = field_type(cls, field.name)
-            assert field.metadata["metavar"] or kind.choices or kind.plain is bool, field.name
+        for name, kind in field_types(cls).items():
+            assert kind.about
+            assert kind.metavar or kind.plain is bool, name

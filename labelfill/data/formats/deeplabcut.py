@@ -130,7 +130,7 @@ def _as_they_lie(folder: Path, names: Sequence[str]) -> list[str]:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if way is None or not (folder / _on(way, parts)).is_file():
             ways = [(up, left) for up in range(_MOST_ABOVE + 1) for left in range(len(parts))]
-            way = next((one for one in ways if (folder / _on(one, parts)).is_file()), None)
+            way = next((guess for guess in ways if (folder / _on(guess, parts)).is_file()), None)
         found.append(name if way is None else _on(way, parts))
     return found
 

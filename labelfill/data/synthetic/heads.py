@@ -151,7 +151,7 @@ def relief(heads: Heads, x: Array, y: Array) -> Array:
     profile = (bridge + 0.86 * along**1.4) * (1 - below * below * (3 - 2 * below) * 0.8).clip(0, 1)
     width = heads.nose_half_width * (0.5 + 0.5 * along)
     across = (x - heads.nose_tip_x * along) / width
-    height = heads.nose_height * profile * np.exp(-across * across)
+    height: Array = heads.nose_height * profile * np.exp(-across * across)
     for side in SIDES:
         dx = (side * x - heads.eye_x) / 8
         dy = (y - eye_y) / 6
@@ -160,13 +160,12 @@ def relief(heads: Heads, x: Array, y: Array) -> Array:
     height += 2.2 * np.exp(-dy * dy - (x / 12) ** 2)
     dy = (y - mouth_y - 15) / 6
     height += 2.6 * np.exp(-dy * dy - (x / 9) ** 2)
-    result: Array = height
-    return result
+    return height
 
 
 def rotations(heads: Heads) -> Array:
     """Matrices (n, 3, 3) that turn a head frame as the camera sees it: yaw, then pitch, then roll."""
-    zero, one = np.zeros(len(heads)), np.ones(len(heads))
+    zeros, ones = np.zeros(len(heads)), np.ones(len(heads))
 
     def matrix(*rows: tuple[Array, Array, Array]) -> Array:
         return np.stack([np.stack(row, -1) for row in rows], -2)  # (n, 3, 3)
@@ -175,9 +174,9 @@ def rotations(heads: Heads) -> Array:
         return np.cos(a), np.sin(a)
 
     (cy, sy), (cp, sp), (cr, sr) = angle(heads.yaw), angle(heads.pitch), angle(heads.roll)
-    yaw = matrix((cy, zero, sy), (zero, one, zero), (-sy, zero, cy))
-    pitch = matrix((one, zero, zero), (zero, cp, sp), (zero, -sp, cp))
-    roll = matrix((cr, -sr, zero), (sr, cr, zero), (zero, zero, one))
+    yaw = matrix((cy, zeros, sy), (zeros, ones, zeros), (-sy, zeros, cy))
+    pitch = matrix((ones, zeros, zeros), (zeros, cp, sp), (zeros, -sp, cp))
+    roll = matrix((cr, -sr, zeros), (sr, cr, zeros), (zeros, zeros, ones))
     turned: Array = roll @ pitch @ yaw
     return turned
 

@@ -204,11 +204,11 @@ def draw_table(
 
     meanings = [{**meant, **source.means} for source in sources]
     places = [_places(faces, meaning, copy_of, mirrored) for meaning in meanings]
-    own = np.stack(places)[of_row, np.arange(rows)]  # (n, K, 2)
+    meant_places = np.stack(places)[of_row, np.arange(rows)]  # (n, K, 2)
     scale = min(image_size.height, image_size.width) / REFERENCE_SIDE
     spread = np.stack([[_ease(meaning[name]) for name in schema.keypoints] for meaning in meanings])[of_row]
     noise = np.array([source.noise for source in sources])[of_row] * scale
-    labels = own + noise[:, None, None] * spread[..., None] * rng.standard_normal(own.shape)
+    labels = meant_places + noise[:, None, None] * spread[..., None] * rng.standard_normal(meant_places.shape)
     labelled = [
         [source.labels is None or name in source.labels for name in schema.keypoints] for source in sources
     ]
@@ -218,7 +218,7 @@ def draw_table(
         given[of_row == i] &= ~_row_gaps(given[of_row == i], source.rows_with_gaps, rng)
     labels[~given] = np.nan
     names = tuple(sources[i].name for i in of_row)
-    return DrawnTable(schema, images, labels, places[0], own, names, copy_of, mirrored)
+    return DrawnTable(schema, images, labels, places[0], meant_places, names, copy_of, mirrored)
 
 
 def source_of_rows(rows: int, shares: Sequence[float]) -> NDArray[np.int64]:

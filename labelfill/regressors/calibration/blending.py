@@ -56,12 +56,12 @@ class Calibration(KeptArrays):
 
         A member that does not answer is NaN; the others then share its weight. NaN where none does.
         """
-        there = np.isfinite(sigmas)
-        weight = np.where(there, np.maximum(self.weights.T[:, None], 1e-6), 0.0)
+        answered = np.isfinite(sigmas)
+        weight = np.where(answered, np.maximum(self.weights.T[:, None], 1e-6), 0.0)
         total = weight.sum(axis=0)
         weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
-        xy = (weight[..., None] * np.where(there[..., None], members, 0.0)).sum(axis=0)
-        variance = (weight * np.where(there, sigmas, 0.0) ** 2).sum(axis=0)
+        xy = (weight[..., None] * np.where(answered[..., None], members, 0.0)).sum(axis=0)
+        variance = (weight * np.where(answered, sigmas, 0.0) ** 2).sum(axis=0)
         sigma = np.maximum(np.sqrt(variance) * self.sigma_scale, LEAST_SIGMA)
         xy[total == 0], sigma[total == 0] = np.nan, np.nan
         return xy, sigma
@@ -81,15 +81,15 @@ class Calibration(KeptArrays):
         scale = _scales(error, sigma, usable)
         ratio = np.linalg.norm(error, axis=2) / np.maximum(sigma * scale, LEAST_SIGMA)
         pooled = np.sort(ratio[usable]) if usable.any() else np.array([gaussian_radius(0.9)])
-        own, rows, correlation = [], [], []
+        quantiles, rows, correlation = [], [], []
         for k in range(error.shape[1]):
-            mine = np.sort(ratio[usable[:, k], k])
-            enough = len(mine) >= _OWN_QUANTILE_ROWS
-            own.append(thinned(mine if enough else pooled, _QUANTILES_KEPT))
-            rows.append(max(len(mine) if enough else len(pooled), 1))
+            ratios = np.sort(ratio[usable[:, k], k])
+            enough = len(ratios) >= _OWN_QUANTILE_ROWS
+            quantiles.append(thinned(ratios if enough else pooled, _QUANTILES_KEPT))
+            rows.append(max(len(ratios) if enough else len(pooled), 1))
             correlation.append(_correlation(error[usable[:, k], k]))
         return Calibration(
-            self.weights, self.sigma_scale * scale, np.array(correlation), np.stack(own),
+            self.weights, self.sigma_scale * scale, np.array(correlation), np.stack(quantiles),
             np.array(rows, np.int64),
         )  # fmt: skip
 
@@ -113,11 +113,11 @@ def calibrate(residuals: Array, sigmas: Array) -> Calibration:
         (M, n, K), px: what the member stated.
     """
     keypoints = residuals.shape[2]
-    there: Mask = np.all(np.isfinite(residuals), axis=3)
-    weights = _weights(residuals, there)
-    one = np.ones(keypoints)
-    neutral = Calibration(weights, one, np.zeros(keypoints), one[:, None], one.astype(np.int64))
-    blended, sigma = neutral.blend(residuals, np.where(there, sigmas, np.nan))
+    answered: Mask = np.all(np.isfinite(residuals), axis=3)
+    weights = _weights(residuals, answered)
+    ones = np.ones(keypoints)
+    neutral = Calibration(weights, ones, np.zeros(keypoints), ones[:, None], ones.astype(np.int64))
+    blended, sigma = neutral.blend(residuals, np.where(answered, sigmas, np.nan))
     return neutral.rescaled(blended, sigma)
 
 
@@ -136,24 +136,26 @@ def gain_of_averaging(answers: Array, sigma: Array) -> Array:
         (F, n, K), px: what is stated of the errors of one network's answers.
     """
     count = len(answers)
-    own = answers.var(axis=0, ddof=1).mean(axis=2) if count > 1 else np.zeros(answers.shape[1:3])
-    share = own / np.maximum((sigma**2).mean(axis=0), LEAST_SIGMA**2)  # (n, K), of one network's variance
-    there: Mask = np.isfinite(share)
-    share = np.where(there, np.minimum(np.nan_to_num(share), 1.0), 0.0)
-    pooled = share.sum() / max(there.sum(), 1)
-    typical = (share.sum(axis=0) + _POOLED_SHARES * pooled) / (there.sum(axis=0) + _POOLED_SHARES)
+    disagreement = answers.var(axis=0, ddof=1).mean(axis=2) if count > 1 else np.zeros(answers.shape[1:3])
+    share = disagreement / np.maximum(
+        (sigma**2).mean(axis=0), LEAST_SIGMA**2
+    )  # (n, K), of one network's variance
+    answered: Mask = np.isfinite(share)
+    share = np.where(answered, np.minimum(np.nan_to_num(share), 1.0), 0.0)
+    pooled = share.sum() / max(answered.sum(), 1)
+    typical = (share.sum(axis=0) + _POOLED_SHARES * pooled) / (answered.sum(axis=0) + _POOLED_SHARES)
     gain: Array = np.sqrt(1 - (1 - 1 / count) * typical)
     return gain
 
 
-def _weights(residuals: Array, there: Mask) -> Array:
+def _weights(residuals: Array, known: Mask) -> Array:
     """(K, M) non-negative, adding up to 1: least squares per keypoint, drawn towards the pooled ones."""
     members, _, keypoints, _ = residuals.shape
     products = np.zeros((keypoints, members, members))
     counts = np.zeros(keypoints)
     for k in range(keypoints):
-        answering = there[:, :, k].any(axis=1)
-        rows = there[answering, :, k].all(axis=0) if answering.any() else np.zeros(residuals.shape[1], bool)
+        answering = known[:, :, k].any(axis=1)
+        rows = known[answering, :, k].all(axis=0) if answering.any() else np.zeros(residuals.shape[1], bool)
         errors = np.nan_to_num(residuals[:, rows, k]).reshape(members, -1)
         products[k] = errors @ errors.T / max(errors.shape[1], 1)
         # A member that never answers must not look perfect.

@@ -147,10 +147,11 @@ def fit_joint_correction(
         return None, blended
     sample = _sample(found, -missing, used, folds, keypoints, partners)
     before = float(np.nansum(sample.wanted**2))
-    linear = {one: _error_left(sample, one, 0.0) for one in _PENALTIES}
-    penalty = min(linear, key=lambda one: linear[one])
-    left = {0.0: linear[penalty], **{one: _error_left(sample, penalty, one) for one in _RADIAL_SHARES}}
-    radial = min(left, key=lambda one: left[one])
+    linear = {value: _error_left(sample, value, 0.0) for value in _PENALTIES}
+    penalty = min(linear, key=lambda value: linear[value])
+    left = {value: _error_left(sample, penalty, value) for value in _RADIAL_SHARES}
+    left = {0.0: linear[penalty], **left}
+    radial = min(left, key=lambda value: left[value])
     if left[radial] > (1 - _LEAST_GAIN) * before:
         return None, blended
     corrected = blended.copy()
@@ -196,15 +197,15 @@ def _sample(
 
 def _inputs(found: Found, keypoints: Integers, pose: Array) -> Array:
     """(n, M + 1, m, 2): each member's departures from what is expected, and the expected shape's own."""
-    away = np.nan_to_num(found.members[:, :, keypoints] - found.expected[None, :, keypoints])
-    upright = [turned(one, -found.angle) / found.scale[:, None, None] for one in away]
+    departures = np.nan_to_num(found.members[:, :, keypoints] - found.expected[None, :, keypoints])
+    upright = [turned(departure, -found.angle) / found.scale[:, None, None] for departure in departures]
     return np.stack([*upright, _POSE_SHARE * (_placed(found, keypoints) - pose)], axis=1)
 
 
 def _placed(found: Found, keypoints: Integers) -> Array:
     """(n, m, 2): the expected shape, upright and of mean size, about its own middle."""
-    own = found.expected[:, keypoints]
-    return turned(own - own.mean(axis=1, keepdims=True), -found.angle) / found.scale[:, None, None]
+    shape = found.expected[:, keypoints]
+    return turned(shape - shape.mean(axis=1, keepdims=True), -found.angle) / found.scale[:, None, None]
 
 
 def _order(keypoints: Integers, partners: Sequence[int] | None) -> Integers | None:
@@ -254,20 +255,21 @@ def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> Joint
     labelled: Mask = np.all(np.isfinite(wanted), axis=2)
     # Keypoints that the same rows label share a system.
     for pattern in np.unique(labelled.T, axis=0):
-        there, same = pattern, np.flatnonzero((labelled == pattern[:, None]).all(axis=0))
-        if not there.any():
+        labelling, same = pattern, np.flatnonzero((labelled == pattern[:, None]).all(axis=0))
+        if not labelling.any():
             continue
-        own, target = departure[there], wanted[there][:, same].reshape(int(there.sum()), -1)
-        mean, ridge = target.mean(axis=0), penalty * unit * len(own)
+        part = departure[labelling]
+        target = wanted[labelling][:, same].reshape(len(part), -1)
+        mean, ridge = target.mean(axis=0), penalty * unit * len(part)
         if radial:
-            kernel = own @ own.T / ridge + radial * np.exp(-_squared_distances(own, own) / length)
-            alpha = np.linalg.solve(kernel + np.eye(len(own)), target - mean)
-            slope, shift = own.T @ alpha / ridge, np.zeros(size)
-            dual[np.ix_(there, same)] = radial * alpha.reshape(len(own), -1, 2)
+            kernel = part @ part.T / ridge + radial * np.exp(-_squared_distances(part, part) / length)
+            alpha = np.linalg.solve(kernel + np.eye(len(part)), target - mean)
+            slope, shift = part.T @ alpha / ridge, np.zeros(size)
+            dual[np.ix_(labelling, same)] = radial * alpha.reshape(len(part), -1, 2)
         else:
-            shift = own.mean(axis=0)
-            system = (own - shift).T @ (own - shift) + ridge * np.eye(size)
-            slope = np.linalg.solve(system, (own - shift).T @ (target - mean))
+            shift = part.mean(axis=0)
+            system = (part - shift).T @ (part - shift) + ridge * np.eye(size)
+            slope = np.linalg.solve(system, (part - shift).T @ (target - mean))
         weights[:, same] = slope.reshape(size, -1, 2)
         bias[same] = (mean - shift @ slope).reshape(-1, 2)
     return JointCorrection(

@@ -20,6 +20,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.regressors.calibration import conformal
+from labelfill.regressors.calibration.blending import LEAST_SIGMA
 
 # With fewer scores than this a keypoint's are those of all keypoints together; so for a class of rows.
 _OWN_ROWS = 100
@@ -27,7 +28,6 @@ _CLASS_ROWS = 150
 _CLASSES = 3
 # Classes are told apart where the prior's sigma differs by this factor; smaller differences tell little.
 _CLASS_STEP = 1.15
-_LEAST_SIGMA = 0.05
 _SCORES_KEPT = 500
 # How many labels in common are a probe of a shift, and what is assumed where there are fewer.
 _PROBE_ROWS = 30
@@ -126,27 +126,27 @@ def fit_radii(
     reference
         (K,): the source in whose convention the keypoint is answered.
     """
-    there: Mask = np.all(np.isfinite(error), axis=2) & np.isfinite(sigma)
-    score = np.where(there, np.linalg.norm(error, axis=2) / np.maximum(sigma, _LEAST_SIGMA), np.nan)
+    known: Mask = np.all(np.isfinite(error), axis=2) & np.isfinite(sigma)
+    scored = np.where(known, np.linalg.norm(error, axis=2) / np.maximum(sigma, LEAST_SIGMA), np.nan)
     keypoints = error.shape[1]
-    pooled = np.sort(score[there]) if there.any() else np.array([conformal.gaussian_radius(_PROBE_COVERAGE)])
+    pooled = np.sort(scored[known]) if known.any() else np.array([conformal.gaussian_radius(_PROBE_COVERAGE)])
     edges = np.full((keypoints, _CLASSES - 1), np.inf)
     scores = np.empty((keypoints, _CLASSES, _SCORES_KEPT))
     rows = np.empty((keypoints, _CLASSES), np.int64)
     typical = np.full(keypoints, np.nan)
     for k in range(keypoints):
-        mine, knows = score[there[:, k], k], prior_sigma[there[:, k], k]
-        if len(mine):
-            typical[k] = np.median(sigma[there[:, k], k])
-        own = mine if len(mine) >= _OWN_ROWS else pooled
-        found = class_edges(knows)
+        of_keypoint, knowledge = scored[known[:, k], k], prior_sigma[known[:, k], k]
+        if len(of_keypoint):
+            typical[k] = np.median(sigma[known[:, k], k])
+        shared = of_keypoint if len(of_keypoint) >= _OWN_ROWS else pooled
+        found = class_edges(knowledge)
         edges[k, : len(found)] = found
-        which = np.searchsorted(edges[k], knows)
+        which = np.searchsorted(edges[k], knowledge)
         for c in range(_CLASSES):
-            part = mine[which == c] if c <= len(found) and len(found) else own
+            part = of_keypoint[which == c] if c <= len(found) and len(found) else shared
             scores[k, c], rows[k, c] = conformal.thinned(np.sort(part), _SCORES_KEPT), len(part)
-    widening = np.array([shift_widening(score, groups, g, reference) for g in range(len(labelled))])
-    return Radii(edges, scores, rows, labelled, widening, typical, there.sum(axis=0))
+    widening = np.array([shift_widening(scored, groups, g, reference) for g in range(len(labelled))])
+    return Radii(edges, scores, rows, labelled, widening, typical, known.sum(axis=0))
 
 
 def class_edges(prior_sigma: Array) -> Array:
@@ -181,10 +181,10 @@ def shift_widening(score: Array, groups: Integers, group: int, reference: Intege
     """
     relative = []
     for k, home in enumerate(reference.tolist()):
-        there = np.isfinite(score[:, k])
-        own, others = score[there & (groups == group), k], score[there & (groups == home), k]
-        if home != group and len(own) and len(others) >= _PROBE_ROWS:
-            relative.append(own / max(float(np.quantile(others, _PROBE_COVERAGE)), 1e-9))
+        scored = np.isfinite(score[:, k])
+        in_source, others = score[scored & (groups == group), k], score[scored & (groups == home), k]
+        if home != group and len(in_source) and len(others) >= _PROBE_ROWS:
+            relative.append(in_source / max(float(np.quantile(others, _PROBE_COVERAGE)), 1e-9))
     together = np.concatenate(relative) if relative else np.zeros(0)
     if len(together) < _PROBE_ROWS:
         return _UNPROBED

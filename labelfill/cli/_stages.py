@@ -1,15 +1,16 @@
-"""The run directory and the table that a command works on."""
+"""What the commands of the stages share: the table, the run directory, and lines that they print."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from labelfill.cli._options import Resolver
-from labelfill.errors import DataError, UsageError
+from labelfill.cli._call import Call
+from labelfill.cli._printing import Line, Result
+from labelfill.errors import DataError
 from labelfill.settings import RunSettings, Settings, TableSettings
 
 if TYPE_CHECKING:
@@ -18,7 +19,47 @@ if TYPE_CHECKING:
     from labelfill.runs.engines import Engine
 
 USUAL_TABLES = (Path("data/training.csv"), Path("data/training.zip"))
-USUAL_IMAGES = (Path("data/test.csv"), Path("data/test.zip"))
+
+NOTHING_DONE = "dry run: nothing is trained and nothing is written"
+DONE_BEFORE: Line = (
+    lambda r: r["state"] == "done before",
+    "done before with the same input and settings, nothing was done now (--force starts over):",
+)
+FRAME: Line = (
+    "frame",
+    "images differ in size: each is scaled into a frame of {frame}; errors here are in px of that frame",
+)
+
+
+def next_command(command: str, r: Result) -> list[str]:
+    """A line on the command that comes next in the run whose directory is known beside a result."""
+    run_dir = r["run_dir"]
+    where = "" if run_dir == RunSettings().run_dir else f" --run-dir {shlex.quote(str(run_dir))}"
+    return [f"next: {command}{where}"]
+
+
+def planned_state(begun: Callable[[Result], str]) -> Callable[[Result], list[str]]:
+    """What would become of a stage; `begun` says how far one is that is to go on."""
+
+    def lines(r: Result) -> list[str]:
+        if r["starts over"]:
+            return ["would start over (--force): what was done before would be lost"]
+        words = {
+            "fresh": "would begin",
+            "resume": f"would go on: {begun(r)}",
+            "done": "would do nothing: done before with the same input and settings (--force starts over)",
+        }
+        return [words[r["state"]]]
+
+    return lines
+
+
+def _writes(r: Result) -> list[str]:
+    writes = r["writes"]
+    return [f"would write {path}" for path in (writes.values() if isinstance(writes, Mapping) else writes)]
+
+
+PLANNED_WRITES: Line = (lambda r: r["state"] != "done", _writes)
 
 
 def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
@@ -44,66 +85,21 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
     )
 
 
-def tables_of_pattern(data: Path | None) -> dict[str, Path] | None:
-    """The tables that a pattern such as ``parts/*.csv`` stands for, by name; None if `data` is no pattern.
-
-    Raises
-    ------
-    DataError
-        If there is none, or if two have one name, as they would be filled into one file.
-    """
-    if data is None or data.exists() or not glob.has_magic(str(data)):
-        return None
-    found = [Path(path) for path in sorted(glob.glob(str(data), recursive=True)) if Path(path).is_file()]
-    if not found:
-        raise DataError(f"no file is called like {data}")
-    tables: dict[str, Path] = {}
-    for path in found:
-        if path.name in tables:
-            raise DataError(
-                f"{tables[path.name]} and {path} have one name, and would be filled into one file: "
-                "give a pattern for each folder, with an --out of its own"
-            )
-        tables[path.name] = path
-    return tables
-
-
-def find_images(images: Path | None) -> Path:
-    """The images to find keypoints in: `images` if given, else the table at a usual place.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
-    if images is not None:
-        return images
-    for path in USUAL_IMAGES:
-        if path.is_file():
-            return path
-    raise UsageError(
-        f"there are no images at {' or '.join(map(str, USUAL_IMAGES))}: name yours by --images TABLE, "
-        "or by --images FOLDER"
-    )
-
-
 @contextmanager
-def open_run(
-    settings: Resolver, *sections: type[Settings], begun: bool, dry: bool = False
-) -> Iterator[RunDirectory]:
+def open_run(call: Call, *sections: type[Settings], begun: bool) -> Iterator[RunDirectory]:
     """The run directory, locked, with the settings of `sections` for its stages to record.
 
-    With `begun`, a run directory that holds no run is refused, not created; with `dry`, it is only looked at.
+    With `begun`, a run directory that holds no run is refused, not created; a dry run only looks at it.
     """
     from labelfill.runs import RunDirectory
 
-    resolved: list[Settings] = [settings(cls) for cls in sections]
-    run_settings = settings(RunSettings)
+    resolved: list[Settings] = [call.settings(cls) for cls in sections]
+    run_settings = call.settings(RunSettings)
     if begun:
         RunDirectory.read_only(run_settings.run_dir)
     else:
-        find_table(settings(TableSettings).data)  # before a folder is made for nothing
-    if dry:
+        find_table(call.settings(TableSettings).data)  # before a folder is made for nothing
+    if call.given.dry_run:
         yield RunDirectory.look(run_settings.run_dir)
         return
     with RunDirectory.open(run_settings.run_dir, [run_settings, *resolved]) as run:
@@ -111,9 +107,9 @@ def open_run(
 
 
 @contextmanager
-def learning_curves(settings: Resolver, run: RunDirectory, command: str) -> Iterator[None]:
+def learning_curves(call: Call, run: RunDirectory, command: str) -> Iterator[None]:
     """The learning curves of what a command's stage trains go to event files, if they are asked for."""
-    if not settings(RunSettings).tensorboard:
+    if not call.settings(RunSettings).tensorboard:
         yield
         return
     from labelfill.runs.curves import Curves
@@ -122,9 +118,9 @@ def learning_curves(settings: Resolver, run: RunDirectory, command: str) -> Iter
         yield
 
 
-def with_curves(settings: Resolver, run: RunDirectory, plan: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_curves(call: Call, run: RunDirectory, plan: Result) -> Result:
     """A training stage's plan, which tells where learning curves would go, if they are asked for."""
-    if not settings(RunSettings).tensorboard:
+    if not call.settings(RunSettings).tensorboard:
         return plan
     from labelfill.runs.curves import FOLDER, require_tensorboard
 
@@ -132,11 +128,11 @@ def with_curves(settings: Resolver, run: RunDirectory, plan: Mapping[str, Any]) 
     return {**plan, "writes": [*plan["writes"], str(run.path / FOLDER)]}
 
 
-def chosen_engine(settings: Resolver) -> Engine:
+def chosen_engine(call: Call) -> Engine:
     """What --backend and --scheduler say."""
     from labelfill.runs.engines import Engine
 
-    run_settings = settings(RunSettings)
+    run_settings = call.settings(RunSettings)
     return Engine(run_settings.backend, run_settings.scheduler)
 
 
