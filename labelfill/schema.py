@@ -174,7 +174,7 @@ class KeypointSchema:
 
     def mirror(self, xy: Array, partners: Sequence[int]) -> Array:
         """Coordinates ``(..., K, 2)`` in px of the mirrored image; NaN where there is no partner."""
-        order = np.asarray(partners)
+        order = np.asarray(partners, np.int64)
         mirrored = np.where((order >= 0)[:, None], xy[..., order, :], np.nan)
         mirrored[..., 0] = (self.image_size.width - 1) + 2 * self.mirror_shift - mirrored[..., 0]
         return mirrored

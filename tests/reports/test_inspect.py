@@ -292,9 +292,12 @@ def tables_of_every_kind() -> Sequence[tuple[str, Array, KeypointSchema, NDArray
     half[10:20, :, 0] = np.nan
     schema, images = table.schema, table.images
     one = KeypointSchema(("a",), schema.image_size)
+    copied = images.copy()
+    copied[3] = copied[4][:, ::-1]
     small = draw_table(40, 1, image_size=ImageSize(9, 13))
     return (
         ("no keypoints", table.labels[:, :0], KeypointSchema((), schema.image_size), images),
+        ("no keypoints, a mirrored copy", table.labels[:, :0], KeypointSchema((), schema.image_size), copied),
         ("one keypoint", table.labels[:, :1], one, images),
         ("one keypoint, no images", table.labels[:, :1], one, None),
         ("one row", table.labels[:1], schema, images[:1]),

@@ -24,7 +24,7 @@ from labelfill.regressors.files import load_sources
 from labelfill.regressors.held_out import COVERAGES, load_held_out
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.held_out import (
-    OURS,
+    LABELFILL,
     PRIOR,
     HeldOut,
     RunTable,
@@ -106,7 +106,7 @@ def test_the_sentence_says_what_was_done(two_sources_final: Trained, held: HeldO
     filled = next(stage for name, stage in manifest["stages"].items() if name.startswith("impute"))["results"]
     for count in (filled["observed"], filled["filled"]):
         assert f"{count:,} were" in page
-    assert f"err by {held.rmse(OURS):.2f} px" in page
+    assert f"err by {held.rmse(LABELFILL):.2f} px" in page
     assert f"{manifest['stages']['train-final']['results']['evaluation rmse']:.2f} px" in page
 
 
@@ -115,12 +115,12 @@ def test_points_are_held_out_and_every_way_fills_the_same(two_sources: Trained, 
     rows = draw_two_sources().rows
     parts = load_split(two_sources.run / "split.csv", rows)
     assert (parts[held.row] != TRAINING).all()
-    assert {OURS, PRIOR, "mean", "forward-fill", "knn", "iterative"} == set(held.answers)
+    assert {LABELFILL, PRIOR, "mean", "forward-fill", "knn", "iterative"} == set(held.answers)
     assert all(np.isfinite(answer).all() for answer in held.answers.values())
     assert (np.diff(held.radius, axis=1) >= 0).all()
     truth = draw_two_sources().labels[held.row, held.keypoint]
     np.testing.assert_allclose(held.truth, truth, atol=1e-3)
-    assert held.rmse(OURS) < held.rmse("mean") < held.rmse("forward-fill")
+    assert held.rmse(LABELFILL) < held.rmse("mean") < held.rmse("forward-fill")
 
 
 def test_simple_ways_do_not_see_what_is_hidden(two_sources: Trained, held: HeldOut) -> None:
@@ -177,7 +177,7 @@ def made_up(errors: np.ndarray, radius: np.ndarray) -> HeldOut:
     share = np.array(COVERAGES) / 0.9
     return HeldOut(
         np.arange(count), np.zeros(count, int), np.zeros((count, 2)),
-        {OURS: answer, "mean": 2 * answer}, radius[:, None] * share, 3.0,
+        {LABELFILL: answer, "mean": 2 * answer}, radius[:, None] * share, 3.0,
     )  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def test_coverage_and_ranking_are_counted_right() -> None:
     np.testing.assert_allclose((low[0], high[0]), (0.8256, 0.9448), atol=1e-3)
     schema = KeypointSchema(("only",), ImageSize(96, 96))
     text = str(accuracy_section(held, schema))
-    assert f"{held.rmse(OURS):.2f}" in text
+    assert f"{held.rmse(LABELFILL):.2f}" in text
     assert "90.0% lie within" in calibration_section(held)
     assert "holds 50% of them" in ranking_section(held)
     none = made_up(np.ones(4), np.ones(4))

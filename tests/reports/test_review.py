@@ -207,7 +207,7 @@ def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
     out = tmp_path / "corrected.csv"
     ended = labelfill("impute", "--run-dir", small_prior.run, "--out", out, "--corrections", path)
     assert ended.code == 6, "a rejected point stays blank"
-    before, after = bare_table(rows.path), bare_table(out)
+    before, after = bare_table(rows.dataset.table.path), bare_table(out)
     same = np.isclose(before.labels, after.labels, rtol=0, atol=1e-9, equal_nan=True).all(axis=(1, 2))
     assert set(np.flatnonzero(~same).tolist()) <= set(order[:3])
     assert restored(content(small_prior.table), reviewed.original, content(out), after) == content(
@@ -386,7 +386,9 @@ def test_the_page_is_bounded_in_rows_and_bytes(reviewed: Reviewed) -> None:
 def test_worst_first(reviewed: Reviewed) -> None:
     """Flagged rows come as the review list has them, then rows with fills by their largest radius."""
     rows = reviewed.rows
-    with open(reviewed.rows.path.with_name("filled.review.csv"), newline="", encoding="utf-8") as file:
+    with open(
+        reviewed.rows.dataset.table.path.with_name("filled.review.csv"), newline="", encoding="utf-8"
+    ) as file:
         listed = list(dict.fromkeys(int(entry["row"]) for entry in csv.DictReader(file)))
     order = order_of(rows).tolist()
     assert order[: len(listed)] == listed

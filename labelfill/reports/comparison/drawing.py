@@ -19,10 +19,11 @@ def draw_comparison(comparison: Comparison, kind: str) -> bytes:
     """Bars of RMSE and MAE for each way, and of its final network if there is one; `kind` is png or svg."""
     names = list(comparison.ways)
     panels: list[tuple[str, dict[str, Any]]] = [
-        ("filled cells", {name: one.overall for name, one in comparison.ways.items()})
+        ("filled cells", {name: way.overall for name, way in comparison.ways.items()})
     ]
-    if any(one.final for one in comparison.ways.values()):
-        panels.append(("final network", {n: one.final for n, one in comparison.ways.items() if one.final}))
+    finals = {name: way.final for name, way in comparison.ways.items() if way.final}
+    if finals:
+        panels.append(("final network", finals))
     figure = _figure(4.2 * len(panels) + 0.8, 0.42 * len(names) + 1.4)
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (title, scores) in zip(axes, panels, strict=True):

@@ -89,12 +89,12 @@ class AppearanceModel:
         rows = np.arange(len(self._images)) if rows is None else rows
         by_image, by_both = np.full(points.shape, np.nan), np.full(points.shape, np.nan)
         for block, planes in self._blocks(rows, "judging labels"):
-            own_fold = self._fold[rows[block]]
+            folds = self._fold[rows[block]]
             for k, weights in self._weights.items():
                 known = np.isfinite(points[block, k]).all(axis=1)
                 at = block[known]
                 seen = self._design(planes, np.flatnonzero(known), points[at, k], residuals[at, k])
-                answers = np.einsum("nd,ndc->nc", seen, weights[own_fold[known]])
+                answers = np.einsum("nd,ndc->nc", seen, weights[folds[known]])
                 by_image[at, k], by_both[at, k] = answers[:, :2], answers[:, 2:]
         return Displacements(by_image, by_both)
 

@@ -53,21 +53,19 @@ def find_contradictions(
         If the table has other keypoints or images than the run.
     """
     models = load_models(run, device)
-    own, theirs = dataset.schema, models.ensemble.schema
+    names, trained = dataset.schema.keypoints, models.ensemble.schema
     if (
         (dataset.images is None) != run.without_images
-        or set(own.keypoints) != set(theirs.keypoints)
-        or own.image_size != theirs.image_size
+        or set(names) != set(trained.keypoints)
+        or dataset.schema.image_size != trained.image_size
     ):
         raise DataError(
             f"{dataset.table.path} cannot be judged by the models in {run.path}: it has other keypoints, "
             "other images or none; leave --run-dir out, or name the run of this table"
         )
-    order = [own.keypoints.index(name) for name in theirs.keypoints]
-    ordered = dataset.in_order_of(theirs.keypoints)
-    found = _judged(run, ordered, models, Computing(device, progress))
-    back = np.argsort(order)
-    return Contradictions(found.severity[:, back], dataset.in_own_px(found.answer[:, back]))
+    found = _judged(run, dataset.in_order_of(trained.keypoints), models, Computing(device, progress))
+    order = [trained.keypoints.index(name) for name in names]
+    return Contradictions(found.severity[:, order], dataset.in_own_px(found.answer[:, order]))
 
 
 def _judged(

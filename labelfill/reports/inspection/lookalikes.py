@@ -97,27 +97,24 @@ def find_disagreement(groups: Iterable[Group], table: InspectedTable, most: int 
     Rows of different sources are not compared, since they may mean different things by the same name; nor
     are images that are cut differently.
     """
-    labels, partners = table.labels, mirror_partners(table.schema.keypoints)
-    differences, worst = [np.zeros((0, *labels.shape[1:]))], []
-    for first, *others in groups:
-        for other in others:
-            if other.moved or table.source_of[other.row] != table.source_of[first.row]:
-                continue
-            xy = table.schema.mirror(labels[other.row], partners) if other.mirrored else labels[other.row]
-            difference = xy - labels[first.row]
-            differences.append(difference[None])
-            length = np.hypot(difference[:, 0], difference[:, 1])
-            worst += [
-                (first.row, other.row, k, float(length[k]))
-                for k in np.flatnonzero(np.isfinite(length)).tolist()
-            ]
-    stacked = np.concatenate(differences)
-    known = np.all(np.isfinite(stacked), axis=2)
+    compared = [
+        (first.row, other.row, other.mirrored)
+        for first, *others in groups
+        for other in others
+        if not other.moved and table.source_of[other.row] == table.source_of[first.row]
+    ]
+    rows, others, is_mirrored = np.array(compared, np.int64).reshape(-1, 3).T
+    schema, labels = table.schema, table.labels
+    mirrored = schema.mirror(labels[others], mirror_partners(schema.keypoints))
+    difference = np.where(is_mirrored[:, None, None] > 0, mirrored, labels[others]) - labels[rows]
+    distance = np.hypot(difference[..., 0], difference[..., 1])
+    known = np.isfinite(distance)
+    worst = [(int(rows[i]), int(others[i]), k, float(distance[i, k])) for i, k in np.argwhere(known).tolist()]
+    worst.sort(key=lambda pair: -pair[3])
     pairs = known.sum(axis=0)
-    squares = np.where(known[:, :, None], stacked, 0.0) ** 2
+    squares = np.where(known[..., None], difference, 0.0) ** 2
     with np.errstate(invalid="ignore"):
         rms = np.sqrt(squares.sum(axis=(0, 2)) / (4 * pairs))  # of two coordinates, in two rows each
-    worst.sort(key=lambda pair: -pair[3])
     return Disagreement(pairs, rms, tuple(worst[:most]))
 
 

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Images, Mask
+from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest
 from labelfill.data.images.identity import fingerprint
 from labelfill.errors import DataError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import filled_from, last_filled, read_filled
 from labelfill.runs import RunDirectory, sha256_file
-from labelfill.schema import ImageSize, KeypointSchema, Placements
+from labelfill.schema import ImageSize, KeypointSchema
 
 # Flagged points come before all others, however large the radii of these are.
 _FLAGGED = 1e6
@@ -30,12 +31,8 @@ class FilledRows:
 
     Attributes
     ----------
-    path
-        Of the filled table.
-    lines
-        (n,): on which each row starts in it.
-    extra
-        Further columns as text.
+    dataset
+        The filled table.
     labels
         (n, K, 2) px: observed coordinates, NaN where the table was blank.
     places
@@ -47,27 +44,27 @@ class FilledRows:
     method, flags
         (n, K) text; empty where nothing was filled. Flags are words joined by spaces; labels have some too,
         if the review list beside the table names them.
-    images
-        (n, H, W).
     coverage
         Share of cases in which a radius holds.
-    placements
-        Where each row's image lies in the frame `images` show, if they differ in size.
     """
 
-    path: Path
-    schema: KeypointSchema
-    lines: NDArray[np.int64]
-    extra: dict[str, list[str]]
+    dataset: ImageDataset
     labels: Array
     places: Array
     new: Mask
     radius: Array
     method: NDArray[np.object_]
     flags: NDArray[np.object_]
-    images: Images
     coverage: float
-    placements: Placements | None = None
+
+    @property
+    def schema(self) -> KeypointSchema:
+        return self.dataset.schema
+
+    @property
+    def images(self) -> Images:
+        """(n, H, W)."""
+        return self.dataset.images
 
     @property
     def filled(self) -> Mask:
@@ -76,11 +73,11 @@ class FilledRows:
         return filled
 
     def place(self, row: int) -> str:
-        return f"row {row} (line {self.lines[row]})"
+        return f"row {row} (line {self.dataset.table.lines[row]})"
 
     def in_frame(self) -> FilledRows:
         """The same in px of the frame that `images` show."""
-        where = self.placements
+        where = self.dataset.placements
         if where is None:
             return self
         return replace(
@@ -88,15 +85,14 @@ class FilledRows:
             labels=where.to_frame(self.labels),
             places=where.to_frame(self.places),
             radius=where.lengths_to_frame(self.radius),
-            placements=None,
         )
 
     def frame_box(self, row: int) -> list[float]:
         """Left, top, width and height of a row's picture, in own px."""
         size = self.schema.image_size
         corners = np.array([[[-0.5, -0.5], [size.width - 0.5, size.height - 0.5]]])
-        if self.placements is not None:
-            corners = self.placements.take(slice(row, row + 1)).to_own(corners)
+        if self.dataset.placements is not None:
+            corners = self.dataset.placements.take(slice(row, row + 1)).to_own(corners)
         (left, top), (right, bottom) = corners[0].tolist()
         return [left, top, right - left, bottom - top]
 
@@ -146,19 +142,14 @@ def read_filled_rows(
         for _, point, entry in _entries(review, dataset.schema):
             flags[point] = flags[point] or entry["reasons"]
     return FilledRows(
-        path,
-        dataset.schema,
-        dataset.table.lines,
-        dict(dataset.table.extra),
+        dataset,
         labels=np.where(table.observed, dataset.table.labels, np.nan),
         places=dataset.table.labels,
         new=dataset.table.observed & ~table.observed,
         radius=radius,
         method=method,
         flags=flags,
-        images=dataset.images,
         coverage=float(stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)),
-        placements=dataset.placements,
     )
 
 

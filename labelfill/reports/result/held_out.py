@@ -24,7 +24,7 @@ from labelfill.schema import KeypointSchema
 from labelfill.sources.conventions import Sources
 from labelfill.sources.preparation import groups_of_rows
 
-OURS, PRIOR = "labelfill", "shape prior alone"
+LABELFILL, PRIOR = "labelfill", "shape prior alone"
 
 # The simple ways are for comparison: they see at most so many other rows, the two imputers no more columns.
 _MOST_SEEN = 1500
@@ -61,12 +61,12 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.row)
 
-    def errors(self, way: str = OURS) -> Array:
+    def errors(self, way: str = LABELFILL) -> Array:
         """(p,) px: distance from the label."""
-        away: Array = np.linalg.norm(self.answers[way] - self.truth, axis=1)
-        return away
+        distance: Array = np.linalg.norm(self.answers[way] - self.truth, axis=1)
+        return distance
 
-    def rmse(self, way: str, keypoint: int | None = None) -> float:
+    def rmse(self, way: str = LABELFILL, keypoint: int | None = None) -> float:
         """Per coordinate, px; NaN if there is no such point."""
         of = slice(None) if keypoint is None else self.keypoint == keypoint
         square = (self.answers[way] - self.truth)[of] ** 2
@@ -124,13 +124,12 @@ def held_out_by_every_way(run: RunDirectory, table: RunTable) -> HeldOut | None:
     kept = load_held_out(run)
     if kept is None:
         return None
-    labels, ways = table.dataset.labels, simple_ways(table.schema.count)
-    simple: dict[str, Array] = {way: fill_hidden(labels, kept, way, table.seed) for way in ways}
+    answers = {LABELFILL: kept.found, PRIOR: kept.prior}
+    for way in simple_ways(table.schema.count):
+        answers[way] = fill_hidden(table.dataset.labels, kept, way, table.seed)
     size = table.schema.image_size
-    return HeldOut(
-        kept.row, kept.keypoint, kept.truth, {OURS: kept.found, PRIOR: kept.prior, **simple}, kept.radius,
-        large=_LARGE_ERROR * max(size.height, size.width),
-    )  # fmt: skip
+    large = _LARGE_ERROR * max(size.height, size.width)
+    return HeldOut(kept.row, kept.keypoint, kept.truth, answers, kept.radius, large)
 
 
 def simple_ways(keypoints: int) -> tuple[SimpleMethod, ...]:

@@ -19,13 +19,7 @@ from labelfill.reports.result.accuracy_sections import accuracy_section, calibra
 from labelfill.reports.result.audit_section import audit_section
 from labelfill.reports.result.fill_sections import contact_sheets, counts_section, keypoint_fills_section
 from labelfill.reports.result.filled_rows import FilledRows
-from labelfill.reports.result.held_out import (
-    OURS,
-    HeldOut,
-    covered,
-    held_out_by_every_way,
-    see_run_table,
-)
+from labelfill.reports.result.held_out import HeldOut, covered, held_out_by_every_way, see_run_table
 from labelfill.reports.result.network_sections import final_section, learning, learning_section, worst_cases
 from labelfill.runs import RunDirectory
 
@@ -71,25 +65,25 @@ def run_report(run: RunDirectory, dataset: ImageDataset, filled: FilledRows | No
 
 def _sentences(filled: FilledRows | None, held: HeldOut | None, final: Mapping[str, Any] | None) -> str:
     """The most important figures in a few sentences."""
-    told = []
+    sentences = []
     if filled is not None:
         new, left = int(filled.new.sum()), int(np.isnan(filled.places).sum())
-        told.append(
+        sentences.append(
             f"Of {filled.places.size:,} coordinates in {plural(len(filled.places), 'row')}, "
             f"{filled.places.size - new - left:,} were there, {new:,} were filled and {left:,} stayed blank."
         )
     if held is not None:
         simple = {way: held.rmse(way) for way in held.answers if way in SIMPLE_METHODS}
         best = min(simple, key=lambda way: simple[way])
-        told.append(
-            f"On held-out rows fills err by {held.rmse(OURS):.2f} px (RMSE per coordinate; the best simple "
+        sentences.append(
+            f"On held-out rows fills err by {held.rmse():.2f} px (RMSE per coordinate; the best simple "
             f"way, {best}: {simple[best]:.2f}), and {covered(held)[COVERAGES.index(0.9)]:.0%} lie within the "
             "radius that should hold in 90% of cases."
         )
     rmse = None if final is None else final.get("evaluation rmse", final.get("validation rmse"))
     if rmse is not None:
-        told.append(f"The final network errs by {rmse:.2f} px on labels that it has not seen.")
-    return " ".join(told) or "The keypoint models are trained; nothing is filled yet."
+        sentences.append(f"The final network errs by {rmse:.2f} px on labels that it has not seen.")
+    return " ".join(sentences) or "The keypoint models are trained; nothing is filled yet."
 
 
 def _figures(
@@ -108,6 +102,6 @@ def _figures(
         if there.any():
             yield f"{np.median(filled.radius[there]):.2f} px", f"median radius ({filled.coverage:.0%})"
     if held is not None:
-        yield f"{held.rmse(OURS):.2f} px", "RMSE of fills, held out"
+        yield f"{held.rmse():.2f} px", "RMSE of fills, held out"
     if final is not None and "evaluation rmse" in final:
         yield f"{final['evaluation rmse']:.2f} px", "RMSE of the final network"

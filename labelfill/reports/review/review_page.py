@@ -82,10 +82,9 @@ def _html(filled: FilledRows, rows: list[str], left: int) -> str:
         "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
         "labelfill impute --corrections."
     )
-    return page(
-        f"Review of {plain(filled.path.name)}", summary, _controls(filled), data, style=_file("review.css"),
-        script="\n".join(map(_file, _SCRIPTS)),
-    )  # fmt: skip
+    title = f"Review of {plain(filled.dataset.table.path.name)}"
+    script = "\n".join(map(_file, _SCRIPTS))
+    return page(title, summary, _controls(filled), data, style=_file("review.css"), script=script)
 
 
 def _controls(filled: FilledRows) -> Markup:
@@ -101,7 +100,7 @@ def _row(filled: FilledRows, row: int, doubt: Array) -> dict[str, Any]:
     known = np.flatnonzero(np.isfinite(filled.places[row]).all(axis=1))  # the others were left blank
     return {
         "row": row,
-        "line": int(filled.lines[row]),
+        "line": int(filled.dataset.table.lines[row]),
         "why": _why(filled, row),
         "about": _about(filled, row),
         "box": [round(value, 4) for value in filled.frame_box(row)],
@@ -146,7 +145,7 @@ def _about(filled: FilledRows, row: int) -> str:
     """The row's further columns, in short."""
     columns = [
         f"{printable(name)}: {printable(values[row])}"[:_SHOWN_CHARACTERS]
-        for name, values in filled.extra.items()
+        for name, values in filled.dataset.table.extra.items()
         if values[row]
     ]
     return "; ".join(columns[:_SHOWN_EXTRA])
