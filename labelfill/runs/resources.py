@@ -31,6 +31,11 @@ class Cost:
     peak_memory: int | None = None
     finished: bool = False
 
+    def __add__(self, other: Cost) -> Cost:
+        """Of work that was done before other work: finished if that is."""
+        peaks = [peak for peak in (self.peak_memory, other.peak_memory) if peak is not None]
+        return Cost(self.seconds + other.seconds, max(peaks, default=None), other.finished)
+
 
 def measured(work: Callable[[], T]) -> tuple[T, Cost]:
     """Do some work; also what it cost."""
@@ -63,9 +68,7 @@ def measured_once(
     begun, sampler = time.perf_counter(), _Sampler()
 
     def keep(*, finished: bool) -> Cost:
-        peaks = [peak for peak in (before.peak_memory, sampler.peak) if peak is not None]
-        seconds = before.seconds + time.perf_counter() - begun
-        cost = Cost(seconds, max(peaks, default=None), finished)
+        cost = before + Cost(time.perf_counter() - begun, sampler.peak, finished)
         if file.parent.is_dir():
             write(file, json.dumps(asdict(cost)).encode())
         return cost

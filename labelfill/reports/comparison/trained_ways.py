@@ -98,11 +98,13 @@ class TrainedWays:
                 f"{way}/cost-of-filling.json", lambda force: fill_by_models(self.setting, way, force=force)
             )
             self._paths[way] = path
-            self._costs[way] = _added(self._costs[way], cost)
+            self._costs[way] = self._costs[way] + cost
         return self._paths[way]
 
     def answer(self, way: ModelWay, xy: Array) -> Answer:
-        return Answer(xy, self._costs[way], self.parameters(way))
+        """What it filled in, with what it took, and the trainable numbers of all its networks and folds."""
+        files = (self.setting.folder / way / "keypoint-models").rglob("*.safetensors")
+        return Answer(xy, self._costs[way], sum(_count(file) for file in files))
 
     @property
     def basis(self) -> ModelWay:
@@ -153,11 +155,6 @@ class TrainedWays:
             cost.peak_memory, results["parameters"], results["epochs"], results["plateau"], limited,
         )  # fmt: skip
 
-    def parameters(self, way: str) -> int:
-        """Trainable numbers of all networks of a way's keypoint models, those of every fold."""
-        folder = self.setting.folder / way / "keypoint-models"
-        return sum(_count(file) for file in folder.rglob("*.safetensors"))
-
     def _measured(self, file: str, work: Callable[[bool], T]) -> tuple[T, Cost]:
         """Work done or continued; started over, if that is allowed, where it was done with other settings."""
         path = self.setting.folder / file
@@ -180,11 +177,6 @@ def labels_of(way: SimpleMethod | ModelWay) -> Labels:
     if way == "prior" or way == "image-only" or way == "anchored":
         return "filled"
     return way
-
-
-def _added(first: Cost, second: Cost) -> Cost:
-    peaks = [peak for peak in (first.peak_memory, second.peak_memory) if peak is not None]
-    return Cost(first.seconds + second.seconds, max(peaks, default=None), finished=True)
 
 
 def _count(file: Path) -> int:
