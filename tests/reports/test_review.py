@@ -128,7 +128,7 @@ def downloaded(browser: Any, reviewed: Reviewed, button: str, name: str) -> Path
     target = reviewed.downloads / name
     target.unlink(missing_ok=True)
     browser.find_element("id", button).click()
-    wait_for(target.is_file)
+    wait_for(lambda: target.is_file() and target.stat().st_size > 0)  # it is there before it is written
     return target
 
 
