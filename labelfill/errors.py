@@ -98,6 +98,22 @@ def reading(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, without links and dots.
+
+    Raises
+    ------
+    StorageError
+        If its links lead in a circle, or the system refuses it.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # how Python before 3.13 tells of a circle
+        raise StorageError(f"{path} leads nowhere: its links form a circle; correct it") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be followed: {error.strerror}") from error
+
+
 def place(path: Path, *, row: int | None = None, line: int | None = None, column: str | None = None) -> str:
     """``training.csv, row 3 (line 5), column 'nose_x'``: row 0-based, line 1-based."""
     parts = [str(path)]

@@ -72,10 +72,7 @@ COMPARISON: tuple[Line, ...] = (
         "{cells:,} cells in {rows:,} rows, labels of held-out rows of {table}, "
         "hidden as its own rows lack them",
     ),
-    (
-        lambda r: not r["held_out"],
-        "{cells:,} cells in {rows:,} rows, blank in {table} and known in {truth}",
-    ),
+    (lambda r: not r["held_out"], "{cells:,} cells in {rows:,} rows, blank in {table} and known in {truth}"),
     ("not_compared", "left blank by some way, not compared: {not_compared:,} cells"),
     _overall,
     (_finals, _final_networks),

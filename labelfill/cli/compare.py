@@ -158,13 +158,7 @@ def _trained(call: Call, table: Path) -> TrainedWays:
     folder = run.run_dir / _FOLDER / ("quick" if call.given.quick else "full")
     models = call.settings(KeypointModelSettings)
     setting = Setting(
-        folder,
-        table,
-        call.settings(TableSettings),
-        run.seed,
-        run.device,
-        call.given.force,
-        call.progress,
+        folder, table, call.settings(TableSettings), run.seed, run.device, call.given.force, call.progress
     )
     return TrainedWays(setting, replace(models, **_QUICK_MODELS) if call.given.quick else models)
 

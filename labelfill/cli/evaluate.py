@@ -122,10 +122,7 @@ def _mixed(r: Result) -> list[str]:
 
 EVALUATION: tuple[Line, ...] = (
     (lambda r: r["joined_by"] == "order", "{table} against {truth}: {rows:,} rows, in the same order"),
-    (
-        lambda r: r["joined_by"] != "order",
-        "{table} against {truth}: {rows:,} rows, joined by {joined_by!r}",
-    ),
+    (lambda r: r["joined_by"] != "order", "{table} against {truth}: {rows:,} rows, joined by {joined_by!r}"),
     ("rows_not_found", "not in the table, not scored: {rows_not_found:,} rows of the truth"),
     ("left_blank", "left blank by the table, not scored: {left_blank:,} coordinates"),
     lambda r: table("px", _FIGURES, _scored(r)),

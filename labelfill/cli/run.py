@@ -155,7 +155,4 @@ def _parts(stages: Mapping[str, tuple[tuple[Line, ...], Result]]) -> list[str]:
 
 
 PLANNED: tuple[Line, ...] = (f"{NOTHING_DONE}\n", _planned)
-DONE: tuple[Line, ...] = (
-    (lambda r: r["report"]["out"], "all of this with pictures: {report[out]}\n"),
-    _done,
-)
+DONE: tuple[Line, ...] = ((lambda r: r["report"]["out"], "all of this with pictures: {report[out]}\n"), _done)

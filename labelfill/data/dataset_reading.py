@@ -29,7 +29,7 @@ from labelfill.data.table import (
     open_decompressed,
     without_images,
 )
-from labelfill.errors import DataError, StorageError, reading
+from labelfill.errors import DataError, StorageError, reading, real_path
 from labelfill.schema import ImageSize, KeypointSchema
 
 IMAGE_SUFFIXES = frozenset(
@@ -74,7 +74,7 @@ class TableRequest:
 
     def key(self, path: Path) -> str:
         """The name of the table's entry in a cache: the same whether images are needed or not."""
-        beside = None if self.images_beside is None else str(self.images_beside.resolve())
+        beside = None if self.images_beside is None else str(real_path(self.images_beside))
         options = {**asdict(self), "images_beside": beside, "require_images": True}
         return cache.entry_key(path, options)
 
@@ -210,7 +210,7 @@ def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
     if table.path.is_dir():
         beside: Path | None = table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
     else:
-        beside = request.images_beside and request.images_beside.resolve()
+        beside = request.images_beside and real_path(request.images_beside)
     return ImageFiles(table.path, table.extra[IMAGE_PATH_COLUMN], table.lines, beside, request.allow_outside)
 
 

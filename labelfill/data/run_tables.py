@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.data.table import NoImagesError
-from labelfill.errors import DataError
+from labelfill.errors import DataError, real_path
 from labelfill.schema import ImageSize
 from labelfill.settings import Method, TableSettings
 
@@ -54,7 +54,7 @@ def read_run_table(
     from labelfill.data.distrust import read_distrust
 
     begun_with = run.manifest.get("input", {})
-    same_table = begun_with.get("path") == str(path.resolve())
+    same_table = begun_with.get("path") == str(real_path(path))
     size, framed, frame = table.image_size, None, None
     if begun_with and (to_fill or same_table):
         framed = run.framed

@@ -16,7 +16,7 @@ from labelfill.data.corrections import Corrections
 from labelfill.data.dataset import Dataset
 from labelfill.data.formats import FORMATS, TABLE, check_out
 from labelfill.data.table import KeypointTable, without_images
-from labelfill.errors import DataError, ModelError, UsageError, listed
+from labelfill.errors import DataError, ModelError, UsageError, listed, real_path
 from labelfill.filling.provenance import (
     beside,
     distrust_path,
@@ -168,7 +168,7 @@ def check_destination(
 
 def _refuse_the_input(table: KeypointTable, out: Path, paths: Sequence[Path]) -> None:
     for path in paths:
-        if path.resolve() == table.path.resolve():
+        if real_path(path) == real_path(table.path):
             raise UsageError(
                 f"--out {out} would write to {path}, the table that is read; give another file, "
                 "the original is never changed"
@@ -191,10 +191,7 @@ def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
     if set(found.keypoints) != set(schema.keypoints):
         lacking, further = (
             listed([name for name in names if name not in other]) or "none"
-            for names, other in (
-                (schema.keypoints, found.keypoints),
-                (found.keypoints, schema.keypoints),
-            )
+            for names, other in ((schema.keypoints, found.keypoints), (found.keypoints, schema.keypoints))
         )
         raise ModelError(
             f"{path} has other keypoints than the models in {run.path} (it lacks {lacking}; only it has "

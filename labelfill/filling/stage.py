@@ -13,6 +13,7 @@ from labelfill.arrays import Mask
 from labelfill.data.distrust import distrust_bytes, named_labels
 from labelfill.data.formats import write_found
 from labelfill.data.table import FoundPoints, compressed_writer, write_filled
+from labelfill.errors import real_path
 from labelfill.filling.fill import expected_fills, fill
 from labelfill.filling.fills import Filling, FillMethod, OwnFills, in_own_px
 from labelfill.filling.job import FillingJob
@@ -129,8 +130,8 @@ def _written_from(job: FillingJob, sha256: str) -> dict[str, str]:
     """What later stages need to know of the table that was filled."""
     dataset = job.dataset
     return {
-        "original": str(dataset.table.path.resolve()),
-        "images_beside": str((dataset.images_beside or dataset.table.path).resolve()),
+        "original": str(real_path(dataset.table.path)),
+        "images_beside": str(real_path(dataset.images_beside or dataset.table.path)),
         "table": sha256,
     }
 

@@ -266,9 +266,7 @@ def _onnx(network: ExportedNetwork, model: FinalModel, about: ExportAbout) -> by
 
 def _pt2(network: ExportedNetwork, model: FinalModel, about: ExportAbout) -> bytes:
     program = torch.export.export(
-        network,
-        (_example(model, 2),),
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+        network, (_example(model, 2),), dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}}
     )
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"about.json": json.dumps(asdict(about))})

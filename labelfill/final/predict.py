@@ -18,7 +18,7 @@ from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
-from labelfill.errors import DataError, ModelError, UsageError, did_you_mean, listed
+from labelfill.errors import DataError, ModelError, UsageError, did_you_mean, listed, real_path
 from labelfill.final.model import STAGE, FinalModel, load_final
 from labelfill.final.submission import IMAGE_ID, AnswerWriter, Submission, prediction_table, read_lookup
 from labelfill.networks.devices import Computing, choose_device
@@ -116,10 +116,10 @@ class Outputs:
         files = [path for path in (self.out, self.submission) if path is not None]
         if not files:
             raise UsageError("nothing to write: give --out TABLE, or --lookup TABLE with --submission TABLE")
-        if len({path.resolve() for path in files}) < len(files):
+        if len({real_path(path) for path in files}) < len(files):
             raise UsageError(f"--out and --submission are both {files[0]}; give two files")
         for path in files:
-            if path.resolve() == table.path.resolve():
+            if real_path(path) == real_path(table.path):
                 raise UsageError(f"--out {path} is the table of images that is read; give another file")
             check_suffix(path.name)
             if path.exists() and not self.force:

@@ -83,11 +83,7 @@ class Targets:
 
 
 def make_targets(
-    filled: Filled,
-    heads: Heads,
-    offsets: list[ConventionOffset],
-    groups: Integers,
-    moved: Anchors | None,
+    filled: Filled, heads: Heads, offsets: list[ConventionOffset], groups: Integers, moved: Anchors | None
 ) -> Targets:
     """Targets and weights of every head.
 

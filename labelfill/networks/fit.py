@@ -235,7 +235,4 @@ def _errors(state: TrainerState, validation: Examples | None) -> dict[str, float
     present = (validation.weight > 0)[..., None]
     error = torch.where(present, (answer - validation.target) * validation.scale[:, None, None], 0.0)
     count = present.sum().clamp_min(1) * 2
-    return {
-        "rmse": float((error.square().sum() / count).sqrt()),
-        "mae": float(error.abs().sum() / count),
-    }
+    return {"rmse": float((error.square().sum() / count).sqrt()), "mae": float(error.abs().sum() / count)}

@@ -11,6 +11,7 @@ import numpy as np
 
 from labelfill.arrays import Mask
 from labelfill.data.dataset import Dataset
+from labelfill.errors import real_path
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.cross_fitting import Calibrated, calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
@@ -85,12 +86,12 @@ def _described_input(dataset: Dataset) -> dict[str, Any]:
     """What the manifest keeps of the table: what later stages read it by."""
     beside = dataset.images_beside
     return {
-        "path": str(dataset.table.path.resolve()),
+        "path": str(real_path(dataset.table.path)),
         "sha256": dataset.table.content_sha256,
         "image_size": str(dataset.schema.image_size),
         **({} if dataset.placements is None else {"framed": True}),
         **_frame_without_images(dataset),
-        **({} if beside is None else {"images_beside": str(beside.resolve())}),
+        **({} if beside is None else {"images_beside": str(real_path(beside))}),
     }
 
 

@@ -35,11 +35,7 @@ class Ledger:
     watcher: Watcher | None = None
 
     def __init__(
-        self,
-        path: Path,
-        manifest: dict[str, Json],
-        lock: RunLock | None,
-        settings: tuple[Settings, ...] = (),
+        self, path: Path, manifest: dict[str, Json], lock: RunLock | None, settings: tuple[Settings, ...] = ()
     ) -> None:
         self.path = path
         self.manifest = manifest

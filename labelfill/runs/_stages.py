@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from labelfill.errors import ModelError, StorageError, UsageError
+from labelfill.errors import ModelError, StorageError, UsageError, real_path
 from labelfill.runs._files import destination, remove_orphans_of, sha256_file, staged_write
 from labelfill.runs._ledger import Ledger, command_of
 from labelfill.runs._manifest import Json, changes, json_value, now, versions
@@ -210,10 +210,10 @@ class Stages(Ledger):
             If there is no folder to write to.
         """
         entry = self.stages.get(stage, {"replaceable": {}, "outputs": {}})
-        made = {folder.resolve() for folder in (self.path, self._would_be_made) if folder is not None}
+        made = {real_path(folder) for folder in (self.path, self._would_be_made) if folder is not None}
         for path in paths:
             folder = destination(path).parent
-            if not folder.is_dir() and folder.resolve() not in made:
+            if not folder.is_dir() and real_path(folder) not in made:
                 raise StorageError(f"cannot write {path}: the folder does not exist; create it")
             if not destination(path).exists() or overwrite:
                 continue

@@ -15,6 +15,7 @@ from labelfill.data.formats.coco import COCO as COCO
 from labelfill.data.formats.coco import filled_coco, read_coco
 from labelfill.data.formats.deeplabcut import DEEPLABCUT as DEEPLABCUT
 from labelfill.data.formats.deeplabcut import is_deeplabcut, read_deeplabcut
+from labelfill.data.formats.foreign import refuse_foreign
 from labelfill.data.formats.label_studio import LABEL_STUDIO as LABEL_STUDIO
 from labelfill.data.formats.label_studio import filled_label_studio, read_label_studio
 from labelfill.data.formats.parquet import MAGIC, filled_parquet, read_parquet
@@ -69,6 +70,7 @@ def detect(path: Path) -> str:
     first = begin.removeprefix(BOM).lstrip()[:1]
     if first in (b"{", b"[") and path.suffix.lower() not in _TEXT_SUFFIXES:
         return COCO if first == b"{" else LABEL_STUDIO
+    refuse_foreign(path, begin.removeprefix(BOM))
     return TABLE
 
 

@@ -29,7 +29,7 @@ from labelfill.data.table import (
     compressed_writer,
     send,
 )
-from labelfill.errors import DataError, UsageError
+from labelfill.errors import DataError, UsageError, real_path
 from labelfill.runs import atomic_write, make_folder
 from labelfill.settings import TableSettings
 
@@ -104,7 +104,7 @@ def convert(
         If `source` is not as its format wants it, or an image is missing whose size has to be known.
     """
     to = to or format_of_name(out)
-    if out.resolve() == source.resolve():
+    if real_path(out) == real_path(source):
         raise UsageError(f"{out} is the file that is read; give another one, it is never changed")
     if out.exists() and not force:
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
@@ -165,10 +165,10 @@ def _refuse_losses(table: KeypointTable, to: str) -> None:
 def _names_from(table: KeypointTable, beside: Path | None, out: Path) -> list[str]:
     """Image names as seen from the folder of `out`; unchanged if that would lead out of it."""
     names = table.extra.get(IMAGE_PATH_COLUMN, [])
-    folder = (beside or table.path).parent.resolve()
-    if folder == out.parent.resolve():
+    folder = real_path((beside or table.path).parent)
+    if folder == real_path(out.parent):
         return names
-    way = os.path.relpath(folder, out.parent.resolve())
+    way = os.path.relpath(folder, real_path(out.parent))
     if way.startswith(".."):
         if names:
             _log.warning(

@@ -29,7 +29,7 @@ from labelfill.arrays import Array
 from labelfill.data.formats.tables import as_csv, exact_texts
 from labelfill.data.formats.visibility import HIDDEN, visibilities
 from labelfill.data.table import BOM, IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, read_table
-from labelfill.errors import DataError, listed, place, shown
+from labelfill.errors import DataError, listed, place, real_path, shown
 from labelfill.schema import AXES
 
 DEEPLABCUT = "deeplabcut"
@@ -68,7 +68,7 @@ def read_deeplabcut(path: Path, *, beside: Path | None = None, show_progress: bo
     index = table.columns[: table.columns.index(IMAGE_PATH_COLUMN) + 1]
     names = ["/".join(parts) for parts in zip(*(table.extra[name] for name in index), strict=True)]
     extra = {
-        IMAGE_PATH_COLUMN: _as_they_lie((beside or path).resolve().parent, names),
+        IMAGE_PATH_COLUMN: _as_they_lie(real_path(beside or path).parent, names),
         **{name: texts for name, texts in table.extra.items() if name not in index},
     }
     return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=DEEPLABCUT)
@@ -149,7 +149,7 @@ def table_as_deeplabcut(
     if hidden:
         _log.warning("%s: DeepLabCut knows no visibility: %d hidden points lose theirs", path, hidden)
     scorer = path.stem.removeprefix("CollectedData_").removeprefix("CollectedData") or "labelfill"
-    folder = ("labeled-data", path.resolve().parent.name)
+    folder = ("labeled-data", real_path(path).parent.name)
 
     def lines() -> Iterator[list[str]]:
         each = [(keypoint, axis) for keypoint in table.keypoints for axis in AXES]

@@ -22,7 +22,7 @@ import numpy as np
 from labelfill.arrays import Array, Mask
 from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
 from labelfill.data.table import IMAGE_PATH_COLUMN, FoundPoints, KeypointTable, refuse_changed
-from labelfill.errors import DataError, shown
+from labelfill.errors import DataError, real_path, shown
 
 LABEL_STUDIO = "label-studio"
 _KIND, _MODEL = "keypointlabels", "labelfill"
@@ -130,7 +130,7 @@ def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = 
         for k, name in enumerate(document.keypoints):
             if name in task.points:
                 labels[row, k] = _px(task.points[name])
-    folder = (beside or path).resolve().parent
+    folder = real_path(beside or path).parent
     extra = {
         _TASK_ID: [str(task.content.get("id", "")) for task in document.tasks],
         IMAGE_PATH_COLUMN: [_image(task, folder) for task in document.tasks],

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Images
 from labelfill.data.images.decoding import UnusableError
+from labelfill.data.images.pixels import read_grey
 from labelfill.data.images.storage import ImageStore
 from labelfill.data.table import IMAGE_PATH_COLUMN
-from labelfill.errors import DataError, StorageError, place, shown
+from labelfill.errors import DataError, StorageError, place, real_path, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
-
-# Larger files are refused before they are decoded: a small file can unpack to gigabytes.
-MAX_IMAGE_PIXELS = 64_000_000
-
-# scikit-image reads these by another library.
-_TIFF = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -57,10 +50,10 @@ class ImageFiles:
         return place(self.table_path, row=row, line=int(self.lines[row]), column=IMAGE_PATH_COLUMN)
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        """(h, w) grey; colour becomes luminance, 16-bit and float values are scaled to 0..255."""
+        """(h, w) grey; see `read_grey`."""
         path, where = self.file(row), self.where(row)
         try:
-            return _grey(_read(path))
+            return read_grey(path)
         except PermissionError as error:
             raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
         except UnusableError as error:
@@ -88,11 +81,11 @@ class ImageFiles:
     def file(self, row: int) -> Path:
         """Where the image lies; refused if it is not there, or lies outside where that is not allowed."""
         where, name = self.where(row), self.names[row]
-        folder = (self.beside or self.table_path).parent.resolve()
+        folder = real_path((self.beside or self.table_path).parent)
         try:
-            real = (folder / name).resolve()
+            real = real_path(folder / name)
             if "\\" in name and not real.exists():  # a table made on Windows
-                real = (folder / PureWindowsPath(name).as_posix()).resolve()
+                real = real_path(folder / PureWindowsPath(name).as_posix())
             if not self.allow_outside and not real.is_relative_to(folder):
                 raise DataError(
                     f"{where}: {shown(name)} leads out of the table's folder {folder}; "
@@ -102,7 +95,7 @@ class ImageFiles:
                 raise DataError(
                     f"{where}: no file {shown(name)} in {folder}; names are relative to the table's folder"
                 )
-        except (OSError, ValueError) as error:  # a name too long, or with a NUL byte
+        except (OSError, ValueError, StorageError) as error:  # too long, with a NUL byte, a circle of links
             raise DataError(f"{where}: {shown(name)} is no file name ({error}); correct it") from error
         return real
 
@@ -134,84 +127,3 @@ def load_image_files(files: ImageFiles, store: ImageStore, *, show_progress: boo
         store.append(image)
     assert first is not None, "a table has at least one row"
     return store.finish(ImageSize(*first))
-
-
-def _read(path: Path) -> NDArray[Any]:
-    from skimage import io
-
-    _refuse_too_large(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata; pixels are what counts
-            if path.suffix.lower() in _TIFF:  # which are told by their names
-                return np.asarray(io.imread(path))
-            with open(path, "rb") as file:  # opened here: imread leaves open what it cannot read
-                return np.asarray(io.imread(file))
-    except (PermissionError, MemoryError):
-        raise
-    except Exception as error:  # every plugin behind imread has exceptions of its own
-        # How Python shows an open file tells nobody anything.
-        lines = re.sub(r"`?<_io\.[^>]*>`?", "it", str(error)).strip().splitlines()
-        brief = f"{type(error).__name__}: {lines[0][:100]}" if lines else type(error).__name__
-        raise UnusableError(f"is no image that can be read ({brief}); replace it") from error
-
-
-def _refuse_too_large(path: Path) -> None:
-    """Look at the header alone; formats whose header Pillow does not know are bounded by their file size."""
-    from PIL import Image
-
-    several = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own, larger bound
-            with Image.open(path) as header:
-                pixels = header.width * header.height
-                # A phone's MPO photograph holds a preview as well; imread takes the first image.
-                several = getattr(header, "is_animated", False) and header.format != "MPO"
-    except PermissionError:
-        raise
-    except Image.DecompressionBombError:  # so far beyond the bound that Pillow does not open it
-        pixels = Image.MAX_IMAGE_PIXELS or MAX_IMAGE_PIXELS + 1
-    except Exception:  # not Pillow's; imread decides
-        pixels = path.stat().st_size
-    if several:
-        raise UnusableError("holds several images; give one image per file")
-    if pixels > MAX_IMAGE_PIXELS:
-        raise UnusableError(
-            f"has more than {MAX_IMAGE_PIXELS // 1_000_000} megapixels, the most that is read; scale it down"
-        )
-
-
-def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, 1..4) of any kind of number -> (H, W) uint8."""
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    if pixels.ndim not in (2, 3) or channels > 4 or not pixels.size:
-        shape = "x".join(map(str, pixels.shape))
-        raise UnusableError(f"is an array of {shape}, expected one grey or colour image")
-    if pixels.dtype == np.uint8 and channels == 1:
-        return pixels.reshape(pixels.shape[:2])
-    unit = _unit_range(pixels)
-    if channels == 2:  # grey and alpha, on white as for colours
-        unit = unit[..., 0] * unit[..., 1] + (1 - unit[..., 1])
-    elif channels >= 3:
-        from skimage import color
-
-        unit = color.rgb2gray(color.rgba2rgb(unit) if channels == 4 else unit)
-    return np.round(np.clip(unit.reshape(pixels.shape[:2]), 0, 1) * 255).astype(np.uint8)
-
-
-def _unit_range(pixels: NDArray[Any]) -> NDArray[np.float64]:
-    """Values as 0..1: whole numbers by the range of their type, floats as they are."""
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.float64)
-    if pixels.dtype.kind in "ui":
-        # Pillow gives some 16-bit files as 32-bit numbers.
-        largest = np.iinfo(pixels.dtype).max if pixels.dtype.itemsize <= 2 else np.iinfo(np.uint16).max
-        if pixels.min() >= 0 and pixels.max() <= largest:
-            return pixels / float(largest)
-    elif pixels.dtype.kind == "f" and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
-        return pixels.astype(np.float64)
-    raise UnusableError(
-        f"has {pixels.dtype} values from {pixels.min()} to {pixels.max()}, "
-        "expected 8 or 16 bits, or floats in 0..1; convert it"
-    )

@@ -17,6 +17,9 @@ from labelfill.schema import ImageSize
 
 _ANY_BLANK_TO_SPACE = bytes.maketrans(b"\t\n\r", b"   ")
 
+# A spreadsheet cell holds no more.
+_EXCEL_CELL = 32_767
+
 
 class PixelText:
     """Decodes the ``Image`` text of a table's rows into a store; an image sink of `read_table`.
@@ -84,6 +87,12 @@ class PixelText:
         pixels = decoded[0] if decoded is not None else decode_one_by_one(spaced)
         if not len(pixels):
             raise UnusableError("the image is missing; fill in its grey values, or remove the row")
+        fits = math.isqrt(len(pixels)) ** 2 if self._size is None else self._size.pixels
+        if len(text) == _EXCEL_CELL and len(pixels) != fits:
+            raise UnusableError(
+                f"the cell has {_EXCEL_CELL:,} characters, the most that Excel keeps, and {len(pixels)} "
+                "pixels: Excel has cut it; export the table again from the original"
+            )
         if self._size is None:
             self._size = _square(len(pixels))
         elif len(pixels) != self._size.pixels:

@@ -28,12 +28,7 @@ _TEST_SOURCES = tuple(
 
 
 def write_sample(
-    folder: Path,
-    rows: int = SAMPLE_ROWS,
-    seed: int = 0,
-    *,
-    force: bool = False,
-    show_progress: bool = False,
+    folder: Path, rows: int = SAMPLE_ROWS, seed: int = 0, *, force: bool = False, show_progress: bool = False
 ) -> dict[Path, int]:
     """Write the sample's four files into a folder, which is created if need be; each file's rows by its path.
 

@@ -1,0 +1,179 @@
+"""One image file as grey pixels: colour by what the file says of it, and nothing that would fill the memory.
+
+A file is one image. Its size is checked as the decoder states it, before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelfill.data.images.decoding import UnusableError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from tifffile import TiffPage
+
+# Larger files are refused before they are decoded: a small file can unpack to gigabytes.
+MAX_IMAGE_PIXELS = 64_000_000
+MAX_IMAGE_BYTES = 200_000_000
+_PIXELS_AT_ONCE = 1 << 18
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TOO_MANY = f"has more than {MAX_IMAGE_PIXELS // 1_000_000} megapixels, the most that is read; scale it down"
+_SEVERAL = "holds several images; give one image per file"
+# Modes of Pillow whose arrays are taken as they are; the others by what they are converted to.
+_AS_IT_IS = ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_CONVERTED = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+# Of TIFF's tag: black is 0, white is 0, red green blue. An extra sample of these kinds is alpha.
+_BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB = 1, 0, 2
+_ALPHA = (1, 2)
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """(h, w) grey; colour becomes luminance, alpha lies on white, 16-bit and float values become 0..255.
+
+    Raises
+    ------
+    UnusableError
+        If it is no image, several, or too large.
+    PermissionError
+        If the file cannot be opened.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata; pixels are what counts
+            with open(path, "rb") as file:
+                is_tiff = file.read(4) in _TIFF
+            return _of_tiff(path) if is_tiff else _by_pillow(path)
+    except (PermissionError, MemoryError, UnusableError):
+        raise
+    except Exception as error:  # every decoder has exceptions of its own
+        # How Python shows an open file tells nobody anything.
+        lines = re.sub(r"`?<_io\.[^>]*>`?", "it", str(error)).strip().splitlines()
+        brief = f"{type(error).__name__}: {lines[0][:100]}" if lines else type(error).__name__
+        raise UnusableError(f"is no image that can be read ({brief}); replace it") from error
+
+
+def _by_pillow(path: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with open(path, "rb") as file, Image.open(file) as image:
+            # A phone's MPO photograph holds a preview as well; its first image is the photograph.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                raise UnusableError(_SEVERAL)
+            array = _array(image)
+    except Image.DecompressionBombError as error:  # so far beyond the bound that Pillow does not open it
+        raise UnusableError(_TOO_MANY) from error
+    return _grey(array, _largest(array))
+
+
+def _array(image: Image.Image) -> NDArray[Any]:
+    """The pixels of an image whose size was checked, colour by its mode."""
+    mode = image.mode
+    if mode == "P":
+        mode = "RGBA" if "transparency" in image.info else "RGB"
+    elif mode not in _AS_IT_IS:
+        mode = _CONVERTED.get(mode, "RGB")
+    item = 2 if mode.startswith("I;16") else 4 if mode in "IF" else 1
+    samples = max(len(image.getbands()), 1 if mode in _AS_IT_IS[:1] or item > 1 else len(mode))
+    _check_size(image.width * image.height, samples * item)
+    return np.asarray(image if mode == image.mode else image.convert(mode))
+
+
+def _of_tiff(path: Path) -> NDArray[np.uint8]:
+    """A TIFF's one page, and no other file that its metadata names."""
+    from tifffile import TiffFile
+
+    with TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if len(tiff.pages) > 1 and not getattr(tiff.pages[1], "is_reduced", False):  # a preview is none
+            raise UnusableError(_SEVERAL)
+        pixels, kinds = int(np.prod(page.shape)) // max(page.samplesperpixel, 1), page.photometric
+        if page.dtype is not None:
+            _check_size(pixels, page.samplesperpixel * page.dtype.itemsize)
+        try:
+            if kinds not in (_BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB) or page.dtype is None:
+                return _by_pillow(path)  # which knows other colours
+            return _of_page(page)
+        except ValueError:  # packed in a way that only the other decoder knows
+            return _by_pillow(path)
+
+
+def _of_page(page: TiffPage) -> NDArray[np.uint8]:
+    array = page.asarray()
+    if page.axes == "SYX":  # plane by plane
+        array = np.moveaxis(array, 0, -1)
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise UnusableError(f"is an array of {_told(array)}, expected one grey or colour image")
+    whole = array.dtype.kind in "ui" and page.bitspersample < 8 * array.dtype.itemsize
+    largest = float(2**page.bitspersample - 1) if whole else _largest(array)
+    if array.ndim == 3:
+        alpha = page.extrasamples[0] in _ALPHA if page.extrasamples else False
+        array = array[..., : (3 if page.photometric == _RGB else 1) + alpha]
+    if page.photometric == _WHITE_IS_ZERO:
+        array = np.asarray(largest, array.dtype) - array if array.dtype != bool else ~array
+    return _grey(array, largest)
+
+
+def _check_size(pixels: int, bytes_each: int) -> None:
+    if pixels > MAX_IMAGE_PIXELS:
+        raise UnusableError(_TOO_MANY)
+    if pixels * bytes_each > MAX_IMAGE_BYTES:
+        most = MAX_IMAGE_BYTES // 1_000_000
+        raise UnusableError(f"takes more than {most} MB unpacked, the most that is read; scale it down")
+
+
+def _told(array: NDArray[Any]) -> str:
+    return "x".join(map(str, array.shape))
+
+
+def _grey(pixels: NDArray[Any], largest: float) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 1..4) of any kind of number -> (H, W) uint8; `largest` is white."""
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.ndim not in (2, 3) or channels > 4 or not pixels.size:
+        raise UnusableError(f"is an array of {_told(pixels)}, expected one grey or colour image")
+    if pixels.dtype == np.uint8 and channels == 1 and largest == 255:
+        return pixels.reshape(pixels.shape[:2])
+    grey = np.empty(pixels.shape[:2], np.uint8)
+    step = max(1, _PIXELS_AT_ONCE // max(1, pixels.shape[1]))
+    for begin in range(0, len(pixels), step):  # numbers of double precision take eight times the memory
+        part = slice(begin, begin + step)
+        unit = _luminance(pixels[part] / largest)
+        grey[part] = np.round(np.clip(unit.reshape(unit.shape[:2]), 0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def _luminance(unit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(h, W) or (h, W, 1) from colours in 0..1, those with alpha on white."""
+    channels = unit.shape[2] if unit.ndim == 3 else 1
+    if channels == 2:
+        return unit[..., 0] * unit[..., 1] + (1 - unit[..., 1])
+    if channels < 3:
+        return unit
+    from skimage import color
+
+    luminance: NDArray[np.float64] = color.rgb2gray(color.rgba2rgb(unit) if channels == 4 else unit)
+    return luminance
+
+
+def _largest(pixels: NDArray[Any]) -> float:
+    """What is white: of whole numbers the largest of their type, of others 1."""
+    if pixels.dtype == np.bool_ or not pixels.size:
+        return 1.0
+    if pixels.dtype.kind in "ui":
+        # Pillow gives some 16-bit files as 32-bit numbers.
+        largest = np.iinfo(pixels.dtype).max if pixels.dtype.itemsize <= 2 else np.iinfo(np.uint16).max
+        if pixels.min() >= 0 and pixels.max() <= largest:
+            return float(largest)
+    elif pixels.dtype.kind == "f" and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
+        return 1.0
+    raise UnusableError(
+        f"has {pixels.dtype} values from {pixels.min()} to {pixels.max()}, "
+        "expected 8 or 16 bits, or floats in 0..1; convert it"
+    )
