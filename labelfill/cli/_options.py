@@ -114,6 +114,13 @@ class CommandParser(argparse.ArgumentParser):
             help=f"which keypoints to score; rare are those labelled in under half of {rows} (default: all)",
         )
 
+    def add_page_options(self) -> None:
+        """What commands take that write a page on a run."""
+        self.add_settings(RunSettings, "run_dir")
+        self.add_settings(TableSettings, "allow_outside")
+        self.add_switch("--force", "replace a page that exists")
+        self.add_settings_file()
+
     def add_output_options(self) -> None:
         """-v, -q and --json."""
         loudness = self.add_mutually_exclusive_group()

@@ -28,10 +28,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_path("--filled", "TABLE", "the filled table to show (default: the one that impute wrote last)")
     parser.add_path("--out", "FILE", "the page (default: report.html in the run directory)")
     parser.add_settings(TableSettings, "data")
-    parser.add_settings(RunSettings, "run_dir")
-    parser.add_settings(TableSettings, "allow_outside")
-    parser.add_switch("--force", "replace a page that exists")
-    parser.add_settings_file()
+    parser.add_page_options()
     return parser
 
 

@@ -22,10 +22,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_path("--filled", "TABLE", "the filled table (default: the one that impute wrote last)")
     parser.add_path("--out", "FILE", "the page (default: review.html in the run directory)")
     parser.add_settings(ReviewSettings, "rows", "megabytes")
-    parser.add_settings(RunSettings, "run_dir")
-    parser.add_settings(TableSettings, "allow_outside")
-    parser.add_switch("--force", "replace a page that exists")
-    parser.add_settings_file()
+    parser.add_page_options()
     return parser
 
 

@@ -36,12 +36,12 @@ def known_of_rows(
     groups
         (n,) the number of each row's label source.
     """
-    ensemble, offsets = models.ensemble, models.sources.offsets
+    ensemble, offsets, labels = models.ensemble, models.sources.offsets, dataset.labels
     untested_variance = least_offset(ensemble.prior.extent) ** 2
-    guessed = guessed_anchors(dataset.labels, groups, offsets, models.sources.untested, untested_variance)
+    guessed = guessed_anchors(labels, groups, offsets, models.sources.untested, untested_variance)
     answers = _disputed_answers(dataset, models, groups, guessed, computing)
     refined = refined_anchors(guessed, groups, offsets, answers) if answers else guessed
-    confirmed: Mask = np.any(np.isfinite(dataset.labels) & ~dataset.table.observed, axis=2)
+    confirmed: Mask = np.any(np.isfinite(labels) & ~dataset.table.observed, axis=2)
     weighed, doubtful = weigh_down(ensemble.prior, refined, confirmed)
     if ensemble.coarse is None:
         return RowKnowledge(weighed, doubtful)
@@ -58,7 +58,7 @@ def _disputed_answers(
         return {}
     ensemble = models.ensemble
     audit = Ensemble(ensemble.schema, ensemble.prior, ensemble.partners, dict(models.audit))
-    wanted = np.zeros(dataset.labels.shape[:2], bool)
+    wanted = np.zeros(dataset.table.labelled.shape, bool)
     for offset in models.sources.offsets:
         wanted[:, offset.keypoint] |= (groups == offset.group) & anchors.known[:, offset.keypoint]
     rows = np.flatnonzero(wanted.any(axis=1))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -277,8 +276,11 @@ def load_sources(run: RunDirectory) -> tuple[KeypointSchema, Sources]:
 
 def load_models(run: RunDirectory, device: torch.device) -> KeypointModels:
     """Read back what the first stage made; errors as for `load_about`."""
-    about, (schema, sources) = load_about(run), load_sources(run)
-    ensemble = kept.read_arrays(run, STAGE, _PRIOR, partial(_untrained, schema))
+    about = load_about(run)
+    schema = about.schema
+    sources, ensemble = kept.read_arrays(
+        run, STAGE, _PRIOR, lambda arrays: (about.sources(arrays), _untrained(schema, arrays))
+    )
     with_networks = replace(
         ensemble,
         patch={k: load_regressor(run, patch_name(k), schema, device) for k in about.patch},

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from labelfill.errors import DamagedFile, ModelError
 from labelfill.runs._directory import RunDirectory
-from labelfill.runs.records import record_of
+from labelfill.runs.records import parsed_json, record_of
 from labelfill.schema import ImageSize, KeypointSchema
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def read_json(run: RunDirectory, stage: str, path: str, kind: type[T]) -> T:
     """
 
     def parse(content: bytes) -> T:
-        try:
-            value = json.loads(content)
-        except ValueError as error:
-            raise DamagedFile(f"it is no JSON: {error}") from error
+        value = parsed_json(content)
         if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
             raise DamagedFile(
                 f"it has format {value['format']}, newer than this version reads; update labelfill"

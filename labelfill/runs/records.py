@@ -16,13 +16,17 @@ from labelfill.errors import DamagedFile, LabelfillError, shown
 Record = TypeVar("Record")
 
 
-def read_record(kind: type[Record], data: bytes | str) -> Record:
-    """A dataclass from the text of a JSON object; see `record_of`."""
+def parsed_json(data: bytes | str) -> Any:
+    """What a JSON text holds; `DamagedFile` if it is none."""
     try:
-        content = json.loads(data)
+        return json.loads(data)
     except ValueError as error:
         raise DamagedFile(f"it is no JSON: {error}") from error
-    return record_of(kind, content)
+
+
+def read_record(kind: type[Record], data: bytes | str) -> Record:
+    """A dataclass from the text of a JSON object; see `record_of`."""
+    return record_of(kind, parsed_json(data))
 
 
 def record_of(kind: type[Record], content: Any) -> Record:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +75,16 @@ def _by_pillow(path: Path) -> NDArray[np.uint8]:
 
 
 def _array(image: Image.Image) -> NDArray[Any]:
-    """The pixels of an image whose size was checked, colour by its mode."""
+    """The pixels of an image of no more than is read, colour by its mode."""
+    from PIL import Image
+
     mode = image.mode
     if mode == "P":
         mode = "RGBA" if "transparency" in image.info else "RGB"
     elif mode not in _AS_IT_IS:
         mode = _CONVERTED.get(mode, "RGB")
-    item = 2 if mode.startswith("I;16") else 4 if mode in "IF" else 1
-    samples = max(len(image.getbands()), 1 if mode in _AS_IT_IS[:1] or item > 1 else len(mode))
+    item = 2 if mode.startswith("I;16") else 4 if mode in ("I", "F") else 1
+    samples = max(len(image.getbands()), Image.getmodebands(mode))
     _check_size(image.width * image.height, samples * item)
     return np.asarray(image if mode == image.mode else image.convert(mode))
 
@@ -94,19 +97,19 @@ def _of_tiff(path: Path) -> NDArray[np.uint8]:
         page = tiff.pages.first
         if len(tiff.pages) > 1 and not getattr(tiff.pages[1], "is_reduced", False):  # a preview is none
             raise UnusableError(_SEVERAL)
-        pixels, kinds = int(np.prod(page.shape)) // max(page.samplesperpixel, 1), page.photometric
+        pixels = int(np.prod(page.shape)) // max(page.samplesperpixel, 1)
         if page.dtype is not None:
             _check_size(pixels, page.samplesperpixel * page.dtype.itemsize)
-        try:
-            if kinds not in (_BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB) or page.dtype is None:
-                return _by_pillow(path)  # which knows other colours
-            return _of_page(page)
-        except ValueError:  # packed in a way that only the other decoder knows
-            return _by_pillow(path)
+            if page.photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB):
+                array = None
+                with suppress(ValueError):  # packed in a way that only the other decoder knows
+                    array = page.asarray()
+                if array is not None:
+                    return _of_page(page, array)
+    return _by_pillow(path)  # which knows other colours, too
 
 
-def _of_page(page: TiffPage) -> NDArray[np.uint8]:
-    array = page.asarray()
+def _of_page(page: TiffPage, array: NDArray[Any]) -> NDArray[np.uint8]:
     if page.axes == "SYX":  # plane by plane
         array = np.moveaxis(array, 0, -1)
     if page.axes not in ("YX", "YXS", "SYX"):
