@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from labelfill.data.dataset import Dataset, dataset_of_arrays
 from labelfill.data.dataset_reading import TableRequest, read_dataset
+from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.run_tables import read_run_table
 from labelfill.filling import stage as imputation
 from labelfill.filling.job import filling_job
@@ -44,7 +45,13 @@ from labelfill.settings import (
 Place = str | os.PathLike[str]
 
 
-def read_table(path: Place, *, image_size: ImageSize | str | None = None, images: bool = True) -> Dataset:
+def read_table(
+    path: Place,
+    *,
+    image_size: ImageSize | str | None = None,
+    images: bool = True,
+    table: TableSettings | None = None,
+) -> Dataset:
     """Read a keypoint table and its images.
 
     Parameters
@@ -56,6 +63,8 @@ def read_table(path: Place, *, image_size: ImageSize | str | None = None, images
         number of grey values, or that of the image files.
     images
         False leaves the images unread, which is faster.
+    table
+        How else to read it: ``TableSettings(missing_value=(-1,))``, for example; None: the defaults.
 
     Returns
     -------
@@ -77,7 +86,13 @@ def read_table(path: Place, *, image_size: ImageSize | str | None = None, images
     ('left_eye_center', 'right_eye_center')
     """
     size = ImageSize.parse(image_size) if isinstance(image_size, str) else image_size
-    return read_dataset(Path(path), TableRequest(size, with_images=images, require_images=images))
+    settings = table or TableSettings()
+    request = TableRequest(
+        size or settings.image_size, with_images=images, require_images=images,
+        images_beside=settings.images_beside, allow_outside=settings.allow_outside,
+        reading=ReadingOptions.of(settings),
+    )  # fmt: skip
+    return read_dataset(Path(path), request)
 
 
 def train_keypoint_models(

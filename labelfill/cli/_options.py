@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labelfill.errors import did_you_mean
-from labelfill.settings import RunSettings, Settings, TableSettings, field_types, flag_name
+from labelfill.settings import NUMBERS, RunSettings, Settings, TableSettings, field_types, flag_name
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
 _LONGEST_LIST = 60
@@ -66,6 +66,9 @@ class CommandParser(argparse.ArgumentParser):
             if kind.plain is bool:
                 self.add_argument(flag_name(name), action="store_const", const=True, help=about)
                 continue
+            if kind.plain == NUMBERS:
+                self.add_argument(flag_name(name), metavar=kind.metavar, help=about, action="append")
+                continue
             if kind.default is not None:
                 about += f" (default: {kind.default})"
             # Values stay text here: the settings check them, in the same words as for a file or a variable.
@@ -93,6 +96,11 @@ class CommandParser(argparse.ArgumentParser):
         self.add_settings_file(
             "settings file (TOML), below environment and flags (default: labelfill.toml, if there is one)"
         )
+
+    def add_reading_options(self) -> None:
+        """What says how the values of a table and of its images are understood."""
+        self.add_settings(TableSettings, "image_column", "missing_value", "min_likelihood", "coordinates")
+        self.add_settings(TableSettings, "no_exif_turn")
 
     def add_dry_run_option(self) -> None:
         """--dry-run."""

@@ -74,6 +74,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_settings(RunSettings, "device")
     parser.add_settings(TableSettings, "image_size", "source_column", "group_column", "allow_outside")
     parser.add_settings(TableSettings, "distrust")
+    parser.add_reading_options()
     parser.add_settings(FinalModelSettings, "preset")
     return parser
 
@@ -86,6 +87,7 @@ def handle(call: Call) -> None:
     table = find_table(call.given.table)
     ways = _ways(call, table)
 
+    from labelfill.data.reading_options import ReadingOptions
     from labelfill.reports.comparison.comparison import ComparisonRequest, compare
     from labelfill.reports.comparison.drawing import draw_comparison
     from labelfill.reports.comparison.journey import limited
@@ -103,6 +105,7 @@ def handle(call: Call) -> None:
         ways,  # checked where they are known
         keypoints_asked(call.given.keypoints),
         call.settings(TableSettings).distrust,
+        ReadingOptions.of(call.settings(TableSettings)),
         call.progress,
     )
     result = compare(request, _trained(call, table) if needs_runs else None, final)
@@ -146,7 +149,9 @@ def _ways(call: Call, table: Path) -> list[Any]:
     if call.given.ways is None:
         if call.given.filled:
             return names_listed(_SIMPLE)
-        return names_listed(_ALL if has_images(table) else _WITHOUT_IMAGES)
+        return names_listed(
+            _ALL if has_images(table, call.settings(TableSettings).image_column) else _WITHOUT_IMAGES
+        )
     return [] if call.given.ways == "none" else names_listed(call.given.ways)
 
 

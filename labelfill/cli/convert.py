@@ -26,6 +26,7 @@ def add_parser(commands: Commands) -> CommandParser:
         "--to", choices=_FORMATS, metavar="|".join(_FORMATS), help="its format (default: by the name of OUT)"
     )
     parser.add_settings(TableSettings, "image_size", "image_folder", "allow_outside")
+    parser.add_reading_options()
     parser.add_switch("--force", "overwrite what exists")
     return parser
 

@@ -10,6 +10,7 @@ from labelfill.cli._options import CommandParser, Commands, keypoints_asked
 from labelfill.cli._printing import Line, Result, table
 from labelfill.errors import UsageError
 from labelfill.schema import AXES
+from labelfill.settings import TableSettings
 
 if TYPE_CHECKING:
     from labelfill.regressors.scores import Score
@@ -37,6 +38,7 @@ def add_parser(commands: Commands) -> CommandParser:
         help="with --by: also the root of the values' weighted mean squared error, as in 1=0.649,2=0.351",
     )
     parser.add_keypoints("the rows of ORIGINAL, or of TRUTH without it")
+    parser.add_settings(TableSettings, "missing_value")
     parser.add_path(
         "--distrust",
         "FILE",
@@ -52,8 +54,9 @@ def handle(call: Call) -> None:
     from labelfill.reports.scores import ScoreRequest, evaluate
 
     request = ScoreRequest(
-        given.blank_in, given.by, mix, keypoints_asked(given.keypoints), given.distrust, call.progress
-    )
+        given.blank_in, given.by, mix, keypoints_asked(given.keypoints), given.distrust,
+        call.settings(TableSettings).missing_value, call.progress,
+    )  # fmt: skip
     result = evaluate(given.table, given.truth, request)
     call.tell({"table": str(given.table), "truth": str(given.truth), **_as_json(result)}, EVALUATION)
 

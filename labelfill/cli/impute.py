@@ -51,6 +51,7 @@ def add_parser(commands: Commands) -> CommandParser:
     )
     parser.add_stage_options()
     parser.add_settings(TableSettings, "image_folder", "allow_outside", "distrust")
+    parser.add_reading_options()
     parser.add_settings(ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
     parser.add_settings(ImputeSettings, "harmonise", "parquet", "fill_occluded")
     return parser

@@ -37,6 +37,7 @@ def add_parser(commands: Commands) -> CommandParser:
         nargs="?",
     )
     parser.add_settings(TableSettings, "image_size", "source_column", "image_folder", "allow_outside")
+    parser.add_reading_options()
     parser.add_settings(RunSettings, "seed")
     parser.add_path(
         "--run-dir",
@@ -59,6 +60,9 @@ def handle(call: Call) -> None:
     _check_outputs(call)
 
     from labelfill.data.dataset_reading import TableRequest, read_dataset
+    from labelfill.data.frame import check_frame
+    from labelfill.data.label_checks import likely_meant
+    from labelfill.data.reading_options import ReadingOptions
     from labelfill.reports.inspection.inspected_table import InspectedTable
     from labelfill.reports.inspection.inspection import inspect
     from labelfill.reports.inspection.summary import as_json, as_text
@@ -69,11 +73,17 @@ def handle(call: Call) -> None:
         require_images=False,
         images_beside=table_settings.images_beside,
         allow_outside=table_settings.allow_outside,
+        reading=ReadingOptions.of(table_settings),
+        lenient=True,
     )
-    dataset = read_dataset(path, request, show_progress=call.progress)
+    read = read_dataset(path, request, show_progress=call.progress)
+    dataset, findings = likely_meant(read)
     sources, source_of = _group(dataset, table_settings.source_column)
     frame_known = dataset.images is not None or table_settings.image_size is not None
-    table = InspectedTable(dataset, sources, source_of, frame_known)
+    if frame_known:
+        size, assumed = dataset.schema.image_size, dataset.image_size_assumed
+        check_frame(dataset.table, size, dataset.placements, assumed=assumed)
+    table = InspectedTable(dataset, sources, source_of, frame_known, findings)
     by_labels = inspect(table, seed=seed, show_progress=call.progress)
     found, audit = (by_labels, {}) if call.given.run_dir is None else _judged(call, dataset, by_labels)
     beside = {

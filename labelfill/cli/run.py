@@ -48,6 +48,7 @@ def add_parser(commands: Commands) -> CommandParser:
         TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
     )
     parser.add_settings(TableSettings, "distrust")
+    parser.add_reading_options()
     parser.add_settings(KeypointModelSettings, "method", "mirror_pairs")
     return parser
 

@@ -45,6 +45,7 @@ def add_parser(commands: Commands) -> CommandParser:
         TableSettings, "image_size", "source_column", "group_column", "image_folder", "allow_outside"
     )
     parser.add_settings(TableSettings, "distrust")
+    parser.add_reading_options()
     parser.add_settings(KeypointModelSettings, "method", "mirror_pairs", "epochs", "batch_size")
     parser.add_settings(KeypointModelSettings, "learning_rate", "best_by")
     return parser

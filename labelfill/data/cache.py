@@ -15,27 +15,30 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelfill.data.dataset import Dataset
+from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DamagedFile, StorageError, reading, refusal
 from labelfill.runs import is_alive
 from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema, Placements
+from labelfill.settings import Coordinates
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 IMAGES, LABELS, TABLE = "images.npy", "labels.npz", "table.json"
 
 _ARRAYS = ("labels", "field_spans", "lines")
-_BOXES, _CORNERS = "boxes", "corners"
+# Arrays of the table that it may have or not; where its images lie in their frame.
+_FURTHER, _CORNERS = ("boxes", "declared_blank", "stated_sizes"), "corners"
 _TEXTS = (
     *("columns", "keypoints", "content_sha256", "content_length"),
-    *("delimiter", "image_column", "extra", "format"),
+    *("delimiter", "image_column", "extra", "format", "coordinates"),
 )
 
 
@@ -63,6 +66,8 @@ class _Entry:
     image_column: str | None
     extra: dict[str, list[str]]
     format: str
+    coordinates: Coordinates
+    reading: ReadingOptions
 
 
 def entry_key(path: Path, options: dict[str, Any]) -> str:
@@ -87,7 +92,7 @@ def load(entry: Path, path: Path) -> Kept | None:
                 path=path,
                 **{name: getattr(about, name) for name in _TEXTS},
                 **{name: arrays[name] for name in _ARRAYS},
-                boxes=arrays[_BOXES] if _BOXES in arrays.files else None,
+                **{name: arrays[name] for name in _FURTHER if name in arrays.files},
             )
         images = None
         if IMAGES in about.files:
@@ -96,7 +101,9 @@ def load(entry: Path, path: Path) -> Kept | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DamagedFile, StorageError):
         return None
     schema = KeypointSchema(table.keypoints, size)
-    dataset = Dataset(table, schema, images, about.image_size_assumed, placements=placements)
+    dataset = Dataset(
+        table, schema, images, about.image_size_assumed, placements=placements, reading=about.reading
+    )
     return Kept(dataset, about.image_files)
 
 
@@ -120,8 +127,7 @@ def save(folder: Path, kept: Kept) -> None:
     """Write all of an entry but its images, which lie in `folder` already if there are any."""
     dataset, table = kept.dataset, kept.dataset.table
     arrays = {name: getattr(table, name) for name in _ARRAYS}
-    if table.boxes is not None:
-        arrays[_BOXES] = table.boxes
+    arrays |= {name: array for name in _FURTHER if (array := getattr(table, name)) is not None}
     if dataset.placements is not None:
         arrays[_CORNERS] = dataset.placements.corners
     with open(folder / LABELS, "wb") as out:
@@ -133,9 +139,11 @@ def save(folder: Path, kept: Kept) -> None:
         image_size=(size.height, size.width),
         image_size_assumed=dataset.image_size_assumed,
         image_files=kept.image_files,
+        reading=dataset.reading,
         **{name: getattr(table, name) for name in _TEXTS},
     )
-    saved = {**vars(about), "sha256": _json_sha256(vars(about))}
+    saved = asdict(about)
+    saved["sha256"] = _json_sha256(saved)
     # ASCII: bytes that are not UTF-8 stand in `extra` as lone surrogates, which escapes can hold.
     (folder / TABLE).write_text(json.dumps(saved), "ascii")
 

@@ -15,7 +15,8 @@ from labelfill.arrays import Array, Images, Integers
 from labelfill.data.formats import declared_occluded
 from labelfill.data.frame import assumed_frame
 from labelfill.data.images.identity import content_ids, fingerprint
-from labelfill.data.table import KeypointTable, NoImagesError, without_images
+from labelfill.data.reading_options import USUAL, ReadingOptions
+from labelfill.data.table import KeypointTable, NoImagesError, lacks_images
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements
 
@@ -43,6 +44,8 @@ class Dataset:
         Where each row's image lies in the frame, if they differ in size; None: the frame is the image.
     images_beside
         The file whose folder ``image_path`` is relative to, if that is not the table.
+    reading
+        How the file's values were understood; of 16-bit images, how many bits are used.
     """
 
     table: KeypointTable
@@ -53,6 +56,7 @@ class Dataset:
     confirmed: Array | None = None
     placements: Placements | None = None
     images_beside: Path | None = None
+    reading: ReadingOptions = USUAL
 
     @property
     def occluded(self) -> NDArray[np.bool_] | None:
@@ -129,9 +133,14 @@ class Dataset:
         """The same with its keypoints in another order."""
         order = [self.schema.keypoints.index(keypoint) for keypoint in keypoints]
         labels, spans = self.table.labels[:, order], self.table.field_spans[:, order]
+        blank = self.table.declared_blank
+        if blank is not None:
+            blank = blank[:, order]
         return replace(
             self,
-            table=replace(self.table, keypoints=keypoints, labels=labels, field_spans=spans),
+            table=replace(
+                self.table, keypoints=keypoints, labels=labels, field_spans=spans, declared_blank=blank
+            ),
             schema=replace(self.schema, keypoints=keypoints),
             distrusted=None if self.distrusted is None else self.distrusted[:, order],
             confirmed=None if self.confirmed is None else self.confirmed[:, order],
@@ -154,7 +163,7 @@ class ImageDataset(Dataset):
             If it has none.
         """
         if dataset.images is None:
-            raise NoImagesError(without_images(dataset.table.path, dataset.table.columns))
+            raise NoImagesError(lacks_images(dataset.table))
         return cls(**vars(dataset))
 
 

@@ -15,19 +15,21 @@ import numpy as np
 
 from labelfill.data import cache
 from labelfill.data.dataset import Dataset
-from labelfill.data.formats import read_keypoints
+from labelfill.data.formats import LABEL_STUDIO, read_keypoints
 from labelfill.data.frame import assumed_frame, check_frame
 from labelfill.data.images.files import ImageFiles
 from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.placing import read_image_files
 from labelfill.data.images.storage import FileStore, MemoryStore
+from labelfill.data.label_checks import in_px, refuse_unlikely_labels, refuse_wrong_turns
+from labelfill.data.reading_options import USUAL, ReadingOptions
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
     KeypointTable,
     NoImagesError,
+    lacks_images,
     open_decompressed,
-    without_images,
 )
 from labelfill.errors import DataError, StorageError, reading, real_path
 from labelfill.schema import ImageSize, KeypointSchema
@@ -61,6 +63,10 @@ class TableRequest:
         Whether ``image_path`` may lead out of the table's folder.
     filled
         Whether the file is one that was filled, so that what stands beside its labels counts, too.
+    reading
+        How the file's values are understood.
+    lenient
+        Whether labels may hold placeholders, or be in another unit: whoever reads them so says it.
     """
 
     image_size: ImageSize | None = None
@@ -71,6 +77,8 @@ class TableRequest:
     images_beside: Path | None = None
     allow_outside: bool = False
     filled: bool = False
+    reading: ReadingOptions = USUAL
+    lenient: bool = False
 
     def key(self, path: Path) -> str:
         """The name of the table's entry in a cache: the same whether images are needed or not."""
@@ -123,7 +131,7 @@ def read_dataset(
             or _read_into(entry, path, request, read)
         )
     if request.require_images and dataset.table.image_column is None:  # kept by whoever did without
-        raise NoImagesError(without_images(path, dataset.table.columns))
+        raise NoImagesError(lacks_images(dataset.table))
     if dataset.image_size_assumed and dataset.images is not None:
         size = dataset.schema.image_size
         _log.info("%s: images of %s assumed; --image-size HxW states another size", path, size)
@@ -168,7 +176,7 @@ def _read(
     path: Path, request: TableRequest, models: Path | None, show_progress: bool, images_path: Path | None
 ) -> Dataset:
     """Parse the table; the images go to `images_path`, or into memory."""
-    stated = request.image_size
+    stated, reading = request.image_size, request.reading
     images, placements = None, None
     with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
         pixels = PixelText(path, stated, store, models)
@@ -182,13 +190,16 @@ def _read(
                 image_sink=pixels.add if request.with_images else None,
                 require_keypoints=request.require_keypoints,
                 require_images=request.require_images,
+                reading=reading,
                 show_progress=show_progress,
             )
         if request.with_images and table.image_column == IMAGE_COLUMN:
             images = pixels.finish()
+            table = in_px(table, images.shape[1:], reading)
         elif request.with_images and table.image_column == IMAGE_PATH_COLUMN:
-            images, placements = read_image_files(
-                _image_files(table, request),
+            files = _image_files(table, request)
+            images, placements, files = read_image_files(
+                files,
                 table.boxes,
                 store,
                 image_size=stated,
@@ -196,14 +207,25 @@ def _read(
                 models=models,
                 show_progress=show_progress,
             )
+            reading = replace(reading, bits=files.bits)
+            if reading.coordinates != "px" or files.by_shape or files.told.turned:
+                sizes = files.sizes()
+                refuse_wrong_turns(table, files, sizes)
+                table = in_px(table, sizes, reading)
+        else:
+            table = in_px(table, stated, reading)
     if images is not None:
         size = ImageSize(*images.shape[1:])
     else:
         size = stated or assumed_frame(table.labels, str(table.path))
     assumed = stated is None and table.image_column != IMAGE_PATH_COLUMN
-    if images is not None or stated is not None:
-        check_frame(table, size, placements, assumed=assumed)
-    return Dataset(table, KeypointSchema(table.keypoints, size), images, assumed, placements=placements)
+    schema = KeypointSchema(table.keypoints, size)
+    dataset = Dataset(table, schema, images, assumed, placements=placements, reading=reading)
+    if not request.lenient:
+        refuse_unlikely_labels(dataset)
+        if images is not None or stated is not None:
+            check_frame(table, size, placements, assumed=assumed)
+    return dataset
 
 
 def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
@@ -211,7 +233,18 @@ def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
         beside: Path | None = table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
     else:
         beside = request.images_beside and real_path(request.images_beside)
-    return ImageFiles(table.path, table.extra[IMAGE_PATH_COLUMN], table.lines, beside, request.allow_outside)
+    return ImageFiles(
+        table.path,
+        table.extra[IMAGE_PATH_COLUMN],
+        table.lines,
+        beside,
+        request.allow_outside,
+        column=request.reading.image_column or IMAGE_PATH_COLUMN,
+        stated_sizes=table.stated_sizes,
+        by_shape=table.format == LABEL_STUDIO,
+        exif_turn=request.reading.exif_turn,
+        bits=request.reading.bits,
+    )
 
 
 def _fingerprint(table: KeypointTable, request: TableRequest) -> str:

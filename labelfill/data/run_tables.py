@@ -8,17 +8,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.data.table import NoImagesError
-from labelfill.errors import DataError, real_path
+from labelfill.errors import DamagedFile, DataError, ModelError, real_path
 from labelfill.schema import ImageSize
 from labelfill.settings import Method, TableSettings
 
 if TYPE_CHECKING:
     from labelfill.data.dataset import Dataset
+    from labelfill.data.reading_options import ReadingOptions
     from labelfill.runs import RunDirectory
 
 _log = logging.getLogger("labelfill")
 
 FILL_WITHOUT = "or fill without by --method prior"
+
+
+def reading_of(run: RunDirectory) -> ReadingOptions:
+    """How the values of a run's table are understood, and of tables that its models answer for.
+
+    Raises
+    ------
+    ModelError
+        If its manifest does not hold what it should.
+    """
+    from labelfill.data.reading_options import ReadingOptions
+
+    try:
+        return ReadingOptions.kept(run.manifest.get("input", {}))
+    except DamagedFile as error:
+        raise ModelError(
+            f"{run.path / 'manifest.json'} is damaged ({error}); choose another --run-dir, or remove this "
+            "one to start over"
+        ) from error
 
 
 def read_run_table(
@@ -52,10 +72,13 @@ def read_run_table(
     """
     from labelfill.data.dataset_reading import TableRequest, read_dataset
     from labelfill.data.distrust import read_distrust
+    from labelfill.data.reading_options import ReadingOptions
 
     begun_with = run.manifest.get("input", {})
     same_table = begun_with.get("path") == str(real_path(path))
-    size, framed, frame = table.image_size, None, None
+    size, framed, frame, reading = table.image_size, None, None, ReadingOptions.of(table)
+    if to_fill or same_table:
+        reading = reading.stated_over(reading_of(run))
     if begun_with and (to_fill or same_table):
         framed = run.framed
         if size is None and run.frame_assumed:
@@ -70,6 +93,7 @@ def read_run_table(
         with_images=not (to_fill and run.without_images),
         images_beside=table.images_beside or beside,
         allow_outside=table.allow_outside,
+        reading=reading,
     )
     models = run.path if to_fill and table.image_size is None else None
     try:

@@ -23,6 +23,9 @@ _ROWS_AT_ONCE = 4096
 def flag_words(request: FillRequest, fills: Fills, known: RowKnowledge) -> NDArray[np.object_]:
     """(n, K) words joined by spaces, for fills and for observed labels that the row's others contradict."""
     words = [("doubtful-label", known.doubtful), *_of_fills(request, fills, known)]
+    declared_blank = request.dataset.table.declared_blank
+    if declared_blank is not None:
+        words.append(("replaced", fills.filled & declared_blank))
     flags = fills.flags.copy()
     for word, points in words:
         for row, k in np.argwhere(points).tolist():

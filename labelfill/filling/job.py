@@ -15,7 +15,7 @@ from labelfill.arrays import Mask
 from labelfill.data.corrections import Corrections
 from labelfill.data.dataset import Dataset
 from labelfill.data.formats import FORMATS, TABLE, check_out
-from labelfill.data.table import KeypointTable, without_images
+from labelfill.data.table import KeypointTable, lacks_images
 from labelfill.errors import DataError, ModelError, UsageError, listed, real_path
 from labelfill.filling.provenance import (
     beside,
@@ -29,7 +29,7 @@ from labelfill.regressors.files import STAGE as TRAINING_STAGE
 from labelfill.regressors.files import load_about, load_distrusted
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
-from labelfill.sources.preparation import distrust_inputs
+from labelfill.sources.preparation import distrust_inputs, reading_inputs
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def filling_job(
         "settings": json_value(replace(settings, corrections=None)),
         "out": str(run.recorded_path(out)),
         "device": chosen.type,
+        **reading_inputs(ordered),
         **distrust_inputs(ordered),
     }
     if rejected.any():
@@ -179,7 +180,7 @@ def _check_images(run: RunDirectory, dataset: Dataset) -> None:
     table, settings = dataset.table, run.stages[TRAINING_STAGE]["inputs"]["settings"]
     if dataset.images is None and not run.without_images and settings["method"] != "prior":
         raise DataError(
-            f"{without_images(table.path, table.columns)}, or train others in another --run-dir with "
+            f"{lacks_images(table)}, or train others in another --run-dir with "
             f"--method prior: the models in {run.path} look at images"
         )
 

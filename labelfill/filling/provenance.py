@@ -20,7 +20,8 @@ from labelfill.filling.fills import FillMethod, OwnFills
 from labelfill.sources.conventions import Sources
 
 # Flags that send a person to a single point. The others (`source-shift`, `low-data`, `unknown-source`) hold
-# for whole columns or rows of a source, and their radii are wider already.
+# for whole columns or rows of a source, and their radii are wider already; `replaced` says only what stood
+# there before.
 REASONS = ("large-radius", "implausible-shape", "off-image", "doubtful-anchor", "doubtful-label")
 # How many typical radii a reason other than a large radius weighs.
 _REASON_WEIGHT = 2.0

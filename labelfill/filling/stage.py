@@ -11,7 +11,7 @@ import numpy as np
 
 from labelfill.arrays import Mask
 from labelfill.data.distrust import distrust_bytes, named_labels
-from labelfill.data.formats import write_found
+from labelfill.data.formats import in_unit_of, write_found
 from labelfill.data.table import FoundPoints, compressed_writer, write_filled
 from labelfill.errors import real_path
 from labelfill.filling.fill import expected_fills, fill
@@ -229,8 +229,12 @@ def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources:
         if harmonised is not None:
             moved = harmonised.method == FillMethod.HARMONISED
             write_provenance(files["provenance of the harmonised table"], dataset, harmonised, sources, model)
+            places = in_unit_of(
+                dataset.table,
+                FoundPoints(harmonised.xy, harmonised.score(dataset), dataset.own_sizes, model),
+            )
             with compressed_writer(files["every keypoint in one convention"], job.out.name) as plain:
-                write_filled(dataset.table, harmonised.xy, plain, moved=moved)
+                write_filled(dataset.table, places.xy, plain, moved=moved, decimals=places.decimals)
         if "provenance as Parquet" in files:
             write_parquet(files["provenance as Parquet"], dataset, fills, sources, model)
         write_review(files["what to look at first"], dataset, fills)

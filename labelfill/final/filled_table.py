@@ -13,6 +13,8 @@ from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
+from labelfill.data.label_checks import in_px
+from labelfill.data.run_tables import reading_of
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, ModelError
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
@@ -90,7 +92,7 @@ def read_training_table(
         beside = beside or filled_from(run, path)
     request = TableRequest(
         ImageSize.parse(begun_with["image_size"]), models.framed, images_beside=beside,
-        allow_outside=asked.allow_outside, filled=True,
+        allow_outside=asked.allow_outside, filled=True, reading=reading_of(models),
     )  # fmt: skip
     table = read_filled(path, original, request, models.cache, progress=asked.progress)
     keypoints = load_about(models).keypoints
@@ -257,12 +259,14 @@ def read_filled(
 
 
 def _by_original(dataset: ImageDataset, original: Path) -> Filled:
-    table, before = dataset.table, read_keypoints(original, require_images=False)
+    table, reading = dataset.table, dataset.reading
+    before = read_keypoints(original, require_images=False, reading=reading)
     if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
         raise DataError(
             f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
             f"{len(before.keypoints)} keypoints, not {table.rows} and {dataset.schema.count}"
         )
+    before = in_px(before, table.stated_sizes, reading) if reading.coordinates != "px" else before
     observed = before.observed
     altered = observed & ~(np.abs(before.labels - table.labels) < 1e-9)
     if altered.any():

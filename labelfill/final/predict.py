@@ -17,6 +17,8 @@ from labelfill.data.dataset import Dataset, ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
+from labelfill.data.reading_options import ReadingOptions
+from labelfill.data.run_tables import reading_of
 from labelfill.data.table import IMAGE_PATH_COLUMN, KeypointTable, check_suffix
 from labelfill.errors import DataError, ModelError, UsageError, did_you_mean, listed, real_path
 from labelfill.final.model import STAGE, FinalModel, load_final
@@ -77,6 +79,8 @@ def images_to_predict(
         require_keypoints=False,
         images_beside=table.images_beside,
         allow_outside=table.allow_outside,
+        reading=ReadingOptions.of(table).stated_over(reading_of(run)),
+        lenient=True,
     )
     with TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder:
         dataset = read_dataset(

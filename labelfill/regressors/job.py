@@ -9,12 +9,12 @@ import torch
 
 from labelfill.data.dataset import Dataset
 from labelfill.data.run_tables import FILL_WITHOUT
-from labelfill.data.table import without_images
+from labelfill.data.table import lacks_images
 from labelfill.errors import DataError
 from labelfill.networks.devices import choose_device
 from labelfill.runs import json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
-from labelfill.sources.preparation import distrust_inputs
+from labelfill.sources.preparation import distrust_inputs, reading_inputs
 
 # Of what lies in a smaller square a px is a large part, and so are the errors that labels are taken to have.
 _LEAST_SIDE = 8
@@ -49,6 +49,7 @@ class TrainingJob:
             "seed": self.seed,
             "device": self.device.type,
             "format": 1,
+            **reading_inputs(self.dataset),
             **distrust_inputs(self.dataset),
         }
 
@@ -77,7 +78,7 @@ def training_job(
 def _check_without_images(dataset: Dataset, settings: KeypointModelSettings) -> None:
     table, size = dataset.table, dataset.schema.image_size
     if settings.method != "prior":
-        raise DataError(f"{without_images(table.path, table.columns)}, {FILL_WITHOUT}")
+        raise DataError(f"{lacks_images(table)}, {FILL_WITHOUT}")
     if dataset.image_size_assumed and size.width < _LEAST_SIDE:
         raise DataError(
             f"{table.path}: coordinates within {size.width} px, expected px of images; if they are shares of "

@@ -92,6 +92,7 @@ def _described_input(dataset: Dataset) -> dict[str, Any]:
         **({} if dataset.placements is None else {"framed": True}),
         **_frame_without_images(dataset),
         **({} if beside is None else {"images_beside": str(real_path(beside))}),
+        **({"reading": dataset.reading.unusual} if dataset.reading.unusual else {}),
     }
 
 

@@ -6,6 +6,7 @@ Only what the truth knows is scored; what the table leaves blank is counted, and
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,15 @@ from labelfill.arrays import Array, Integers
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
+from labelfill.data.label_checks import refuse_placeholders
+from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import KeypointTable
+from labelfill.data.units import looks_like_shares
 from labelfill.errors import DataError, UsageError
 from labelfill.regressors.scores import Score, score
 from labelfill.schema import AXES
+
+_log = logging.getLogger("labelfill")
 
 _WEIGHT_TOLERANCE = 1e-6
 _SHOWN = 5  # names listed in a message before "..."
@@ -78,6 +84,8 @@ class ScoreRequest:
         or names.
     distrust
         A list of labels of the truth that count as unlabelled.
+    missing_values
+        Numbers that stand, in all tables, in both coordinates of a point that is not labelled.
 
     Raises
     ------
@@ -90,6 +98,7 @@ class ScoreRequest:
     mix: Mapping[str, float] | None = None
     keypoints: str | Sequence[str] = "all"
     distrust: Path | None = None
+    missing_values: Sequence[float] = ()
     show_progress: bool = False
 
     def __post_init__(self) -> None:
@@ -121,6 +130,7 @@ def evaluate(table: Path, truth: Path, asked: ScoreRequest = ScoreRequest()) -> 
     answers, expected = _read(table, asked), _read(truth, asked)
     if asked.distrust is not None:
         expected = without_distrusted(expected, asked.distrust)
+    refuse_two_units([answers, expected])
     original = None if asked.blank_in is None else _read(asked.blank_in, asked)
     shared = [k for k in expected.keypoints if k in answers.keypoints]
     if not shared:
@@ -167,7 +177,42 @@ def _why_nothing(table: Path, truth: Path, blank_in: Path | None, unanswered: in
 
 def _read(path: Path, asked: ScoreRequest) -> KeypointTable:
     # Fills count wherever they stand: they are what is scored, and truths have none.
-    return read_keypoints(path, filled=True, require_images=False, show_progress=asked.show_progress)
+    reading = ReadingOptions(missing_values=tuple(asked.missing_values))
+    return read_to_score(path, reading, show_progress=asked.show_progress)
+
+
+def read_to_score(path: Path, reading: ReadingOptions, *, show_progress: bool = False) -> KeypointTable:
+    """A table to be scored, or to score by, fills included; images are not looked at.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or holds placeholders for what is not labelled.
+    """
+    table = read_keypoints(
+        path, filled=True, require_images=False, reading=reading, show_progress=show_progress
+    )
+    refuse_placeholders(table)
+    return table
+
+
+def refuse_two_units(tables: Sequence[KeypointTable]) -> None:
+    """Refuse tables of which some are in px and some in shares of the image; warn if all are in shares.
+
+    Raises
+    ------
+    DataError
+        Naming one of each.
+    """
+    in_shares = [looks_like_shares(table.labels) for table in tables]
+    if all(in_shares):
+        _log.warning("%s: coordinates are shares of the image, and errors are told in the same unit, not px",
+                     tables[0].path)  # fmt: skip
+    elif any(in_shares):
+        first, other = (tables[in_shares.index(kind)].path for kind in (True, False))
+        raise DataError(
+            f"{first} holds shares of the image (0 to 1) and {other} does not: give both in one unit"
+        )
 
 
 def without_distrusted(table: KeypointTable, distrust: Path) -> KeypointTable:

@@ -4,6 +4,7 @@ To add a setting, add a field with `setting(default, help, bounds)` to its secti
 it as a flag by naming it.
 """
 
+from labelfill.settings._fields import NUMBERS as NUMBERS
 from labelfill.settings._fields import Settings as Settings
 from labelfill.settings._fields import field_types as field_types
 from labelfill.settings._fields import flag_name as flag_name
@@ -18,6 +19,7 @@ from labelfill.settings._resolution import template as template
 from labelfill.settings._resolution import to_toml as to_toml
 from labelfill.settings._sections import SECTIONS as SECTIONS
 from labelfill.settings._sections import Backend as Backend
+from labelfill.settings._sections import Coordinates as Coordinates
 from labelfill.settings._sections import FinalModelSettings as FinalModelSettings
 from labelfill.settings._sections import ImputeSettings as ImputeSettings
 from labelfill.settings._sections import KeypointModelSettings as KeypointModelSettings

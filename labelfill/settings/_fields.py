@@ -103,7 +103,7 @@ class FieldType:
         Words that it once took, and what to use instead.
     """
 
-    plain: type
+    plain: Any
     optional: bool
     choices: tuple[str, ...]
     default: Any
@@ -198,11 +198,23 @@ class _Kind(NamedTuple):
     read: Callable[[object], object]
 
 
-_KINDS: Mapping[type, _Kind] = {
+def _numbers(value: object) -> tuple[float, ...]:
+    """One number or several: of a file's array, of a flag given several times, of a text with commas."""
+    if isinstance(value, str):
+        value = value.split(",")
+    numbers = tuple(map(_number, value)) if isinstance(value, list | tuple) else (_number(value),)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError
+    return numbers
+
+
+NUMBERS = tuple[float, ...]
+_KINDS: Mapping[Any, _Kind] = {
     int: _Kind("a whole number", "N", _whole),
     float: _Kind("a number", "NUMBER", _number),
     bool: _Kind("true or false", "", _switch),
     str: _Kind("a text", "NAME", _text),
     Path: _Kind("a path", "FILE", _path),
     ImageSize: _Kind("HEIGHTxWIDTH", "HxW", _size),
+    NUMBERS: _Kind("a finite number", "NUMBER", _numbers),
 }

@@ -113,13 +113,13 @@ def resolve(
 
 
 def to_toml(*settings: Settings, beside: Mapping[str, Any] | None = None) -> str:
-    """Settings as a TOML file that `read_toml` takes back; what is None is left out.
+    """Settings as a TOML file that `read_toml` takes back; what is None or empty is left out.
 
     `beside` holds tables of an earlier file, which are kept for the sections that are not given.
     """
     tables: dict[str, Mapping[str, object]] = dict(beside or {})
     for section in settings:
-        given = {name: value for name, value in vars(section).items() if value is not None}
+        given = {name: value for name, value in vars(section).items() if value not in (None, ())}
         tables[section.section] = {name.replace("_", "-"): value for name, value in given.items()}
     blocks = [
         "".join([f"[{name}]\n", *(f"{key} = {_toml_value(value)}\n" for key, value in table.items())])
@@ -135,6 +135,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _toml_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, bool | int | float):
         return repr(value).lower()
     if not isinstance(value, str | Path | ImageSize):
@@ -158,6 +160,6 @@ def _section(cls: type[Settings]) -> str:
             about += f"; one of {', '.join(kind.choices)}"
         lines += ["", *textwrap.wrap(about, 106, initial_indent="## ", subsequent_indent="## ")]
         # Without a default there is nothing to take away a '#' from.
-        absent = kind.default is None
+        absent = kind.default in (None, ())
         lines.append(f"## {key} = (no default)" if absent else f"# {key} = {_toml_value(kind.default)}")
     return "\n".join(lines) + "\n"

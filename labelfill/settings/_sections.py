@@ -17,6 +17,7 @@ from labelfill.settings._presets import GONE, PRESETS, Equalize, Labels, Preset,
 Method = Literal["anchored", "image-only", "prior"]
 BestBy = Literal["rmse", "mae"]
 Backend = Literal["loky", "dask"]
+Coordinates = Literal["px", "share", "centred"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,29 @@ class TableSettings(Settings):
         None, "folder that names of image files start from (default: the table's own)", metavar="FOLDER"
     )
     allow_outside: bool = setting(False, "let image_path leave the table's folder")
+    image_column: str | None = setting(
+        None, "column that names the image files, or holds the grey values (default: image_path or Image)"
+    )
+    missing_value: tuple[float, ...] = setting(
+        (),
+        "number that stands in both x and y of a point that is not labelled, such as -1: it counts as blank "
+        "and is filled; may be given several times",
+    )
+    min_likelihood: float | None = setting(
+        None,
+        "take only points whose NAME_likelihood (or _score, _confidence) is at least this as labels; the "
+        "others count as blank and are filled",
+        at_least=0,
+        at_most=1,
+        metavar="SHARE",
+    )
+    coordinates: Coordinates = setting(
+        "px",
+        "unit of the coordinates: px, share (0 to 1 of the image's width and height) or centred (-1 to 1)",
+    )
+    no_exif_turn: bool = setting(
+        False, "take image files as they are stored, not turned as their EXIF orientation says"
+    )
 
     @property
     def images_beside(self) -> Path | None:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +113,12 @@ def _warn_of_labels_astray(dataset: Dataset) -> None:
             "image" if dataset.images is not None else "others",
             len(np.unique(astray[:, :2], axis=0)),
         )  # fmt: skip
+
+
+def reading_inputs(dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """What a stage's inputs say of how the table's values are understood, where that is unusual."""
+    unusual = dataset.reading.unusual
+    return {"reading": unusual} if unusual else {}
 
 
 def distrust_inputs(dataset: Dataset) -> dict[str, str]:

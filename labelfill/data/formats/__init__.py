@@ -7,10 +7,12 @@ stays.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from labelfill.data.formats.blanks import with_declared_blanks
 from labelfill.data.formats.coco import COCO as COCO
 from labelfill.data.formats.coco import filled_coco, read_coco
 from labelfill.data.formats.deeplabcut import DEEPLABCUT as DEEPLABCUT
@@ -22,6 +24,7 @@ from labelfill.data.formats.parquet import MAGIC, filled_parquet, read_parquet
 from labelfill.data.formats.parquet import PARQUET as PARQUET
 from labelfill.data.formats.visibility import declared_occluded as declared_occluded
 from labelfill.data.formats.visibility import with_boxes
+from labelfill.data.reading_options import USUAL, ReadingOptions
 from labelfill.data.table import (
     BOM,
     FoundPoints,
@@ -35,6 +38,7 @@ from labelfill.data.table import (
     send,
     write_filled,
 )
+from labelfill.data.units import SHARE_DECIMALS, from_px
 from labelfill.errors import UsageError
 
 TABLE = "table"
@@ -47,6 +51,7 @@ FORMATS = {
 }
 _SUFFIXES = {COCO: ".json", DEEPLABCUT: ".csv", PARQUET: ".parquet", LABEL_STUDIO: ".json"}
 _FILLED = {COCO: filled_coco, LABEL_STUDIO: filled_label_studio, PARQUET: filled_parquet}
+_IN_PX = (COCO, LABEL_STUDIO)
 _TEXT_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".gz", ".zip"))
 _FIRST_BYTES = 4096
 
@@ -82,9 +87,12 @@ def read_keypoints(
     image_sink: ImageSink | None = None,
     require_keypoints: bool = True,
     require_images: bool = True,
+    reading: ReadingOptions = USUAL,
     show_progress: bool = False,
 ) -> KeypointTable:
     """Read a file of any known format as a table; see `labelfill.data.table.read_table`.
+
+    Labels are in the unit that the file states them in; points that are declared blank are.
 
     Parameters
     ----------
@@ -103,26 +111,33 @@ def read_keypoints(
     path = Path(path)
     kind = detect(path)
     if kind == COCO:
-        return read_coco(path)
-    if kind == LABEL_STUDIO:
-        return read_label_studio(path, beside=beside, filled=filled)
-    if kind == DEEPLABCUT:
-        return read_deeplabcut(path, beside=beside, show_progress=show_progress)
-    read = read_parquet if kind == PARQUET else partial(read_table, show_progress=show_progress)
-    return with_boxes(
-        read(path, image_sink=image_sink, require_keypoints=require_keypoints, require_images=require_images)
-    )
+        table = read_coco(path)
+    elif kind == LABEL_STUDIO:
+        table = read_label_studio(path, beside=beside, filled=filled, missing_values=reading.missing_values)
+    elif kind == DEEPLABCUT:
+        table = read_deeplabcut(path, beside=beside, show_progress=show_progress)
+    else:
+        read = read_parquet if kind == PARQUET else partial(read_table, show_progress=show_progress)
+        table = read(
+            path, image_sink=image_sink, require_keypoints=require_keypoints, require_images=require_images,
+            image_column=reading.image_column,
+        )  # fmt: skip
+    if reading.coordinates != "px" and kind in _IN_PX:
+        raise UsageError(f"--coordinates {reading.coordinates}: {path} is {FORMATS[kind]}, which states px")
+    return with_boxes(with_declared_blanks(table, reading))
 
 
-def has_images(path: Path) -> bool:
+def has_images(path: Path, image_column: str | None = None) -> bool:
     """Whether a file's rows have images, told by its columns; errors as of `read_keypoints`."""
     kind = detect(path)
     if kind == PARQUET:
-        return read_parquet(path, require_images=False).image_column is not None
+        return read_parquet(path, require_images=False, image_column=image_column).image_column is not None
     if kind != TABLE:
         return True
     with open_decompressed(path) as file:
-        header, _ = read_header(path, file.read, require_keypoints=True, require_images=False)
+        header, _ = read_header(
+            path, file.read, require_keypoints=True, require_images=False, image_column=image_column
+        )
     return header.image_column is not None
 
 
@@ -165,7 +180,17 @@ def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: s
     StorageError
         If `out` cannot be written.
     """
+    found = in_unit_of(table, found)
     if table.format in _FILLED:
         return send([_FILLED[table.format](table, found)], out)
     with compressed_writer(out, name) as plain:
-        return write_filled(table, found.xy, plain)
+        return write_filled(table, found.xy, plain, decimals=found.decimals)
+
+
+def in_unit_of(table: KeypointTable, found: FoundPoints) -> FoundPoints:
+    """Found points in the unit of a table's file."""
+    if table.coordinates == "px":
+        return found
+    assert table.stated_sizes is not None  # of what the shares are
+    xy = from_px(found.xy, table.coordinates, table.stated_sizes)
+    return replace(found, xy=xy, decimals=SHARE_DECIMALS)

@@ -136,6 +136,7 @@ def read_coco(path: Path) -> KeypointTable:
         extra=_extra_columns(document, images, seen),
         image_column=IMAGE_PATH_COLUMN,
         boxes=_boxes(document.annotations, images),
+        stated_sizes=_stated_sizes(document.annotations, images),
         format=COCO,
     )
 
@@ -179,6 +180,17 @@ def _boxes(annotations: Sequence[Entry], images: Mapping[Any, dict[str, Any]]) -
         if box[2] > 0 and box[3] > 0 and box != whole:  # others enclose nothing, or all
             boxes[row] = looked_at((box[0], box[1], box[2], box[3]))
     return None if np.isnan(boxes).all() else boxes
+
+
+def _stated_sizes(annotations: Sequence[Entry], images: Mapping[Any, dict[str, Any]]) -> Array | None:
+    """(n, 2): height and width of each annotation's image, NaN where the file does not tell both."""
+    sizes = np.full((len(annotations), 2), np.nan)
+    for row, annotation in enumerate(annotations):
+        image = images[annotation.content["image_id"]]
+        stated: list[Any] = [image.get("height"), image.get("width")]
+        if all(is_number(side) and side > 0 for side in stated):
+            sizes[row] = stated
+    return None if np.isnan(sizes).all() else sizes
 
 
 def _extra_columns(
@@ -233,8 +245,7 @@ def _fill(annotation: Entry, new: Any, xy: Array, score: Array) -> None:
     for k in points:
         # Four decimals, as in a table; never -0.
         values[3 * k], values[3 * k + 1] = (float(f"{value:.4f}") + 0.0 for value in xy[k])
-        if values[3 * k + 2] == NOT_LABELLED:
-            values[3 * k + 2] = HIDDEN  # it has a place, and nobody saw it
+        values[3 * k + 2] = HIDDEN  # it has a place, and nobody saw it, whatever a placeholder says
     placed = [int(seen != NOT_LABELLED) for seen in values[2::3]]
     if "num_keypoints" in content:
         content["num_keypoints"] = sum(placed)

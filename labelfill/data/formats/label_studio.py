@@ -40,15 +40,16 @@ _DECIMALS = 9
 
 @dataclass(frozen=True)
 class Task(Entry):
-    """One task and its keypoints: name to result."""
+    """One task, its keypoints (name to result), and those that are placeholders for a blank."""
 
     points: dict[str, dict[str, Any]]
+    placeholders: set[str]
 
 
 class Document:
     """A file's tasks."""
 
-    def __init__(self, path: Path, *, filled: bool = False) -> None:
+    def __init__(self, path: Path, *, filled: bool = False, missing_values: Sequence[float] = ()) -> None:
         self.json = read_json(path)
         annotated: dict[str, None] = {}
         self.tasks: list[Task] = []
@@ -58,11 +59,16 @@ class Document:
                     f"{path}, task number {number} (line {line}): expected an object "
                     "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
                 )
-            task = Task(path, "task", number, line, content, {})
+            task = Task(path, "task", number, line, content, {}, set())
             annotations = content.get("annotations") or []
             kept = next((a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")), {})
             task.points.update(_points(task, kept, "annotations"))
             annotated.update(dict.fromkeys(task.points))
+            task.placeholders.update(
+                name for name, point in task.points.items() if _is_placeholder(point, missing_values)
+            )
+            for name in task.placeholders:
+                del task.points[name]
             if filled:
                 ours = [p for p in content.get("predictions") or [] if _is_ours(p)]
                 fills = _points(task, ours[-1] if ours else {}, "predictions")
@@ -105,15 +111,31 @@ def _points(task: Entry, annotation: dict[str, Any], field: str) -> dict[str, di
     return points
 
 
+def _is_placeholder(result: dict[str, Any], missing_values: Sequence[float]) -> bool:
+    return any(xy == (value, value) for value in missing_values for xy in (_percent(result), _px(result)))
+
+
+def _percent(result: dict[str, Any]) -> tuple[float, float]:
+    return result["value"]["x"], result["value"]["y"]
+
+
 def _is_ours(prediction: Any) -> bool:
     return isinstance(prediction, dict) and str(prediction.get("model_version", "")).startswith(_MODEL)
 
 
-def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = False) -> KeypointTable:
+def read_label_studio(
+    path: Path,
+    *,
+    beside: Path | None = None,
+    filled: bool = False,
+    missing_values: Sequence[float] = (),
+) -> KeypointTable:
     """Read a file of tasks.
 
     Parameters
     ----------
+    missing_values
+        Numbers, in percent or px, that stand in both coordinates of a point that is not labelled.
     beside
         Another file in whose folder the images are looked for.
     filled
@@ -124,12 +146,13 @@ def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = 
     DataError
         If it is no such file; names the task and its field.
     """
-    document = Document(path, filled=filled)
+    document = Document(path, filled=filled, missing_values=missing_values)
     labels = np.full((len(document.tasks), len(document.keypoints), 2), np.nan)
     for row, task in enumerate(document.tasks):
         for k, name in enumerate(document.keypoints):
             if name in task.points:
                 labels[row, k] = _px(task.points[name])
+    blank = np.array([[n in task.placeholders for n in document.keypoints] for task in document.tasks], bool)
     folder = real_path(beside or path).parent
     extra = {
         _TASK_ID: [str(task.content.get("id", "")) for task in document.tasks],
@@ -150,8 +173,20 @@ def read_label_studio(path: Path, *, beside: Path | None = None, filled: bool = 
         lines=np.array([task.line for task in document.tasks], np.int64),
         extra=extra,
         image_column=IMAGE_PATH_COLUMN,
+        declared_blank=blank if blank.any() else None,
+        stated_sizes=_stated_sizes(document.tasks),
         format=LABEL_STUDIO,
     )
+
+
+def _stated_sizes(tasks: Sequence[Task]) -> Array:
+    """(n, 2): height and width of the image of each task that its first keypoint states, NaN without any."""
+    sizes = np.full((len(tasks), 2), np.nan)
+    for row, task in enumerate(tasks):
+        for point in task.points.values():
+            sizes[row] = point["original_height"], point["original_width"]
+            break
+    return sizes
 
 
 def _px(result: dict[str, Any]) -> tuple[float, float]:

@@ -24,9 +24,11 @@ from labelfill.data.table import (
     ImageTexts,
     KeypointTable,
     NoImagesError,
-    coordinate_text,
+    is_grey_text,
+    named_image_column,
     refuse_blank_image_paths,
     refuse_changed,
+    without_images,
 )
 from labelfill.errors import DataError, StorageError, UsageError, listed, place
 from labelfill.schema import AXES, coordinate_columns, keypoints_in_header
@@ -46,6 +48,7 @@ def read_parquet(
     image_sink: ImageSink | None = None,
     require_keypoints: bool = True,
     require_images: bool = True,
+    image_column: str | None = None,
 ) -> KeypointTable:
     """Read a Parquet file; a row's line is its number, counted from 1.
 
@@ -62,30 +65,38 @@ def read_parquet(
         keypoints = keypoints_in_header(columns)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
+    images = named_image_column(path, columns, image_column)
     if require_keypoints and not keypoints:
         raise DataError(
             f"{path}: no keypoint columns, expected pairs named like nose_x and nose_y; "
             f"found {listed(columns)}"
         )
-    if require_images and image_column is None:
-        raise NoImagesError(
-            f"{path}: no column {IMAGE_COLUMN!r} or {IMAGE_PATH_COLUMN!r}; found {listed(columns)}"
-        )
     rows = file.metadata.num_rows
     if not rows:
         raise DataError(f"{path} has no rows; expected at least one row of labels or images")
     coordinates = coordinate_columns(keypoints)
-    others = [name for name in columns if name not in coordinates and name != IMAGE_COLUMN]
+    others = [name for name in columns if name not in coordinates]
+    grey = images is not None and _holds_grey_values(file, images)
+    if grey or images == IMAGE_COLUMN:
+        others.remove(images)
     content = file.read(columns=[*coordinates, *others])
     labels = [_numbers(path, name, content.column(name)) for name in coordinates]
     extra = {name: texts for name in others if (texts := _texts(content.column(name))) is not None}
-    if image_column == IMAGE_PATH_COLUMN:
-        if IMAGE_PATH_COLUMN not in extra:
-            raise DataError(f"{path}, column {IMAGE_PATH_COLUMN!r}: expected names of files as text")
+    if images is None and require_images:
+        first = [extra[name][0] if name in extra else "" for name in columns]
+        raise NoImagesError(without_images(path, columns, first))
+    if images is not None and images not in others:
+        kind: str | None = IMAGE_COLUMN
+        if image_sink is not None:
+            _send_images(path, file, images, image_sink)
+    elif images is not None:
+        kind = IMAGE_PATH_COLUMN
+        if images not in extra:
+            raise DataError(f"{path}, column {images!r}: expected names of files as text")
+        extra = {IMAGE_PATH_COLUMN: extra[images], **extra} if images != IMAGE_PATH_COLUMN else extra
         refuse_blank_image_paths(path, extra[IMAGE_PATH_COLUMN])
-    if image_column == IMAGE_COLUMN and image_sink is not None:
-        _send_images(path, file, image_sink)
+    else:
+        kind = None
     shape = (rows, len(keypoints), len(AXES))
     sha256, length = _fingerprint(path)
     return KeypointTable(
@@ -98,7 +109,7 @@ def read_parquet(
         field_spans=np.zeros((*shape, 2), np.int64),
         lines=np.arange(1, rows + 1),
         extra=extra,
-        image_column=image_column,
+        image_column=kind,
         format=PARQUET,
     )
 
@@ -153,15 +164,21 @@ def _texts(column: pa.ChunkedArray) -> list[str] | None:
         return None
 
 
-def _send_images(path: Path, file: Any, sink: ImageSink) -> None:
+def _holds_grey_values(file: Any, column: str) -> bool:
+    """Whether a column holds grey values as text, by its first value."""
+    batch = next(file.iter_batches(batch_size=1, columns=[column]), None)
+    return batch is not None and is_grey_text(str(batch.column(0)[0].as_py()).encode())
+
+
+def _send_images(path: Path, file: Any, images: str, sink: ImageSink) -> None:
     import pyarrow as pa
 
     row = 0
-    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[IMAGE_COLUMN]):
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[images]):
         column = batch.column(0)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             raise DataError(
-                f"{path}, column {IMAGE_COLUMN!r}: found values of type {column.type}, expected grey "
+                f"{path}, column {images!r}: found values of type {column.type}, expected grey "
                 "values as text, separated by spaces"
             )
         texts = [(text or "").encode() for text in column.to_pylist()]
@@ -183,16 +200,19 @@ def filled_parquet(table: KeypointTable, found: FoundPoints) -> bytes:
     refuse_changed(table, _fingerprint(table.path)[0])
     file = _open(table.path)
     content: pa.Table = file.read()
-    arrays = (found.new(table), found.xy, table.labels)
-    by_column = (array.reshape(table.rows, -1).T for array in arrays)
-    for name, filled, xy, labels in zip(coordinate_columns(table.keypoints), *by_column, strict=True):
+    for name, filled, xy in zip(
+        coordinate_columns(table.keypoints),
+        *(array.reshape(table.rows, -1).T for array in (found.new(table), found.xy)),
+        strict=True,
+    ):
         if filled.any():
-            # Filled coordinates as they stand in a text table: four decimals.
-            written = np.array([float(coordinate_text(value)) for value in xy.tolist()])
             index = content.column_names.index(name)
             field = content.schema.field(index).with_type(pa.float64()).with_nullable(True)
+            before = content.column(index).cast(pa.float64()).to_numpy()
+            # Filled coordinates as they stand in a text table.
+            written = np.array([float(found.text(value)) for value in xy.tolist()])
             # What stays blank was a null or a NaN: both are nulls now.
-            values = pa.array(np.where(filled, written, labels), pa.float64(), from_pandas=True)
+            values = pa.array(np.where(filled, written, before), pa.float64(), from_pandas=True)
             content = content.set_column(index, field, values)
     group = file.metadata.row_group(0)
     return _packed(content, compression=group.column(0).compression, row_group_size=group.num_rows)

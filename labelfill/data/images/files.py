@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -13,12 +14,43 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Images
 from labelfill.data.images.decoding import UnusableError
-from labelfill.data.images.pixels import read_grey
+from labelfill.data.images.orientation import (
+    AS_STORED,
+    orientation_in_header,
+    turned,
+    turned_size,
+)
+from labelfill.data.images.pixels import Decoded, bits_of, decoded
 from labelfill.data.images.storage import ImageStore
 from labelfill.data.table import IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, StorageError, place, real_path, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
+
+# How much the shape of an image may differ from that of the one that was labelled, beside rounding.
+_SHAPE_TOLERANCE = 0.01
+
+_log = logging.getLogger("labelfill")
+
+
+class BitsUnknownError(Exception):
+    """An image states 16 bits, and nobody has said yet how many of them the table's images use."""
+
+
+@dataclass
+class Told:
+    """What is to be said of a table's images once all were read: names of files.
+
+    Attributes
+    ----------
+    turned
+        Those that were turned or mirrored.
+    too_bright
+        Those with values above white, and the largest of each.
+    """
+
+    turned: set[str] = field(default_factory=set)
+    too_bright: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,6 +67,16 @@ class ImageFiles:
         Another table whose folder names are relative to.
     allow_outside
         Take names that lead out of the table's folder.
+    column
+        What the table calls the names.
+    stated_sizes
+        (n, 2), px: height and width that the table states, NaN where it states none; None: nowhere.
+    by_shape
+        Whether stated sizes hold for the shape alone, as labels are in shares of the image.
+    exif_turn
+        Whether files are turned as their EXIF orientation says.
+    bits
+        Of 16, how many are used; None: not known.
     """
 
     table_path: Path
@@ -42,22 +84,110 @@ class ImageFiles:
     lines: Sequence[int] | NDArray[np.int64]
     beside: Path | None = None
     allow_outside: bool = False
+    column: str = IMAGE_PATH_COLUMN
+    stated_sizes: NDArray[np.float64] | None = None
+    by_shape: bool = False
+    exif_turn: bool = True
+    bits: int | None = None
+    told: Told = field(default_factory=Told)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        return place(self.table_path, row=row, line=int(self.lines[row]), column=IMAGE_PATH_COLUMN)
+        return place(self.table_path, row=row, line=int(self.lines[row]), column=self.column)
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        """(h, w) grey; see `read_grey`."""
+        """(h, w) grey, the way round that the labels refer to.
+
+        Raises
+        ------
+        BitsUnknownError
+            If it states 16 bits, and how many are used is not known.
+        DataError
+            If it is no image that can be read, or not of the size that the table states.
+        """
+        image = self._decoded(row)
+        if image.white is None and self.bits is None:
+            raise BitsUnknownError
+        white = 2.0 ** (self.bits or 8) - 1
+        if image.white is None and image.largest > white:
+            self.told.too_bright[self.names[row]] = image.largest
+        height, width = image.values.shape[:2]
+        orientation = self._orientation(row, height, width, image.orientation)
+        if orientation != AS_STORED:
+            self.told.turned.add(self.names[row])
+        with self._naming(row):
+            return turned(image.grey(white), orientation)
+
+    def with_bits(self, *, show_progress: bool = False) -> ImageFiles:
+        """The same with the fewest bits that hold the largest value of all images that state 16."""
+        largest: dict[str, int] = {}
+        for row in bar(range(len(self)), desc="measuring images", unit="image", show=show_progress):
+            if self.names[row] not in largest:
+                image = self._decoded(row)
+                largest[self.names[row]] = 0 if image.white is not None else image.largest
+        bits = bits_of(max(largest.values()))
+        _log.info(
+            "%s: 16-bit images up to %s: %d bits are used, so %s is white",
+            self.table_path, f"{max(largest.values()):,}", bits, f"{2**bits - 1:,}",
+        )  # fmt: skip
+        return replace(self, bits=bits)
+
+    def tell(self) -> None:
+        """Say, once all images were read, what was done to some of them."""
+        if self.told.turned:
+            _log.info(
+                "%s: %d image files are turned as their EXIF orientation says, as labelling tools show them; "
+                "--no-exif-turn takes them as they are stored",
+                self.table_path, len(self.told.turned),
+            )  # fmt: skip
+        if self.told.too_bright:
+            name, largest = max(self.told.too_bright.items(), key=lambda item: item[1])
+            _log.warning(
+                "%s: %d images are brighter than those that the models learnt from, by up to %s (%s) where "
+                "%s is white: what is above is cut off",
+                self.table_path, len(self.told.too_bright), f"{largest:,}", shown(name),
+                f"{2 ** (self.bits or 8) - 1:,}",
+            )  # fmt: skip
+
+    def _decoded(self, row: int) -> Decoded:
         path, where = self.file(row), self.where(row)
         try:
-            return read_grey(path)
+            with self._naming(row):
+                return decoded(path)
         except PermissionError as error:
             raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
+
+    @contextmanager
+    def _naming(self, row: int) -> Iterator[None]:
+        try:
+            yield
         except UnusableError as error:
-            raise DataError(f"{where}: {shown(self.names[row])} {error}") from error
+            raise DataError(f"{self.where(row)}: {shown(self.names[row])} {error}") from error
+
+    def _orientation(self, row: int, height: int, width: int, orientation: int) -> int:
+        """How a stored file of a size is turned to be what the labels refer to."""
+        orientation = orientation if self.exif_turn else AS_STORED
+        stated = None if self.stated_sizes is None else self.stated_sizes[row]
+        if stated is None or np.isnan(stated).any():
+            return orientation
+        seen = turned_size(height, width, orientation)
+        for size, way in ((seen, orientation), ((height, width), AS_STORED)):
+            if self._fits(stated, size):
+                return way
+        wanted, found = ImageSize(*map(int, stated)), ImageSize(*seen)
+        raise DataError(
+            f"{self.where(row)}: {shown(self.names[row])} is {found} (height x width), and {self.table_path} "
+            f"says that its labels are for {wanted}; give the images that were labelled, or correct the size "
+            "that is stated if the labels are for these"
+        )
+
+    def _fits(self, stated: NDArray[np.float64], size: tuple[int, int]) -> bool:
+        if not self.by_shape:
+            return (stated == size).all()  # type: ignore[no-any-return]  # numpy's bool
+        ratio = stated[0] * size[1] / (stated[1] * size[0])
+        return bool(abs(ratio - 1) <= _SHAPE_TOLERANCE + 1 / min(*stated, *size))
 
     def sizes(self, *, show_progress: bool = False) -> NDArray[np.float64]:
         """(n, 2): height and width of each row's image; a file that several rows name is looked at once."""
@@ -69,14 +199,25 @@ class ImageFiles:
 
     def _size(self, row: int) -> tuple[int, int]:
         """Height and width, from the image's header if that tells it."""
+        height, width, orientation = self._stored_size(row)
+        return turned_size(height, width, self._orientation(row, height, width, orientation))
+
+    def _stored_size(self, row: int) -> tuple[int, int, int]:
+        """Height, width and orientation of the file as it is stored."""
         from PIL import Image
 
+        path = self.file(row)
         with suppress(Exception), warnings.catch_warnings():  # whatever it is, reading the image says it
             warnings.simplefilter("ignore")
-            with Image.open(self.file(row)) as header:
-                return header.height, header.width
-        height, width = self.read(row).shape
-        return height, width
+            with Image.open(path) as header:
+                data = path.read_bytes() if header.format == "PNG" else None
+                orientation = orientation_in_header(header, data)
+                size = header.height, header.width
+                if header.format == "TIFF":  # whose size Pillow gives as it is to be seen
+                    size = turned_size(*size, orientation)
+                return *size, orientation
+        image = self._decoded(row)
+        return *image.values.shape[:2], image.orientation
 
     def file(self, row: int) -> Path:
         """Where the image lies; refused if it is not there, or lies outside where that is not allowed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.data.images.decoding import UnusableError
+from labelfill.data.images.orientation import AS_STORED, TAG, stated_orientation, turned_back
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,10 +35,59 @@ _CONVERTED = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
 # Of TIFF's tag: black is 0, white is 0, red green blue. An extra sample of these kinds is alpha.
 _BLACK_IS_ZERO, _WHITE_IS_ZERO, _RGB = 1, 0, 2
 _ALPHA = (1, 2)
+# Of what states 16 bits, as many are used.
+_BIT_DEPTHS = (8, 10, 12, 14, 16)
+_PNG_HEADER = 26
 
 
-def read_grey(path: Path) -> NDArray[np.uint8]:
-    """(h, w) grey; colour becomes luminance, alpha lies on white, 16-bit and float values become 0..255.
+@dataclass(frozen=True)
+class Decoded:
+    """One image as its file stores it.
+
+    Attributes
+    ----------
+    values
+        (h, w) or (h, w, 1..4), of any kind of number; of two or four channels the last is alpha.
+    white
+        The value that is white; None: the file states 16 bits, and its images tell how many of them are used.
+    orientation
+        By EXIF.
+    halved
+        Whether of 16 bits the decoder gives only the upper 8.
+    """
+
+    values: NDArray[Any]
+    white: float | None
+    orientation: int = AS_STORED
+    halved: bool = False
+
+    @property
+    def largest(self) -> int:
+        """The largest value but alpha's."""
+        channels = self.values.shape[2] if self.values.ndim == 3 else 1
+        colours = self.values[..., : channels - 1] if channels in (2, 4) else self.values
+        return (int(colours.max()) + 1) * 256 - 1 if self.halved else int(colours.max())
+
+    def grey(self, white: float) -> NDArray[np.uint8]:
+        """(h, w) grey; what is brighter than white is white.
+
+        Raises
+        ------
+        UnusableError
+            If of what is used of 16 bits too little was decoded.
+        """
+        if self.white is None and self.halved:
+            if white < np.iinfo(np.uint16).max:
+                raise UnusableError(
+                    "is a 16-bit colour PNG that is too dark to be read by its upper 8 bits; save it as "
+                    "TIFF, or as PNG of 8 bits"
+                )
+            white = np.iinfo(np.uint8).max
+        return _grey(self.values, self.white or white)
+
+
+def decoded(path: Path) -> Decoded:
+    """One image file.
 
     Raises
     ------
@@ -60,7 +111,24 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         raise UnusableError(f"is no image that can be read ({brief}); replace it") from error
 
 
-def _by_pillow(path: Path) -> NDArray[np.uint8]:
+def read_grey(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
+    """(h, w) grey as stored; colour becomes luminance, alpha lies on white, other ranges become 0..255.
+
+    Parameters
+    ----------
+    bits
+        How many of 16 are used; None: as many as hold this image's largest value.
+    """
+    image = decoded(path)
+    return image.grey(2.0 ** (bits or bits_of(image.largest)) - 1)
+
+
+def bits_of(largest: int) -> int:
+    """The fewest bits of a camera or scanner that hold a value."""
+    return next(bits for bits in _BIT_DEPTHS if largest < 2**bits)
+
+
+def _by_pillow(path: Path) -> Decoded:
     from PIL import Image
 
     try:
@@ -68,10 +136,25 @@ def _by_pillow(path: Path) -> NDArray[np.uint8]:
             # A phone's MPO photograph holds a preview as well; its first image is the photograph.
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise UnusableError(_SEVERAL)
-            array = _array(image)
+            kind, orientation = image.format, AS_STORED
+            if kind == "TIFF":
+                orientation = stated_orientation(image)  # decoding turns it, and forgets that
+                array = turned_back(_array(image), orientation)
+            else:
+                array = _array(image)
+                orientation = stated_orientation(image)
+            file.seek(0)
+            halved = kind == "PNG" and _is_deep_colour(file.read(_PNG_HEADER)) and array.dtype == np.uint8
     except Image.DecompressionBombError as error:  # so far beyond the bound that Pillow does not open it
         raise UnusableError(_TOO_MANY) from error
-    return _grey(array, _largest(array))
+    # Pillow itself scales Netpbm's 16 bits to the largest value that they state.
+    white = None if halved else _white(array, whole=kind == "PPM")
+    return Decoded(array, white, orientation, halved)
+
+
+def _is_deep_colour(header: bytes) -> bool:
+    """Whether a PNG has 16 bits for each of several channels."""
+    return header[24] == 16 and header[25] != 0
 
 
 def _array(image: Image.Image) -> NDArray[Any]:
@@ -89,7 +172,7 @@ def _array(image: Image.Image) -> NDArray[Any]:
     return np.asarray(image if mode == image.mode else image.convert(mode))
 
 
-def _of_tiff(path: Path) -> NDArray[np.uint8]:
+def _of_tiff(path: Path) -> Decoded:
     """A TIFF's one page, and no other file that its metadata names."""
     from tifffile import TiffFile
 
@@ -109,19 +192,22 @@ def _of_tiff(path: Path) -> NDArray[np.uint8]:
     return _by_pillow(path)  # which knows other colours, too
 
 
-def _of_page(page: TiffPage, array: NDArray[Any]) -> NDArray[np.uint8]:
+def _of_page(page: TiffPage, array: NDArray[Any]) -> Decoded:
     if page.axes == "SYX":  # plane by plane
         array = np.moveaxis(array, 0, -1)
     if page.axes not in ("YX", "YXS", "SYX"):
         raise UnusableError(f"is an array of {_told(array)}, expected one grey or colour image")
     whole = array.dtype.kind in "ui" and page.bitspersample < 8 * array.dtype.itemsize
-    largest = float(2**page.bitspersample - 1) if whole else _largest(array)
+    white = float(2**page.bitspersample - 1) if whole else _white(array)
     if array.ndim == 3:
         alpha = page.extrasamples[0] in _ALPHA if page.extrasamples else False
         array = array[..., : (3 if page.photometric == _RGB else 1) + alpha]
     if page.photometric == _WHITE_IS_ZERO:
-        array = np.asarray(largest, array.dtype) - array if array.dtype != bool else ~array
-    return _grey(array, largest)
+        white = white or float(np.iinfo(np.uint16).max)
+        array = np.asarray(white, array.dtype) - array if array.dtype != bool else ~array
+    tag = page.tags.get(TAG)
+    orientation = int(tag.value) if tag is not None and tag.value in range(1, 9) else AS_STORED
+    return Decoded(array, white, orientation)
 
 
 def _check_size(pixels: int, bytes_each: int) -> None:
@@ -136,18 +222,22 @@ def _told(array: NDArray[Any]) -> str:
     return "x".join(map(str, array.shape))
 
 
-def _grey(pixels: NDArray[Any], largest: float) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, 1..4) of any kind of number -> (H, W) uint8; `largest` is white."""
+def _grey(pixels: NDArray[Any], white: float) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 1..4) of any kind of number -> (H, W) uint8."""
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.ndim not in (2, 3) or channels > 4 or not pixels.size:
         raise UnusableError(f"is an array of {_told(pixels)}, expected one grey or colour image")
-    if pixels.dtype == np.uint8 and channels == 1 and largest == 255:
+    if pixels.dtype == np.uint8 and channels == 1 and white == 255:
         return pixels.reshape(pixels.shape[:2])
+    opaque = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else white
     grey = np.empty(pixels.shape[:2], np.uint8)
     step = max(1, _PIXELS_AT_ONCE // max(1, pixels.shape[1]))
     for begin in range(0, len(pixels), step):  # numbers of double precision take eight times the memory
         part = slice(begin, begin + step)
-        unit = _luminance(pixels[part] / largest)
+        unit = np.minimum(pixels[part] / white, 1)
+        if channels in (2, 4):
+            unit[..., -1] = pixels[part][..., -1] / opaque
+        unit = _luminance(unit)
         grey[part] = np.round(np.clip(unit.reshape(unit.shape[:2]), 0, 1) * 255).astype(np.uint8)
     return grey
 
@@ -165,15 +255,16 @@ def _luminance(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     return luminance
 
 
-def _largest(pixels: NDArray[Any]) -> float:
-    """What is white: of whole numbers the largest of their type, of others 1."""
+def _white(pixels: NDArray[Any], *, whole: bool = False) -> float | None:
+    """What is white: of bytes 255, of floats and of true and false 1, of 16 bits None unless all are used."""
     if pixels.dtype == np.bool_ or not pixels.size:
         return 1.0
+    if pixels.dtype == np.uint8:
+        return 255.0
     if pixels.dtype.kind in "ui":
         # Pillow gives some 16-bit files as 32-bit numbers.
-        largest = np.iinfo(pixels.dtype).max if pixels.dtype.itemsize <= 2 else np.iinfo(np.uint16).max
-        if pixels.min() >= 0 and pixels.max() <= largest:
-            return float(largest)
+        if pixels.min() >= 0 and pixels.max() <= np.iinfo(np.uint16).max:
+            return float(np.iinfo(np.uint16).max) if whole else None
     elif pixels.dtype.kind == "f" and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
         return 1.0
     raise UnusableError(

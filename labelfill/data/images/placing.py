@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Images
-from labelfill.data.images.files import ImageFiles, SizesDifferError, load_image_files
+from labelfill.data.images.files import BitsUnknownError, ImageFiles, SizesDifferError, load_image_files
 from labelfill.data.images.storage import ImageStore
 from labelfill.errors import DataError
 from labelfill.runs.progress import bar
@@ -98,8 +98,9 @@ def read_image_files(
     framed: bool | None,
     models: Path | None,
     show_progress: bool,
-) -> tuple[Images, Placements | None]:
-    """The images (n, H, W), and where each lies in their frame: None if all are of one size and whole.
+) -> tuple[Images, Placements | None, ImageFiles]:
+    """The images (n, H, W), where each lies in their frame (None if all are of one size and whole), and the
+    files with how many of 16 bits they use.
 
     Parameters
     ----------
@@ -119,6 +120,29 @@ def read_image_files(
     DataError
         If an image is not as it should be, or has another size than asked for.
     """
+    read = partial(
+        _read, boxes=boxes, store=store, image_size=image_size, framed=framed, models=models,
+        show_progress=show_progress,
+    )  # fmt: skip
+    try:
+        images, placements = read(files)
+    except BitsUnknownError:
+        store.clear()
+        files = files.with_bits(show_progress=show_progress)
+        images, placements = read(files)
+    files.tell()
+    return images, placements, files
+
+
+def _read(
+    files: ImageFiles,
+    boxes: NDArray[np.float64] | None,
+    store: ImageStore,
+    image_size: ImageSize | None,
+    framed: bool | None,
+    models: Path | None,
+    show_progress: bool,
+) -> tuple[Images, Placements | None]:
     if not framed and boxes is None:
         try:
             images = load_image_files(files, store, show_progress=show_progress)

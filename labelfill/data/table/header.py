@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
-from labelfill.errors import DataError, listed, place, shown
+from labelfill.errors import DataError, did_you_mean, listed, place, shown
 from labelfill.schema import coordinate_columns, keypoints_in_header
+
+_log = logging.getLogger("labelfill")
 
 DELIMITERS = (",", ";", "\t")
 IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"
@@ -18,6 +21,12 @@ _FIRST_BYTES = 1 << 16
 BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK_LINES = re.compile(rb"(?:[ \t]*+(?:\r\n?|\n))*+")
+_GREY_VALUES = re.compile(rb'"?[ \t]*\d{1,3}(?:[ \t]+\d{1,3}){2}')
+_IMAGE_FILE = re.compile(r"\.(?:png|jpe?g|gif|bmp|webp|tiff?|p[gbnp]m)$", re.IGNORECASE)
+_LIKELY_NAMES = frozenset((
+    "image", "images", "img", "pixels", "path", "image_name", "imagename", "image_file", "image_id",
+    "file", "filename", "file_name", "filepath", "file_path", "frame",
+))  # fmt: skip
 _LINE = re.compile(rb"[^\r\n]*")
 _LINE_END = re.compile(rb"\r?\r\n|[\r\n]|\Z")
 
@@ -51,9 +60,20 @@ class Header:
 
 
 def read_header(
-    path: Path, read: Callable[[int], bytes], *, require_keypoints: bool, require_images: bool
+    path: Path,
+    read: Callable[[int], bytes],
+    *,
+    require_keypoints: bool,
+    require_images: bool,
+    image_column: str | None = None,
 ) -> tuple[Header, Cursor]:
     """Read the first record and check its columns; the cursor stands behind it.
+
+    Parameters
+    ----------
+    image_column
+        The column that holds the images or the names of their files, if it has another name than usual; it
+        gets the usual one.
 
     Raises
     ------
@@ -85,7 +105,11 @@ def read_header(
             f"{place(path, line=1)}: a quote in the header is never closed; close it, or take it away"
         )
     fields, end = record
-    header = _checked(path, delimiter, tuple(map(_name, fields)), require_keypoints, require_images)
+    columns, first = tuple(map(_name, fields)), _first_values(buffer, end, delimiter)
+    _refuse_duplicates(place(path), columns)
+    if image_column is not None:
+        columns = _with_usual_name(path, columns, first, image_column)
+    header = _checked(path, delimiter, columns, first, require_keypoints, require_images)
     return header, Cursor(buffer[end:], offset=end, line=1 + len(line_ends(buffer[:end])))
 
 
@@ -145,11 +169,76 @@ def _likeness(record: tuple[list[bytes], int] | None) -> tuple[int, bool, int]:
     return coordinates, IMAGE_COLUMN in names or IMAGE_PATH_COLUMN in names, len(names)
 
 
+def _first_values(buffer: bytes, begin: int, delimiter: str) -> list[bytes]:
+    """The first row's fields as far as they stand in the buffer, the last of them perhaps not whole."""
+    start = _BLANK_LINES.match(buffer, begin)
+    assert start is not None  # the pattern matches nothing as well
+    record = _first_record(buffer, start.end(), delimiter, at_end=True)
+    return record[0] if record is not None else []
+
+
+def named_image_column(path: Path, columns: Sequence[str], asked: str | None) -> str | None:
+    """The column of images or names of their files: the one asked for, else of a usual name, else None.
+
+    Raises
+    ------
+    DataError
+        If one is asked for that is not there, and none has a usual name.
+    """
+    usual = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
+    if asked is None or asked in columns:
+        return asked or usual
+    if usual is None:
+        raise DataError(
+            f"{path} has no column {shown(asked)} for --image-column ({_found(columns)})"
+            f"{did_you_mean(asked, columns)}"
+        )
+    # A table for a run that was begun with another.
+    _log.info("%s has no column %s: %s holds the images", path, shown(asked), usual)
+    return usual
+
+
+def is_grey_text(value: bytes) -> bool:
+    """Whether a value looks like grey values as text, not like a file's name."""
+    return _GREY_VALUES.match(value) is not None
+
+
+def _with_usual_name(
+    path: Path, columns: tuple[str, ...], first: Sequence[bytes], image_column: str
+) -> tuple[str, ...]:
+    """The columns, the one that holds images or names of files called as usual."""
+    named = named_image_column(path, columns, image_column)
+    assert named is not None  # else it would have been refused
+    at = columns.index(named)
+    usual = IMAGE_COLUMN if at < len(first) and is_grey_text(first[at]) else IMAGE_PATH_COLUMN
+    if named in (IMAGE_COLUMN, IMAGE_PATH_COLUMN):
+        return columns
+    if usual in columns:
+        raise DataError(
+            f"{path} has a column {usual!r} beside {shown(named)}, which --image-column names; rename or "
+            "remove one of them"
+        )
+    return (*columns[:at], usual, *columns[at + 1 :])
+
+
+def image_columns_offered(columns: Sequence[str], first: Sequence[str]) -> list[str]:
+    """Columns of usual names for images in which the first row names an image file."""
+    return [
+        name
+        for name, value in zip(columns, first, strict=False)
+        if name.lower() in _LIKELY_NAMES and _IMAGE_FILE.search(value.strip().strip('"'))
+    ]
+
+
 def _checked(
-    path: Path, delimiter: str, columns: tuple[str, ...], require_keypoints: bool, require_images: bool
+    path: Path,
+    delimiter: str,
+    columns: tuple[str, ...],
+    first: Sequence[bytes],
+    require_keypoints: bool,
+    require_images: bool,
 ) -> Header:
     where = place(path)
-    _refuse_duplicates(where, columns)
     try:
         keypoints = keypoints_in_header(columns if require_keypoints else _with_partner(columns))
     except DataError as error:
@@ -161,14 +250,27 @@ def _checked(
         )
     image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
     if require_images and image_column is None:
-        raise NoImagesError(without_images(path, columns))
+        values = [value.decode("utf-8", "replace") for value in first]
+        raise NoImagesError(without_images(path, columns, values))
     return Header(delimiter, columns, keypoints, image_column)
 
 
-def without_images(path: Path, columns: Sequence[str]) -> str:
-    """What a table without images lacks, where they are needed, and what to do."""
-    alike = [name for name in columns if name.lower() in ("image", "images", "pixels", "path", "file")]
-    hint = f"rename column {shown(alike[0])} if it holds them" if alike else "add one of the two"
+def without_images(path: Path, columns: Sequence[str], first: Sequence[str] = ()) -> str:
+    """What a table without images lacks, where they are needed, and what to do.
+
+    Parameters
+    ----------
+    first
+        The first row's values, if they are known.
+    """
+    offered = image_columns_offered(columns, first)
+    alike = [name for name in columns if name.lower() in _LIKELY_NAMES]
+    if offered:
+        hint = f"is {shown(offered[0])} the image? then pass --image-column {offered[0]}"
+    elif alike:
+        hint = f"if column {shown(alike[0])} holds them, pass --image-column {alike[0]}"
+    else:
+        hint = "add one of the two"
     return (
         f"{place(path)}: no column {IMAGE_COLUMN!r} (grey values) or {IMAGE_PATH_COLUMN!r} (file names) "
         f"({_found(columns)}); {hint}"

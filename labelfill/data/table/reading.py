@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,11 +16,18 @@ from numpy.typing import NDArray
 from labelfill.arrays import Positions
 from labelfill.data.table.container import open_decompressed
 from labelfill.data.table.coordinates import NotACoordinate, decode_coordinates
-from labelfill.data.table.header import IMAGE_COLUMN, IMAGE_PATH_COLUMN, Header, read_header
+from labelfill.data.table.header import (
+    IMAGE_COLUMN,
+    IMAGE_PATH_COLUMN,
+    Header,
+    read_header,
+    without_images,
+)
 from labelfill.data.table.tokenizer import Cursor, RecordBlock, Tokenizer
 from labelfill.errors import DataError, place
 from labelfill.runs.progress import bar
 from labelfill.schema import AXES
+from labelfill.settings import Coordinates
 
 Block = TypeVar("Block")
 
@@ -78,6 +85,13 @@ class KeypointTable:
         of its image; None if no row has a box.
     format
         What `path` holds: ``table``, or a format of `labelfill.data.formats`, which then has no field spans.
+    declared_blank
+        (n, K): points that were declared to count as blank though something stands there; None if none were.
+    stated_sizes
+        (n, 2), px: height and width of each row's image as the file states them, NaN where it does not; None
+        if it never does.
+    coordinates
+        In which unit the file states what `labels` hold in px.
     """
 
     path: Path
@@ -93,10 +107,21 @@ class KeypointTable:
     image_column: str | None = None
     boxes: NDArray[np.float64] | None = None
     format: str = "table"
+    declared_blank: NDArray[np.bool_] | None = None
+    stated_sizes: NDArray[np.float64] | None = None
+    coordinates: Coordinates = "px"
 
     @property
     def rows(self) -> int:
         return len(self.lines)
+
+    def take(self, rows: NDArray[np.int64]) -> KeypointTable:
+        """The same with some of its rows (m,) alone."""
+        by_row = ("labels", "field_spans", "lines", "boxes", "declared_blank", "stated_sizes")
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in by_row}
+        arrays = {name: array if array is None else array[rows] for name, array in arrays.items()}
+        extra = {name: [values[row] for row in rows.tolist()] for name, values in self.extra.items()}
+        return replace(self, extra=extra, **arrays)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -116,6 +141,7 @@ def read_table(
     require_keypoints: bool = True,
     require_images: bool = True,
     header: HeaderReader | None = None,
+    image_column: str | None = None,
     show_progress: bool = False,
 ) -> KeypointTable:
     """Read a ``.csv``, ``.csv.gz`` or ``.zip`` table in one streaming pass.
@@ -127,6 +153,8 @@ def read_table(
     ----------
     header
         Reads a header of another kind than the format contract's, and gives back the cursor behind it.
+    image_column
+        See `read_header`.
 
     Raises
     ------
@@ -154,8 +182,9 @@ def read_table(
 
         if header is None:
             found, cursor = read_header(
-                path, read, require_keypoints=require_keypoints, require_images=require_images
-            )
+                path, read, require_keypoints=require_keypoints, require_images=require_images,
+                image_column=image_column,
+            )  # fmt: skip
         else:
             found, cursor = header(path, read)
         collected = _Collected(path, found, image_sink, imaging)
@@ -283,6 +312,12 @@ class _Collected:
             extra=extra,
             image_column=self._header.image_column,
         )
+
+
+def lacks_images(table: KeypointTable) -> str:
+    """What a table without images lacks, and what to do."""
+    first = [table.extra.get(column, [""])[0] for column in table.columns]
+    return without_images(table.path, table.columns, first)
 
 
 def refuse_blank_image_paths(path: Path, texts: Sequence[str], lines: Positions | None = None) -> None:

@@ -16,6 +16,8 @@ from labelfill.data.table.reading import KeypointTable
 from labelfill.data.table.tokenizer import BLOCK_BYTES
 from labelfill.errors import DataError, StorageError, refusal
 
+DECIMALS = 4
+
 
 @dataclass(frozen=True)
 class FoundPoints:
@@ -31,12 +33,15 @@ class FoundPoints:
         (n, 2): height and width of each row's image, px.
     model
         A short name of the models that found them.
+    decimals
+        With which coordinates are written.
     """
 
     xy: Array
     score: Array
     sizes: Array
     model: str
+    decimals: int = DECIMALS
 
     def new(self, table: KeypointTable) -> NDArray[np.bool_]:
         """(n, K, 2): the coordinates that are written, observed ones never."""
@@ -45,6 +50,9 @@ class FoundPoints:
     def whole(self, table: KeypointTable) -> Array:
         """(n, K, 2): every coordinate as it will stand."""
         return np.where(self.new(table), self.xy, table.labels)
+
+    def text(self, value: float) -> bytes:
+        return coordinate_text(value, self.decimals)
 
 
 def refuse_changed(table: KeypointTable, sha256: str) -> None:
@@ -59,6 +67,7 @@ def write_filled(
     out: BinaryIO,
     *,
     moved: NDArray[np.bool_] | None = None,
+    decimals: int = DECIMALS,
 ) -> str:
     """Stream the table's decompressed bytes to `out`, finite `values` in the place of blank fields.
 
@@ -72,6 +81,8 @@ def write_filled(
         (n, K, 2), px; NaN where a blank is to stay blank.
     moved
         (n, K): observed labels that are replaced, too; for tables that are beside the main one.
+    decimals
+        Of what is written.
 
     Raises
     ------
@@ -87,7 +98,7 @@ def write_filled(
     new &= np.isfinite(values)
     spans, numbers = table.field_spans[new], values[new]
     order = np.argsort(spans[:, 0], kind="stable")
-    return send(_spliced(table, spans[order], numbers[order]), out, "table")
+    return send(_spliced(table, spans[order], numbers[order], decimals), out, "table")
 
 
 def send(pieces: Iterable[bytes], out: BinaryIO, what: str = "file") -> str:
@@ -108,7 +119,9 @@ def send(pieces: Iterable[bytes], out: BinaryIO, what: str = "file") -> str:
     return sent.hexdigest()
 
 
-def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> Iterator[bytes]:
+def _spliced(
+    table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np.float64], decimals: int
+) -> Iterator[bytes]:
     """The table's bytes, block by block, with new text in the spans (m, 2), which are in order."""
     received = hashlib.sha256()
     with open_decompressed(table.path) as source:
@@ -121,7 +134,7 @@ def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np
             keep = len(block)
             if last < len(spans):
                 keep = min(keep, max(int(spans[last, 0]) - begin, 0))
-            yield _splice(block[:keep], spans[cell:last] - begin, numbers[cell:last])
+            yield _splice(block[:keep], spans[cell:last] - begin, numbers[cell:last], decimals)
             begin, cell, carry = begin + keep, last, block[keep:]
     if received.hexdigest() != table.content_sha256:
         raise DataError(
@@ -131,10 +144,10 @@ def _spliced(table: KeypointTable, spans: NDArray[np.int64], numbers: NDArray[np
     yield carry
 
 
-def _splice(block: bytes, spans: NDArray[np.int64], numbers: NDArray[np.float64]) -> bytes:
+def _splice(block: bytes, spans: NDArray[np.int64], numbers: NDArray[np.float64], decimals: int) -> bytes:
     pieces, position = [], 0
     for (start, end), number in zip(spans.tolist(), numbers.tolist(), strict=True):
-        text = coordinate_text(number)
+        text = coordinate_text(number, decimals)
         # What was quoted stays quoted, whatever the quotes were there for.
         pieces += [block[position:start], b'"%b"' % text if block[start : start + 1] == b'"' else text]
         position = end
@@ -142,7 +155,7 @@ def _splice(block: bytes, spans: NDArray[np.int64], numbers: NDArray[np.float64]
     return b"".join(pieces)
 
 
-def coordinate_text(value: float) -> bytes:
+def coordinate_text(value: float, decimals: int = DECIMALS) -> bytes:
     """A filled coordinate as it stands in a table: four decimals and a dot, never ``-0.0000``."""
-    text = b"%.4f" % value
-    return text[1:] if text == b"-0.0000" else text
+    text = b"%.*f" % (decimals, value)
+    return text[1:] if text[:1] == b"-" and not float(text) else text

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.formats import read_keypoints
 from labelfill.data.joining import join_rows
+from labelfill.data.reading_options import USUAL, ReadingOptions
 from labelfill.data.table import KeypointTable
 from labelfill.errors import DataError, UsageError, place
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply, require_imputers
@@ -24,7 +24,14 @@ from labelfill.reports.comparison.trained_ways import (
     TrainedWays,
     labels_of,
 )
-from labelfill.reports.scores import choose_keypoints, coordinates_of, named_scores, without_distrusted
+from labelfill.reports.scores import (
+    choose_keypoints,
+    coordinates_of,
+    named_scores,
+    read_to_score,
+    refuse_two_units,
+    without_distrusted,
+)
 from labelfill.runs import EVALUATION
 from labelfill.runs.progress import bar
 from labelfill.runs.resources import measured
@@ -107,6 +114,8 @@ class ComparisonRequest:
         ``all``; ``rare``, those that `table` labels in under half of its rows; or names.
     distrust
         A list of labels of `table` that the simple ways do not learn from; no label is scored anyhow.
+    reading
+        How the values of `table` are understood; of the others what stands for a blank.
     """
 
     table: Path
@@ -115,7 +124,15 @@ class ComparisonRequest:
     ways: Sequence[Way] = SIMPLE_METHODS
     keypoints: str | Sequence[str] = "all"
     distrust: Path | None = None
+    reading: ReadingOptions = USUAL
     show_progress: bool = False
+
+    def read(self, path: Path) -> KeypointTable:
+        """A table of labels or fills, in the unit that its file states them in; see `read_to_score`."""
+        reading = replace(self.reading, coordinates="px")
+        if path != self.table:
+            reading = ReadingOptions(missing_values=reading.missing_values)
+        return read_to_score(path, reading, show_progress=self.show_progress)
 
 
 def compare(
@@ -163,8 +180,8 @@ def compare(
 
 def _against_truth(asked: ComparisonRequest, truth: Path, trained: TrainedWays | None) -> Comparison:
     """Blank cells whose truth is known."""
-    original = read_keypoints(asked.table, require_images=False, show_progress=asked.show_progress)
-    known = read_keypoints(truth, require_images=False, show_progress=asked.show_progress)
+    original, known = asked.read(asked.table), asked.read(truth)
+    refuse_two_units([original, known])
     shared = [k for k in original.keypoints if k in known.keypoints]
     if not shared:
         raise DataError(
@@ -178,7 +195,7 @@ def _against_truth(asked: ComparisonRequest, truth: Path, trained: TrainedWays |
         raise DataError(f"nothing to compare: no coordinate is blank in {asked.table} and known in {truth}")
     answers: dict[str, Answer] = {}
     for name, path in _named(asked.filled).items():
-        filled = read_keypoints(path, filled=True, require_images=False, show_progress=asked.show_progress)
+        filled = asked.read(path)
         _check_filled_from(original, filled)
         answers[name] = Answer(coordinates_of(filled, names))
     index = [original.keypoints.index(name) for name in names]
@@ -186,7 +203,7 @@ def _against_truth(asked: ComparisonRequest, truth: Path, trained: TrainedWays |
     for way in bar(asked.ways, desc="filling", unit="way", show=asked.show_progress):
         if way in MODEL_WAYS:
             assert trained is not None, "trained ways need run directories"
-            filled = read_keypoints(trained.filled(way), filled=True, require_images=False)
+            filled = asked.read(trained.filled(way))
             answers[way] = trained.answer(way, coordinates_of(filled, names))
         else:
             xy, cost = measured(partial(fill_simply, learnt.labels, way))

@@ -41,14 +41,7 @@ class Hidden:
     def dataset(self, dataset: Dataset) -> Dataset:
         """The held-out rows alone, without their hidden labels."""
         table, rows = dataset.table, self.rows
-        part = replace(
-            table,
-            labels=self.labels(table.labels)[rows],
-            field_spans=table.field_spans[rows],
-            lines=table.lines[rows],
-            extra={name: [values[row] for row in rows.tolist()] for name, values in table.extra.items()},
-            boxes=None if table.boxes is None else table.boxes[rows],
-        )
+        part = replace(table, labels=self.labels(table.labels)).take(rows)
         return replace(
             dataset,
             table=part,

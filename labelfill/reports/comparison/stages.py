@@ -10,6 +10,7 @@ from typing import Any
 from labelfill.data.dataset import Dataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
+from labelfill.data.reading_options import ReadingOptions
 from labelfill.errors import DataError
 from labelfill.filling.job import filling_job
 from labelfill.filling.stage import impute
@@ -64,7 +65,10 @@ class Setting:
         size, framed = self.table.image_size, None
         if run is not None and run.manifest.get("input") and not run.frame_assumed:
             size, framed = ImageSize.parse(run.manifest["input"]["image_size"]), run.framed
-        request = TableRequest(size, framed, require_images=False, allow_outside=self.table.allow_outside)
+        request = TableRequest(
+            size, framed, require_images=False, allow_outside=self.table.allow_outside,
+            reading=ReadingOptions.of(self.table),
+        )  # fmt: skip
         cache = self.folder / "cache"
         dataset = read_dataset(self.data, request, cache_dir=cache, show_progress=self.progress)
         if self.table.distrust is None:

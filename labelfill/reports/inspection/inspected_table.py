@@ -27,12 +27,15 @@ class InspectedTable:
         The label sources, and each row's (n,), -1 if unknown.
     frame_known
         Whether the schema's image size is that of images, not guessed from the labels.
+    findings
+        Sentences on what the table does not say of itself, and the dataset was read by.
     """
 
     dataset: Dataset
     sources: SourceGroups
     source_of: Integers
     frame_known: bool = True
+    findings: tuple[str, ...] = ()
 
     @cached_property
     def labels(self) -> Array:

@@ -42,7 +42,7 @@ _SHOWN_PATTERNS = 12
 def inspection_page(found: Inspection) -> str:
     """The whole page as HTML."""
     inspected, images = found.table, found.images
-    sections: list[Markup | None] = [tiles(_figures(found))]
+    sections: list[Markup | None] = [tiles(_figures(found)), _findings(inspected)]
     if inspected.schema.count:
         sections += [_suspects(found), _labels(found), _patterns(found), _sources(found)]
     if images is not None:
@@ -52,6 +52,13 @@ def inspection_page(found: Inspection) -> str:
     if images is not None:
         sections.append(equalisation_section(images, inspected))
     return page(f"Inspection of {inspected.dataset.table.path.name}", sentence(found), *sections)
+
+
+def _findings(inspected: InspectedTable) -> Markup | None:
+    if not inspected.findings:
+        return None
+    about = "What follows is read so already."
+    return section("To be settled before training", note(about), *map(paragraph, inspected.findings))
 
 
 def _figures(found: Inspection) -> Iterator[tuple[str, str]]:

@@ -101,6 +101,9 @@ def suspect_rows(suspects: Iterable[Suspect], table: InspectedTable) -> Iterator
 def as_text(found: Inspection) -> str:
     """What a person reads in the terminal."""
     parts = [[sentence(found)]]
+    if found.table.findings:
+        parts.append(["to be settled before training (what follows is read so already)"])
+        parts[-1] += [f"  {finding}" for finding in found.table.findings]
     if found.table.schema.count:
         parts += [_missing(found.labels, found.table.schema), _patterns(found), _sources(found)]
     if found.images is not None:
@@ -223,6 +226,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
     columns = np.array(schema.columns, dtype=object)
     return {
         "rows": counts.rows,
+        "findings": found.table.findings,
         "keypoints": schema.keypoints,
         "image_size": None if found.images is None else str(schema.image_size),
         "complete_rows": counts.complete_rows,

@@ -15,6 +15,7 @@ from labelfill.arrays import Array, Images, Mask
 from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest
 from labelfill.data.images.identity import fingerprint
+from labelfill.data.run_tables import reading_of
 from labelfill.errors import DataError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import filled_from, last_filled, read_filled
@@ -125,7 +126,7 @@ def read_filled_rows(
     size = run.manifest.get("input", {}).get("image_size")
     request = TableRequest(
         None if size is None else ImageSize.parse(size), run.framed, images_beside=filled_from(run, path),
-        allow_outside=allow_outside, filled=True,
+        allow_outside=allow_outside, filled=True, reading=reading_of(run),
     )  # fmt: skip
     table = read_filled(path, None, request, run.path / "cache", progress=progress)
     dataset, sidecar, shape = table.dataset, provenance_path(path), table.observed.shape[:2]

@@ -1,0 +1,279 @@
+"""Constant pairs that stand for "not labelled": told from labels by where and how often they stand.
+
+Tables mark what is not labelled by (0, 0), (-1, -1), -999 or another number. Taken as labels they would be
+learnt, many px off. A pair is a placeholder if
+
+* several keypoints of one row have exactly this pair, in three rows or in all that are labelled; or
+* it is (0, 0), negative, or over four times as large as the image, and lies off all that is usual for its
+  keypoint, in three rows.
+
+Labels may agree without being placeholders: in whole px on small images, where they were moved onto the
+image's border, in a keypoint by which faces were aligned. `find_placeholders` leaves these alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelfill.arrays import Array, Integers, Mask
+from labelfill.data.table import KeypointTable
+from labelfill.errors import DataError, listed, place
+from labelfill.schema import AXES, coordinate_columns
+
+_LEAST_ROWS = 3
+_LARGE = 4.0  # times the image
+# Outside of 99.9% of a keypoint's other labels, as a normal distribution has it, and by so many px.
+_REGION = 13.816  # quantile of the squared Mahalanobis distance: chi-squared, 2 degrees of freedom
+_MARGIN = 3.0
+# So few other labels do not tell what is usual.
+_LEAST_OTHERS = 5
+# By chance pairs agree at many places about as often, placeholders at few and far more often.
+_CHANCE_PLACES, _CHANCE_TIMES = 4, 4
+# A share of the rows with a corner of the image in which further labels lie on its border.
+_CLIPPED = 0.5
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """A pair that stands for "not labelled".
+
+    Attributes
+    ----------
+    pair
+        x and y, as they stand in the file.
+    points
+        (n, K): where it stands.
+    """
+
+    pair: tuple[float, float]
+    points: Mask
+
+    @property
+    def value(self) -> float | None:
+        """The number that stands in both columns, if it is one."""
+        x, y = self.pair
+        return x if x == y else None
+
+    def __str__(self) -> str:
+        return f"({plain_number(self.pair[0])}, {plain_number(self.pair[1])})"
+
+
+class PlaceholderError(DataError):
+    """Placeholders stand where labels are expected."""
+
+
+def find_placeholders(
+    written: Array, labels: Array, in_frame: Array, sizes: Array | None
+) -> list[Placeholder]:
+    """The placeholders among labels, most frequent first.
+
+    Parameters
+    ----------
+    written
+        (n, K, 2): coordinates as they stand in the file, NaN where blank.
+    labels, in_frame
+        (n, K, 2): the same in px of each row's image, and of a frame in which rows can be compared.
+    sizes
+        (n, 2), px: height and width of each row's image; None: what holds most labels.
+    """
+    pairs = _Pairs.of(written)
+    if not pairs.several.any():
+        return []
+    sizes = _extent(labels) if sizes is None else np.asarray(sizes, np.float64)
+    beyond = _beyond(labels, written, sizes)
+    coincident = pairs.coincident_rows()
+    labelled_rows = int((pairs.numbers >= 0).any(axis=1).sum())
+    candidates = np.flatnonzero(
+        (coincident >= min(_LEAST_ROWS, max(labelled_rows, 1))) | pairs.counted(beyond, at_least=_LEAST_ROWS)
+    )
+    if not len(candidates):
+        return []
+    others = np.where(np.isin(pairs.numbers, candidates)[..., None], np.nan, in_frame)
+    regions = [_Region.of(others[:, k]) for k in range(labels.shape[1])]
+    chance = _by_chance(coincident)
+    found = []
+    for number in candidates.tolist():
+        points = pairs.numbers == number
+        off = np.stack([region.off(in_frame[:, k]) for k, region in enumerate(regions)], 1) & points
+        together = points & (points.sum(axis=1, keepdims=True) > 1)
+        rows_together = int(together.any(axis=1).sum())
+        implausible = bool(beyond[points].any())
+        clipped = _is_clipped(points, labels, sizes)
+        by_rows = rows_together >= min(_LEAST_ROWS, labelled_rows) and (
+            implausible or (rows_together > chance and _off_somewhere(together, off, regions))
+        )
+        by_place = implausible and int((off & beyond).any(axis=1).sum()) >= _LEAST_ROWS
+        if (by_rows or by_place) and not clipped:
+            x, y = written[points][0].tolist()
+            found.append(Placeholder((x, y), points))
+    return sorted(found, key=lambda each: -int(each.points.sum()))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Which points hold the same pair.
+
+    Attributes
+    ----------
+    numbers
+        (n, K): of each point's pair, -1 where it is blank or only half known.
+    counts
+        (P,): points that hold each pair.
+    """
+
+    numbers: Integers
+    counts: Integers
+
+    @classmethod
+    def of(cls, written: Array) -> _Pairs:
+        known = np.isfinite(written).all(axis=2)
+        numbers = np.full(known.shape, -1, np.int64)
+        values = np.ascontiguousarray(written[known] + 0.0).view(np.complex128).reshape(-1)  # no -0.0
+        _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+        numbers[known] = which.reshape(-1)
+        return cls(numbers, counts)
+
+    @property
+    def several(self) -> Mask:
+        found: Mask = self.counts > 1
+        return found
+
+    def coincident_rows(self) -> Integers:
+        """(P,): rows in which several keypoints hold the pair."""
+        ordered = np.sort(self.numbers, axis=1)
+        rows, columns = np.nonzero((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0))
+        if not len(rows):
+            return np.zeros(len(self.counts), np.int64)
+        distinct = np.unique(np.stack([rows, ordered[rows, columns + 1]]), axis=1)
+        return np.bincount(distinct[1], minlength=len(self.counts))
+
+    def counted(self, points: Mask, *, at_least: int) -> Mask:
+        """(P,): pairs that so many of some points (n, K) hold."""
+        held = self.numbers[points & (self.numbers >= 0)]
+        return np.bincount(held, minlength=len(self.counts)) >= at_least
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Where 99.9% of a keypoint's labels lie, as a normal distribution has it; nowhere if there are few."""
+
+    mean: Array
+    precision: Array
+    known: bool
+
+    @classmethod
+    def of(cls, labels: Array) -> _Region:
+        found = labels[np.isfinite(labels).all(axis=1)]
+        if len(found) < _LEAST_OTHERS:
+            return cls(np.zeros(2), np.eye(2), known=False)
+        covariance = np.cov(found.T) + 1e-6 * np.eye(2)
+        mean: Array = found.mean(axis=0)
+        precision: Array = np.linalg.inv(covariance).astype(np.float64)
+        return cls(mean, precision, known=True)
+
+    def off(self, xy: Array) -> Mask:
+        """(n,): which of some points (n, 2) lie outside, by more than the margin."""
+        away = xy - self.mean
+        distance = np.sqrt(np.einsum("ni,ij,nj->n", away, self.precision, away))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            outside = np.linalg.norm(away, axis=1) * (1 - np.sqrt(_REGION) / distance)
+        found: Mask = self.known & (np.nan_to_num(outside) >= _MARGIN)
+        return found
+
+
+def _extent(labels: Array) -> Array:
+    """(1, 2): height and width of what holds most labels, where no image tells."""
+    found = np.abs(labels[np.isfinite(labels).all(axis=2)])
+    if not len(found):
+        return np.ones((1, 2))
+    extent: Array = np.maximum(np.quantile(found, 0.75, axis=0)[::-1], 1.0)[None]
+    return extent
+
+
+def _beyond(labels: Array, written: Array, sizes: Array) -> Mask:
+    """(n, K): points that are (0, 0), negative, or over four times as large as the image."""
+    with np.errstate(invalid="ignore"):
+        zero = (written == 0).all(axis=2)
+        negative = (written < 0).all(axis=2)
+        large = (np.abs(labels) > _LARGE * sizes[:, None, ::-1]).all(axis=2)
+    found: Mask = zero | negative | large
+    return found
+
+
+def _by_chance(coincident: Integers) -> int:
+    """In how many rows two labels may agree at one place by chance."""
+    most = np.sort(coincident)[::-1]
+    return _CHANCE_TIMES * int(most[_CHANCE_PLACES - 1]) if len(most) >= _CHANCE_PLACES else 0
+
+
+def _off_somewhere(together: Mask, off: Mask, regions: Sequence[_Region]) -> bool:
+    """Whether a pair lies off what is usual for one of its keypoints, or nothing tells what is usual."""
+    unknown = np.array([not region.known for region in regions])
+    held = together.any(axis=0)
+    return bool((off & together).any() or not (held & ~unknown).any())
+
+
+def _is_clipped(points: Mask, labels: Array, sizes: Array) -> bool:
+    """Whether a pair is a corner of the image onto whose border further labels of its rows were moved."""
+    rows = points.any(axis=1)
+    some, high = labels[rows], np.broadcast_to(sizes, (len(labels), 2))[rows][:, None, ::-1] - 1
+    corner = np.nanmax(np.where(points[rows][..., None], some, np.nan), axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        at_corner = ((np.abs(corner) < 0.01) | (np.abs(corner - high) <= 1.0)).all()
+        along = (some == corner).any(axis=2) & ~points[rows]
+    return bool(at_corner and along.any(axis=1).mean() >= _CLIPPED)
+
+
+def plain_number(value: float) -> str:
+    """A number as a person writes it: ``-1``, not ``-1.0``."""
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else repr(value)
+
+
+def told(table: KeypointTable, found: Placeholder) -> str:
+    """One sentence on a placeholder: what it is, how many points hold it, the first of them, what to do."""
+    row, k = (int(i) for i in np.argwhere(found.points)[0])
+    first = f"{table.keypoints[k]} in row {row} (line {int(table.lines[row])})"
+    count = int(found.points.sum())
+    remedy = (
+        "leave such cells blank"
+        if found.value is None
+        else f"pass --missing-value {plain_number(found.value)} to have them counted as blank and filled"
+    )
+    return (
+        f"{table.path}: {count:,} points are exactly {found}, first {first}: a placeholder for what is not "
+        f"labelled, no place; {remedy}"
+    )
+
+
+def single_placeholders(labels: Array) -> list[float]:
+    """Negative numbers that stand in one coordinate alone where none is expected, in three rows or more."""
+    values: set[float] = set()
+    for column in labels.reshape(len(labels), -1).T:
+        negative, counts = np.unique(column[column < 0], return_counts=True)
+        for value in negative[counts >= _LEAST_ROWS].tolist():
+            others = column[np.isfinite(column) & (column != value)]
+            reach = np.sqrt(_REGION) * others.std() + _MARGIN if len(others) else np.inf
+            if len(others) >= _LEAST_OTHERS and value < others.mean() - reach:
+                values.add(value)
+    return sorted(values)
+
+
+def half_placeholders(table: KeypointTable, values: Sequence[float]) -> str | None:
+    """A sentence on points of which only x, or only y, is one of some declared values; None without any."""
+    half = np.zeros(table.labels.shape, bool)
+    for value in values:
+        is_value = table.labels == value
+        half |= is_value & ~is_value.all(axis=2, keepdims=True)
+    if not half.any():
+        return None
+    row, k, axis = (int(i) for i in np.argwhere(half)[0])
+    column = coordinate_columns(table.keypoints)[len(AXES) * k + axis]
+    where = place(table.path, row=row, line=int(table.lines[row]), column=column)
+    names = listed([plain_number(value) for value in np.unique(table.labels[half]).tolist()])
+    return (
+        f"{where}: {int(half.any(axis=2).sum()):,} points have {names} in only one of x and y; they count as "
+        "labels: leave both blank if they are none"
+    )
