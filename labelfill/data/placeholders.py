@@ -5,7 +5,7 @@ learnt, many px off. A pair is a placeholder if
 
 * several keypoints of one row have exactly this pair, in three rows or in all that are labelled; or
 * it is (0, 0), negative, or over four times as large as the image, and lies off all that is usual for its
-  keypoint, in three rows.
+  keypoint, in three rows (negative ones also where no other label is).
 
 Labels may agree without being placeholders: in whole px on small images, where they were moved onto the
 image's border, in a keypoint by which faces were aligned. `find_placeholders` leaves these alone.
@@ -30,8 +30,8 @@ _REGION = 13.816  # quantile of the squared Mahalanobis distance: chi-squared, 2
 _MARGIN = 3.0
 # So few other labels do not tell what is usual.
 _LEAST_OTHERS = 5
-# By chance pairs agree at many places about as often, placeholders at few and far more often.
-_CHANCE_PLACES, _CHANCE_TIMES = 4, 4
+# Two labels that agree by chance, whole px of neighbouring keypoints, are elsewhere as near each other, px.
+_NEAR = 1.5
 # A share of the rows with a corner of the image in which further labels lie on its border.
 _CLIPPED = 0.5
 
@@ -82,8 +82,7 @@ def find_placeholders(
     pairs = _Pairs.of(written)
     if not pairs.several.any():
         return []
-    sizes = _extent(labels) if sizes is None else np.asarray(sizes, np.float64)
-    beyond = _beyond(labels, written, sizes)
+    beyond = _beyond(labels, written, _extent(labels) if sizes is None else sizes)
     coincident = pairs.coincident_rows()
     labelled_rows = int((pairs.numbers >= 0).any(axis=1).sum())
     candidates = np.flatnonzero(
@@ -93,7 +92,9 @@ def find_placeholders(
         return []
     others = np.where(np.isin(pairs.numbers, candidates)[..., None], np.nan, in_frame)
     regions = [_Region.of(others[:, k]) for k in range(labels.shape[1])]
-    chance = _by_chance(coincident)
+    far = np.nanmax(np.where(beyond[..., None], np.nan, labels), axis=(0, 1), initial=0.0)
+    far = np.broadcast_to(far, (len(labels), 2)) if sizes is None else sizes[:, ::-1] - 1
+    some_negative = bool((others < 0).any())
     found = []
     for number in candidates.tolist():
         points = pairs.numbers == number
@@ -101,11 +102,13 @@ def find_placeholders(
         together = points & (points.sum(axis=1, keepdims=True) > 1)
         rows_together = int(together.any(axis=1).sum())
         implausible = bool(beyond[points].any())
-        clipped = _is_clipped(points, labels, sizes)
+        clipped = _is_clipped(points, labels, far)
         by_rows = rows_together >= min(_LEAST_ROWS, labelled_rows) and (
-            implausible or (rows_together > chance and _off_somewhere(together, off, regions))
+            implausible or not _agree_by_chance(together, np.where(together[..., None], np.nan, in_frame))
         )
-        by_place = implausible and int((off & beyond).any(axis=1).sum()) >= _LEAST_ROWS
+        negative = bool((written[points] < 0).all()) and not some_negative
+        off = points if negative else off & beyond
+        by_place = implausible and int(off.any(axis=1).sum()) >= _LEAST_ROWS
         if (by_rows or by_place) and not clipped:
             x, y = written[points][0].tolist()
             found.append(Placeholder((x, y), points))
@@ -203,27 +206,41 @@ def _beyond(labels: Array, written: Array, sizes: Array) -> Mask:
     return found
 
 
-def _by_chance(coincident: Integers) -> int:
-    """In how many rows two labels may agree at one place by chance."""
-    most = np.sort(coincident)[::-1]
-    return _CHANCE_TIMES * int(most[_CHANCE_PLACES - 1]) if len(most) >= _CHANCE_PLACES else 0
+def _agree_by_chance(together: Mask, others: Array) -> bool:
+    """Whether keypoints that agree somewhere are elsewhere near each other, in as many rows.
+
+    Parameters
+    ----------
+    together
+        (n, K): labels that are the same as another one of their row.
+    others
+        (n, K, 2): all labels but those that are the same.
+    """
+    agreements = nearby = 0
+    for pattern, rows in zip(
+        *np.unique(together[together.any(axis=1)], axis=0, return_counts=True), strict=True
+    ):
+        keypoints = np.flatnonzero(pattern)
+        gaps = np.linalg.norm(others[:, keypoints[1:]] - others[:, keypoints[:-1]], axis=2)
+        agreements += int(rows) * (len(keypoints) - 1)
+        nearby += int((gaps < _NEAR).sum())
+    return nearby >= agreements
 
 
-def _off_somewhere(together: Mask, off: Mask, regions: Sequence[_Region]) -> bool:
-    """Whether a pair lies off what is usual for one of its keypoints, or nothing tells what is usual."""
-    unknown = np.array([not region.known for region in regions])
-    held = together.any(axis=0)
-    return bool((off & together).any() or not (held & ~unknown).any())
+def _is_clipped(points: Mask, labels: Array, far: Array) -> bool:
+    """Whether a pair is a corner of the image onto whose border further labels of its rows were moved.
 
-
-def _is_clipped(points: Mask, labels: Array, sizes: Array) -> bool:
-    """Whether a pair is a corner of the image onto whose border further labels of its rows were moved."""
+    Parameters
+    ----------
+    far
+        (n, 2): x of each image's right border and y of its lower one.
+    """
     rows = points.any(axis=1)
-    some, high = labels[rows], np.broadcast_to(sizes, (len(labels), 2))[rows][:, None, ::-1] - 1
-    corner = np.nanmax(np.where(points[rows][..., None], some, np.nan), axis=1, keepdims=True)
+    held, labels, far = points[rows], labels[rows], far[rows][:, None]
+    corner = np.nanmax(np.where(held[..., None], labels, np.nan), axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        at_corner = ((np.abs(corner) < 0.01) | (np.abs(corner - high) <= 1.0)).all()
-        along = (some == corner).any(axis=2) & ~points[rows]
+        at_corner = ((np.abs(corner) < 0.01) | (np.abs(corner - far) <= 1)).all()
+        along = (labels == corner).any(axis=2) & ~held
     return bool(at_corner and along.any(axis=1).mean() >= _CLIPPED)
 
 
