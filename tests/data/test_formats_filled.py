@@ -286,3 +286,37 @@ def test_malformed_label_studio(tmp_path: Path, old: str, new: str, words: str) 
     outcome = labelfill("inspect", path)
     assert outcome.code == 3
     assert words in outcome.sentence
+
+
+POINT = '{"type": "keypointlabels", "value": {"keypointlabels": ["nose"]}},\n    {"id": "a"'
+NULLS = '{"type": "keypointlabels", "value": {"x": null, "y": null}}, {"id": "a"'
+
+
+@pytest.mark.parametrize("placeless", [POINT, NULLS])
+def test_a_label_studio_keypoint_without_a_place_is_not_labelled(
+    tmp_path: Path, placeless: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted in one warning, is no second keypoint of its name, and stays in a filled file."""
+    write_images(tmp_path)
+    path = tmp_path / "l.json"
+    path.write_text(TASKS.replace('{"id": "a"', placeless))
+    table = read_keypoints(path)
+    np.testing.assert_array_equal(table.labels, [[[15.0, 2.0]], [[np.nan, np.nan]]])
+    assert caplog.messages == [
+        f"{path}: 1 keypoint has neither x nor y (the first in task 3 (line 2)) and counts as not labelled"
+    ]
+    found = FoundPoints(np.full((2, 1, 2), 5.0), np.full((2, 1), 0.5), np.array([[20.0, 30], [40, 25]]), "m")
+    out = BytesIO()
+    write_found(table, found, out, "o.json")
+    before, after = json.loads(path.read_text()), json.loads(out.getvalue())
+    assert after[0] == before[0]
+
+
+def test_a_label_studio_keypoint_whose_only_result_has_no_place_is_blank(tmp_path: Path) -> None:
+    """Another task's place says that the keypoint exists; this one's is filled like any blank."""
+    write_images(tmp_path)
+    path = tmp_path / "l.json"
+    ghost = '{"type": "keypointlabels", "value": {"keypointlabels": ["nose"]}}'
+    path.write_text(TASKS.replace('"annotations": [], ', f'"annotations": [{{"result": [{ghost}]}}], '))
+    table = read_keypoints(path)
+    np.testing.assert_array_equal(table.labels, [[[15.0, 2.0]], [[np.nan, np.nan]]])

@@ -76,11 +76,16 @@ class Entry:
     line: int
     content: dict[str, Json]
 
-    def bad(self, field: str, what: str) -> DataError:
-        """What is wrong with one of its fields."""
+    @property
+    def where(self) -> str:
+        """``task 3 (line 2)``: by its id, or its number if it has none."""
         given = self.content.get("id")
         name = given if given is not None else f"number {self.number}"
-        return DataError(f"{self.path}, {self.kind} {name} (line {self.line}), field {field!r}: {what}")
+        return f"{self.kind} {name} (line {self.line})"
+
+    def bad(self, field: str, what: str) -> DataError:
+        """What is wrong with one of its fields."""
+        return DataError(f"{self.path}, {self.where}, field {field!r}: {what}")
 
 
 class JsonFile:
