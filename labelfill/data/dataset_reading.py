@@ -17,7 +17,7 @@ from labelfill.data import cache
 from labelfill.data.dataset import Dataset
 from labelfill.data.formats import read_keypoints
 from labelfill.data.frame import assumed_frame, check_frame
-from labelfill.data.images.files import ImageFiles
+from labelfill.data.images.files import IMAGE_SUFFIXES, ImageFiles
 from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.placing import read_image_files
 from labelfill.data.images.storage import FileStore, MemoryStore
@@ -31,10 +31,6 @@ from labelfill.data.table import (
 )
 from labelfill.errors import DataError, StorageError, reading, real_path
 from labelfill.schema import ImageSize, KeypointSchema
-
-IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-)
 
 _log = logging.getLogger("labelfill")
 

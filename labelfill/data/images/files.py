@@ -20,6 +20,10 @@ from labelfill.errors import DataError, StorageError, place, real_path, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
 
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+)
+
 
 @dataclass(frozen=True)
 class ImageFiles:
