@@ -38,7 +38,7 @@ def test_deeplabcut_of_one_index_column_in_its_project(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("scorer,A,A\nindividuals,m,m\nbodyparts,n,n\n", "line 4: the file ends in its header; expected rows"),
+        ("scorer,A,A\nindividuals,m,m\nbodyparts,n,n\n", "line 4: the file ends in its header; expected"),
         ("scorer,A,A\nindividuals,m,m\ncoords,x,y\na,1,2\n", "line 3: found 'coords' and 3 fields, expected"),
         (
             "scorer,,A,A,A,A\nindividuals,,m1,m1,single,single\nbodyparts,,n,n,t,t\ncoords,,x,y,x,y\nv,a,1,2,3,4\n",

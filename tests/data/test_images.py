@@ -5,6 +5,7 @@ import zlib
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -306,10 +307,39 @@ def test_a_missing_image_file_is_named(tmp_path: Path) -> None:
     """With the row that asks for it, and the folder it was sought in."""
     assert refused(tmp_path, "none.png") == (
         "DIR/t.csv, row 0 (line 2), column 'image_path': no file 'none.png' in DIR; "
-        "names are relative to the table's folder"
+        "names are relative to the table's folder: put the files there, or name theirs by --image-folder"
     )
     assert "is no file name" in refused(tmp_path, "a\0b.png")
     assert "is no file name" in refused(tmp_path, "x" * 5000)
+
+
+def test_missing_image_files_are_counted_before_any_is_read(tmp_path: Path) -> None:
+    """The first three names; another folder is proposed only where none of the files was found."""
+    (tmp_path / "a.png").write_text("no image")
+    some = ["a.png", "b.png", "c.png", "b.png", "d.png", "e.png"]
+    begin = "column 'image_path': no file 'b.png' in DIR, nor 'c.png', 'd.png': 4 of"
+    assert refused(tmp_path, *some) == (
+        f"DIR/t.csv, row 1 (line 3), {begin} 5 image files are missing; "
+        "names are relative to the table's folder: put the files there, or remove their rows"
+    )
+    files = ImageFiles(tmp_path / "t.csv", some[1:], range(2, 7), beside=tmp_path / "in" / "t.csv")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(DataError) as caught:
+        files.sizes()
+    assert str(caught.value).replace(f"{tmp_path}/in", "DIR").replace(str(tmp_path), "DIR") == (
+        f"DIR/t.csv, row 0 (line 2), {begin} 4 image files are missing; "
+        "names are relative to that folder: put the files there, or name theirs by --image-folder"
+    )
+
+
+def test_each_image_file_is_looked_for_once(tmp_path: Path) -> None:
+    """However many rows name it."""
+    name = saved(tmp_path, "a.png", np.zeros((2, 2), np.uint8))
+    files = ImageFiles(tmp_path / "t.csv", [name] * 5, range(2, 7))
+    with mock.patch.object(Path, "is_file", autospec=True, side_effect=Path.is_file) as looked:
+        assert load_image_files(files, MemoryStore()).shape == (5, 2, 2)
+        assert len(files.sizes()) == 5
+    assert looked.call_count == 1
 
 
 def test_paths_that_leave_the_folder_need_permission(tmp_path: Path) -> None:
