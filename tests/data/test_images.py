@@ -130,6 +130,37 @@ BAD_PIXELS = {
         "t.csv, row 0 (line 2), column 'Image': found 6 pixels, which make no square image; "
         "give the size with --image-size HxW, for example 2x3 or 3x2",
     ),
+    "a first row that is no square, another that is": (
+        [b"0 0 0 0 0 0", b"0 0 0 0"],
+        None,
+        "t.csv, row 1 (line 3), column 'Image': found 4 pixels, but the first row (line 2) has 6; "
+        "all images of a table have one size: complete the one that is wrong, or remove it",
+    ),
+    "a first row of another size than asked for": (
+        [b"0 0 0 0 0 0", b"0 0 0 0 0 0", b"0 0 0 0"],
+        ImageSize(2, 2),
+        "t.csv, row 0 (line 2), column 'Image': found 6 pixels, expected 4 (2x2, the size asked for); "
+        "all images of a table have one size: complete the row or remove it",
+    ),
+    "two rows of two other sizes": (
+        [b"0 0 0 0 0 0", b"0 0 0 0 0"],
+        ImageSize(2, 2),
+        "t.csv, row 1 (line 3), column 'Image': found 5 pixels, but the first row (line 2) has 6; "
+        "all images of a table have one size: complete the one that is wrong, or remove it",
+    ),
+    "a later row of another size than asked for": (
+        [b"0 0 0 0", b"0 0 0 0 0 0"],
+        ImageSize(2, 2),
+        "t.csv, row 1 (line 3), column 'Image': found 6 pixels, expected 4 (2x2, the size asked for); "
+        "all images of a table have one size: complete the row or remove it",
+    ),
+    "a number that only a strip has": (
+        [b"0 0 0 0 0 0 0"] * 2,
+        None,
+        "t.csv, row 0 (line 2), column 'Image': found 7 pixels, which make no square image and no image of "
+        "usual shape; export the images again, or give the size with --image-size HxW if they are as narrow "
+        "as that",
+    ),
     "missing": (
         [b"0", b" "],
         None,
@@ -165,6 +196,29 @@ def test_bad_pixels_have_their_own_sentence(case: str) -> None:
     with pytest.raises(DataError) as caught:
         decoded(texts, size)
     assert (str(caught.value), caught.value.exit_code) == (expected, 3)
+
+
+@given(counts=st.lists(st.integers(1, 12), min_size=2, max_size=5), stated=st.booleans())
+def test_a_size_is_proposed_only_where_all_rows_have_as_many_pixels(counts: list[int], stated: bool) -> None:
+    """In one block or several; rows that differ are completed or removed, whatever size is stated."""
+    sink, message = PixelText(TABLE, ImageSize(2, 3) if stated else None, MemoryStore()), ""
+    try:
+        for row, count in enumerate(counts):
+            text = b" ".join([b"7"] * count)
+            sink.add(ImageTexts(text, np.array([0]), np.array([len(text)]), row, np.array([row + 2])))
+        assert len(sink.finish()) == len(counts)
+    except DataError as error:
+        message = str(error)
+    alike = len(set(counts)) == 1
+    fits = counts[0] == 6 if stated else counts[0] in (1, 4, 9)
+    assert (message == "") == (alike and fits)
+    assert ("--image-size" in message) == (alike and not fits)
+
+
+def test_a_later_cell_that_excel_cut_is_told_by_its_length() -> None:
+    """Also below a first row whose number of pixels is no square."""
+    with pytest.raises(DataError, match=r"row 1 .*Excel has cut it"):
+        decoded([b"0 0 0 0 0 0", b"0 " * 16_383 + b"0"])
 
 
 def test_a_table_cut_short_within_its_last_image_is_named() -> None:

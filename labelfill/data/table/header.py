@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelfill.data.table.tidy import refuse_tidy
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
 from labelfill.errors import DataError, listed, place, shown
 from labelfill.schema import coordinate_columns, keypoints_in_header
@@ -155,6 +156,7 @@ def _checked(
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     if require_keypoints and not keypoints:
+        refuse_tidy(path, columns, delimiter)
         raise DataError(
             f"{where}: no keypoint columns ({_found(columns)}), expected pairs named like nose_x and nose_y; "
             "name the coordinate columns so, in a header on the first line"
