@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import numpy as np
 
 from labelfill.arrays import Array, Mask
+from labelfill.data.formats.foreign import refuse_foreign_json
 from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
 from labelfill.data.table import IMAGE_PATH_COLUMN, FoundPoints, KeypointTable, refuse_changed
 from labelfill.errors import DataError, real_path, shown
@@ -59,6 +60,7 @@ class Document:
         self.placeless: list[str] = []
         for number, (content, line) in enumerate(zip(self.json.content, self.json.lines(), strict=True)):
             if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
+                refuse_foreign_json(path, self.json.content)
                 raise DataError(
                     f"{path}, task number {number} (line {line}): expected an object "
                     "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
