@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,14 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """The first few names, quoted, and how many more there are."""
     rest = len(names) - most
     return ", ".join(shown(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def differing_column(found: Sequence[str], expected: Sequence[str]) -> str:
+    """``field 3 is 'kp', expected 'keypoint'``: the first column in which two headers differ."""
+    pairs = enumerate(itertools.zip_longest(found, expected), 1)
+    number, (name, wanted) = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+    what = "is missing" if name is None else f"is {shown(name)}"
+    return f"field {number} {what}, expected {'none' if wanted is None else shown(wanted)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from labelfill.data.reading_options import USUAL, ReadingOptions
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
+    IMAGE_SUFFIXES,
     KeypointTable,
     NoImagesError,
     lacks_images,
@@ -33,10 +34,6 @@ from labelfill.data.table import (
 )
 from labelfill.errors import DataError, StorageError, reading, real_path
 from labelfill.schema import ImageSize, KeypointSchema
-
-IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-)
 
 _log = logging.getLogger("labelfill")
 

@@ -71,9 +71,7 @@ def assumed_frame(labels: Array, name: str) -> ImageSize:
     """
     found = labels[np.isfinite(labels)]
     if not len(found):
-        raise DataError(
-            f"{name} has neither images nor labels to tell the image size from; give it with --image-size HxW"
-        )
+        raise DataError(f"{name} has neither images nor labels, so nothing can be found; add one of the two")
     kept = found[np.abs(found) <= _FAR_OUT * np.quantile(np.abs(found), 0.99)]
     side = max(1, math.ceil(max(kept.max(), 0.0) - min(kept.min(), 0.0)))
     return ImageSize(side, side)

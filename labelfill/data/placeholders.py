@@ -31,7 +31,7 @@ _MARGIN = 3.0
 # So few other labels do not tell what is usual.
 _LEAST_OTHERS = 5
 # Two labels that agree by chance, whole px of neighbouring keypoints, are elsewhere as near each other, px.
-_NEAR = 1.5
+_NEAR = 2.5
 # A share of the rows with a corner of the image in which further labels lie on its border.
 _CLIPPED = 0.5
 

@@ -16,7 +16,7 @@ from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
 from labelfill.data.label_checks import in_px
 from labelfill.data.run_tables import reading_of
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
-from labelfill.errors import DataError, ModelError
+from labelfill.errors import DataError, ModelError, differing_column
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
 from labelfill.regressors.files import STAGE as MODELS_STAGE
@@ -287,9 +287,11 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
     lines_stay = table.format not in (COCO, LABEL_STUDIO)
     with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != PROVENANCE_COLUMNS:
+        header = tuple(reader.fieldnames or ())
+        if header != PROVENANCE_COLUMNS:
             raise DataError(
-                f"{sidecar} is not a sidecar of labelfill: its header differs; run `labelfill impute` again"
+                f"{sidecar}, line 1: {differing_column(header, PROVENANCE_COLUMNS)}; it is no sidecar of "
+                "labelfill, or was changed: run `labelfill impute` again"
             )
         for number, entry in enumerate(reader, 2):
             try:

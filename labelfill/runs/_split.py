@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.arrays import Integers, Parts
-from labelfill.errors import DataError
+from labelfill.errors import DataError, differing_column
 from labelfill.runs._files import storage_error, write_bytes
 
 TRAINING, VALIDATION, EVALUATION = 0, 1, 2
@@ -132,8 +132,12 @@ def load_split(path: Path, rows: int) -> Parts:
     except OSError as error:
         raise storage_error(error, path, "read") from error
     lines = list(csv.reader(io.StringIO(text)))
-    if not lines or lines[0] != ["row", "part"]:
-        raise DataError(f"{path} is not a split: its first line must be 'row,part'; choose another --run-dir")
+    header = lines[0] if lines else []
+    if header != ["row", "part"]:
+        raise DataError(
+            f"{path}, line 1: {differing_column(header, ['row', 'part'])}; it is no split, choose another "
+            "--run-dir"
+        )
     parts = np.empty(len(lines) - 1, np.int8)
     for row, line in enumerate(lines[1:]):
         if len(line) != 2 or line[0] != str(row) or line[1] not in PART_NAMES:

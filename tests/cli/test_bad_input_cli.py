@@ -59,7 +59,10 @@ BAD = {
     "too many pixels": (
         "t.csv",
         with_row(0, b"1,2,3,4,1 2 3 4 5"),
-        ["t.csv, row 0 (line 2), column 'Image': found 5 pixels", "--image-size HxW"],
+        [
+            "t.csv, row 1 (line 3), column 'Image': found 4 pixels, but the first row (line 2) has 5",
+            "remove it",
+        ],
     ),
     "no pixels": ("t.csv", with_row(1, b"1,2,3,4,"), ["row 1 (line 3), column 'Image'", "missing"]),
     "a fractional pixel": (

@@ -282,7 +282,7 @@ def test_labels_can_be_read_without_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'Image'"):
         read_dataset(tmp_path / "labels.csv")
     (tmp_path / "blank.csv").write_text("a_x,a_y\n,\n")
-    with pytest.raises(DataError, match="neither images nor labels to tell the image size from"):
+    with pytest.raises(DataError, match="neither images nor labels, so nothing can be found"):
         read_dataset(tmp_path / "blank.csv", bare)
     blank = read_dataset(tmp_path / "blank.csv", TableRequest(ImageSize(4, 5), require_images=False))
     assert blank.schema.image_size == ImageSize(4, 5)

@@ -13,7 +13,6 @@ import pytest
 
 from labelfill.data.formats import read_keypoints, write_found
 from labelfill.data.formats.conversion import convert
-from labelfill.data.formats.deeplabcut import is_deeplabcut
 from labelfill.data.formats.visibility import declared_occluded
 from labelfill.data.table import FoundPoints
 from labelfill.errors import DataError
@@ -70,55 +69,6 @@ def test_deeplabcut(faces: Trained, tmp_path: Path) -> None:
     assert frame.notna().all().all()
     final = done("train-final", "--run-dir", faces.run, "--filled", out, "--force")
     assert np.isfinite(final["evaluation rmse"])
-
-
-OLD_STYLE = "scorer,A,A,A\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n"
-
-
-@pytest.mark.parametrize("name", ["labeled-data/vid/0.png", "labeled-data\\vid\\0.png"])
-def test_deeplabcut_of_one_index_column_in_its_project(tmp_path: Path, name: str) -> None:
-    """Names from the project's folder are found in the file's own; other columns are carried through."""
-    folder = tmp_path / "labeled-data" / "vid"
-    folder.mkdir(parents=True)
-    write_images(folder)
-    path = folder / "CollectedData_A.csv"
-    path.write_text(f"{OLD_STYLE}{name},1.50,,0.9\n")
-    table = read_keypoints(path)
-    assert table.extra == {"image_path": ["0.png"], "nose_likelihood": ["0.9"]}
-    np.testing.assert_array_equal(table.labels, [[[1.5, np.nan]]])
-    above = tmp_path / "CollectedData_A.csv"
-    above.write_text(path.read_text())
-    assert read_keypoints(above).extra["image_path"] == ["labeled-data/vid/0.png"]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("scorer,A,A\nindividuals,m,m\nbodyparts,n,n\n", "line 2: the file is of several animals"),
-        ("scorer,A,A\nbodyparts,n,n\n1.png,2,3\n", "line 3: found '1.png' and 3 fields, expected"),
-        ("scorer,A,A\nbodyparts,n\ncoords,x,y\n", "line 2: found 'bodyparts' and 2 fields"),
-        ("scorer,A,A\nbodyparts,n,n\ncoords,x,x\na,1,2\n", "line 3, field 3: found 'x' of 'n', expected x"),
-        ("scorer,A\nbodyparts,n\ncoords,x\na,1\n", "line 3: no x and y of 'n'"),
-        (f"{OLD_STYLE}a.png,1,two,0.9\n", "row 0 (line 4), column 'nose_y': found 'two', expected a finite"),
-        (f"{OLD_STYLE}a.png,1,2\n", "row 0 (line 4): found 3 fields, expected 4"),
-    ],
-)  # fmt: skip
-def test_malformed_deeplabcut(tmp_path: Path, content: str, words: str) -> None:
-    """Exit code 3; line, field and what was expected."""
-    path = tmp_path / "CollectedData_A.csv"
-    path.write_text(content)
-    outcome = labelfill("inspect", path)
-    assert outcome.code == 3
-    assert words in outcome.sentence
-
-
-def test_a_first_line_that_does_not_end_is_looked_at_once(tmp_path: Path) -> None:
-    """Megabytes without a line end: a search that begins anew at every byte would not end within days."""
-    assert not is_deeplabcut(b"left_eye_x,Image" + b"7" * (4 << 20))
-    path = tmp_path / "CollectedData_A.csv"
-    path.write_bytes(b"scorer,A,A\nbodyparts," + b"n" * (4 << 20))
-    with pytest.raises(DataError, match="the file ends in its header"):
-        read_keypoints(path)
 
 
 def test_parquet(faces: Trained, tmp_path: Path) -> None:
@@ -286,3 +236,37 @@ def test_malformed_label_studio(tmp_path: Path, old: str, new: str, words: str) 
     outcome = labelfill("inspect", path)
     assert outcome.code == 3
     assert words in outcome.sentence
+
+
+POINT = '{"type": "keypointlabels", "value": {"keypointlabels": ["nose"]}},\n    {"id": "a"'
+NULLS = '{"type": "keypointlabels", "value": {"x": null, "y": null}}, {"id": "a"'
+
+
+@pytest.mark.parametrize("placeless", [POINT, NULLS])
+def test_a_label_studio_keypoint_without_a_place_is_not_labelled(
+    tmp_path: Path, placeless: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted in one warning, is no second keypoint of its name, and stays in a filled file."""
+    write_images(tmp_path)
+    path = tmp_path / "l.json"
+    path.write_text(TASKS.replace('{"id": "a"', placeless))
+    table = read_keypoints(path)
+    np.testing.assert_array_equal(table.labels, [[[15.0, 2.0]], [[np.nan, np.nan]]])
+    assert caplog.messages == [
+        f"{path}: 1 keypoint has neither x nor y (the first in task 3 (line 2)) and counts as not labelled"
+    ]
+    found = FoundPoints(np.full((2, 1, 2), 5.0), np.full((2, 1), 0.5), np.array([[20.0, 30], [40, 25]]), "m")
+    out = BytesIO()
+    write_found(table, found, out, "o.json")
+    before, after = json.loads(path.read_text()), json.loads(out.getvalue())
+    assert after[0] == before[0]
+
+
+def test_a_label_studio_keypoint_whose_only_result_has_no_place_is_blank(tmp_path: Path) -> None:
+    """Another task's place says that the keypoint exists; this one's is filled like any blank."""
+    write_images(tmp_path)
+    path = tmp_path / "l.json"
+    ghost = '{"type": "keypointlabels", "value": {"keypointlabels": ["nose"]}}'
+    path.write_text(TASKS.replace('"annotations": [], ', f'"annotations": [{{"result": [{ghost}]}}], '))
+    table = read_keypoints(path)
+    np.testing.assert_array_equal(table.labels, [[[15.0, 2.0]], [[np.nan, np.nan]]])

@@ -5,6 +5,7 @@ import zlib
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -129,6 +130,37 @@ BAD_PIXELS = {
         "t.csv, row 0 (line 2), column 'Image': found 6 pixels, which make no square image; "
         "give the size with --image-size HxW, for example 2x3 or 3x2",
     ),
+    "a first row that is no square, another that is": (
+        [b"0 0 0 0 0 0", b"0 0 0 0"],
+        None,
+        "t.csv, row 1 (line 3), column 'Image': found 4 pixels, but the first row (line 2) has 6; "
+        "all images of a table have one size: complete the one that is wrong, or remove it",
+    ),
+    "a first row of another size than asked for": (
+        [b"0 0 0 0 0 0", b"0 0 0 0 0 0", b"0 0 0 0"],
+        ImageSize(2, 2),
+        "t.csv, row 0 (line 2), column 'Image': found 6 pixels, expected 4 (2x2, the size asked for); "
+        "all images of a table have one size: complete the row or remove it",
+    ),
+    "two rows of two other sizes": (
+        [b"0 0 0 0 0 0", b"0 0 0 0 0"],
+        ImageSize(2, 2),
+        "t.csv, row 1 (line 3), column 'Image': found 5 pixels, but the first row (line 2) has 6; "
+        "all images of a table have one size: complete the one that is wrong, or remove it",
+    ),
+    "a later row of another size than asked for": (
+        [b"0 0 0 0", b"0 0 0 0 0 0"],
+        ImageSize(2, 2),
+        "t.csv, row 1 (line 3), column 'Image': found 6 pixels, expected 4 (2x2, the size asked for); "
+        "all images of a table have one size: complete the row or remove it",
+    ),
+    "a number that only a strip has": (
+        [b"0 0 0 0 0 0 0"] * 2,
+        None,
+        "t.csv, row 0 (line 2), column 'Image': found 7 pixels, which make no square image and no image of "
+        "usual shape; export the images again, or give the size with --image-size HxW if they are as narrow "
+        "as that",
+    ),
     "missing": (
         [b"0", b" "],
         None,
@@ -164,6 +196,29 @@ def test_bad_pixels_have_their_own_sentence(case: str) -> None:
     with pytest.raises(DataError) as caught:
         decoded(texts, size)
     assert (str(caught.value), caught.value.exit_code) == (expected, 3)
+
+
+@given(counts=st.lists(st.integers(1, 12), min_size=2, max_size=5), stated=st.booleans())
+def test_a_size_is_proposed_only_where_all_rows_have_as_many_pixels(counts: list[int], stated: bool) -> None:
+    """In one block or several; rows that differ are completed or removed, whatever size is stated."""
+    sink, message = PixelText(TABLE, ImageSize(2, 3) if stated else None, MemoryStore()), ""
+    try:
+        for row, count in enumerate(counts):
+            text = b" ".join([b"7"] * count)
+            sink.add(ImageTexts(text, np.array([0]), np.array([len(text)]), row, np.array([row + 2])))
+        assert len(sink.finish()) == len(counts)
+    except DataError as error:
+        message = str(error)
+    alike = len(set(counts)) == 1
+    fits = counts[0] == 6 if stated else counts[0] in (1, 4, 9)
+    assert (message == "") == (alike and fits)
+    assert ("--image-size" in message) == (alike and not fits)
+
+
+def test_a_later_cell_that_excel_cut_is_told_by_its_length() -> None:
+    """Also below a first row whose number of pixels is no square."""
+    with pytest.raises(DataError, match=r"row 1 .*Excel has cut it"):
+        decoded([b"0 0 0 0 0 0", b"0 " * 16_383 + b"0"])
 
 
 def test_a_table_cut_short_within_its_last_image_is_named() -> None:
@@ -306,10 +361,39 @@ def test_a_missing_image_file_is_named(tmp_path: Path) -> None:
     """With the row that asks for it, and the folder it was sought in."""
     assert refused(tmp_path, "none.png") == (
         "DIR/t.csv, row 0 (line 2), column 'image_path': no file 'none.png' in DIR; "
-        "names are relative to the table's folder"
+        "names are relative to the table's folder: put the files there, or name theirs by --image-folder"
     )
     assert "is no file name" in refused(tmp_path, "a\0b.png")
     assert "is no file name" in refused(tmp_path, "x" * 5000)
+
+
+def test_missing_image_files_are_counted_before_any_is_read(tmp_path: Path) -> None:
+    """The first three names; another folder is proposed only where none of the files was found."""
+    (tmp_path / "a.png").write_text("no image")
+    some = ["a.png", "b.png", "c.png", "b.png", "d.png", "e.png"]
+    begin = "column 'image_path': no file 'b.png' in DIR, nor 'c.png', 'd.png': 4 of"
+    assert refused(tmp_path, *some) == (
+        f"DIR/t.csv, row 1 (line 3), {begin} 5 image files are missing; "
+        "names are relative to the table's folder: put the files there, or remove their rows"
+    )
+    files = ImageFiles(tmp_path / "t.csv", some[1:], range(2, 7), beside=tmp_path / "in" / "t.csv")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(DataError) as caught:
+        files.sizes()
+    assert str(caught.value).replace(f"{tmp_path}/in", "DIR").replace(str(tmp_path), "DIR") == (
+        f"DIR/t.csv, row 0 (line 2), {begin} 4 image files are missing; "
+        "names are relative to that folder: put the files there, or name theirs by --image-folder"
+    )
+
+
+def test_each_image_file_is_looked_for_once(tmp_path: Path) -> None:
+    """However many rows name it."""
+    name = saved(tmp_path, "a.png", np.zeros((2, 2), np.uint8))
+    files = ImageFiles(tmp_path / "t.csv", [name] * 5, range(2, 7))
+    with mock.patch.object(Path, "is_file", autospec=True, side_effect=Path.is_file) as looked:
+        assert load_image_files(files, MemoryStore()).shape == (5, 2, 2)
+        assert len(files.sizes()) == 5
+    assert looked.call_count == 1
 
 
 def test_paths_that_leave_the_folder_need_permission(tmp_path: Path) -> None:

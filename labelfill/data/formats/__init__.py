@@ -115,7 +115,9 @@ def read_keypoints(
     elif kind == LABEL_STUDIO:
         table = read_label_studio(path, beside=beside, filled=filled, missing_values=reading.missing_values)
     elif kind == DEEPLABCUT:
-        table = read_deeplabcut(path, beside=beside, show_progress=show_progress)
+        table = read_deeplabcut(
+            path, beside=beside, predictions=reading.min_likelihood is not None, show_progress=show_progress
+        )
     else:
         read = read_parquet if kind == PARQUET else partial(read_table, show_progress=show_progress)
         table = read(

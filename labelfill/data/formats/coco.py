@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from labelfill.arrays import Array
+from labelfill.data.formats.foreign import refuse_foreign_json
 from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
 from labelfill.data.formats.visibility import (
     BOX_COLUMN,
@@ -52,6 +53,7 @@ class Document:
         self._parts: dict[str, Any] = self.json.content
         for part in ("images", "annotations", "categories"):
             if not isinstance(self._parts.get(part), list):
+                refuse_foreign_json(path, self.json.content)
                 raise DataError(
                     f"{path}: no array {part!r}; expected COCO's images, annotations and categories"
                 )

@@ -9,7 +9,11 @@
 
 Images are named from the project's folder, in one column or, since DeepLabCut 2.2, in three; they lie in
 the folder of the csv file. A blank point is not labelled; there is no visibility. Blanks are filled as in
-any table, so every other byte stays.
+any table, so every other byte stays. A project of several animals has one more row, ``individuals``, behind
+the first; it is read if it names one individual.
+
+What a network answered for a video or for images has the same header and a ``likelihood`` for each body part;
+its lines begin with an image's name or with the number of a frame.
 
 The format: https://deeplabcut.github.io/DeepLabCut/docs/standardDeepLabCut_UserGuide.html
 """
@@ -20,21 +24,34 @@ import csv
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from labelfill.arrays import Array
 from labelfill.data.formats.tables import as_csv, exact_texts
 from labelfill.data.formats.visibility import HIDDEN, visibilities
-from labelfill.data.table import BOM, IMAGE_PATH_COLUMN, Cursor, Header, KeypointTable, read_table
-from labelfill.errors import DataError, listed, place, real_path, shown
+from labelfill.data.table import (
+    BOM,
+    IMAGE_PATH_COLUMN,
+    IMAGE_SUFFIXES,
+    Cursor,
+    Header,
+    KeypointTable,
+    read_table,
+)
+from labelfill.errors import DataError, StorageError, listed, place, real_path, shown
 from labelfill.schema import AXES
 
 DEEPLABCUT = "deeplabcut"
 
+_INDIVIDUALS, _LIKELIHOOD = "individuals", "likelihood"
 _HEADER_ROWS = ("scorer", "bodyparts", "coords")
+_HEADER_ROWS_OF_ANIMALS = ("scorer", _INDIVIDUALS, "bodyparts", "coords")
+_FRAME = re.compile(r"[0-9]+")
+_FRAME_AT_END = re.compile(r"[0-9]+\Z")
 # The last alternative matches where no line end follows: else the search would begin anew at every byte.
 _LINE = re.compile(rb"([^\r\n]*+)(\r?\r\n|[\r\n]|\Z)")
 _FIRST_BYTES = 1 << 20
@@ -51,75 +68,138 @@ def is_deeplabcut(begin: bytes) -> bool:
     return len(firsts) == 2 and firsts[0] == b"scorer" and firsts[1] in (b"bodyparts", b"individuals")
 
 
-def read_deeplabcut(path: Path, *, beside: Path | None = None, show_progress: bool = False) -> KeypointTable:
-    """Read one such file.
+def read_deeplabcut(
+    path: Path, *, beside: Path | None = None, predictions: bool = False, show_progress: bool = False
+) -> KeypointTable:
+    """Read one such file; each likelihood becomes a column ``<body part>_likelihood``.
 
     Parameters
     ----------
     beside
         Another file in whose folder, or below or above it, the images are looked for.
+    predictions
+        Whether likelihoods are used, so that a network's answers may be read.
 
     Raises
     ------
     DataError
-        If its header is another one, or a field is no coordinate.
+        If its header is another one, of several animals or of predictions, or a field is no coordinate.
     """
-    table = read_table(path, header=_read_header, show_progress=show_progress)
+    read_header = partial(_read_header, predictions=predictions)
+    table = read_table(path, header=read_header, show_progress=show_progress)
     index = table.columns[: table.columns.index(IMAGE_PATH_COLUMN) + 1]
     names = ["/".join(parts) for parts in zip(*(table.extra[name] for name in index), strict=True)]
+    folder = real_path(beside or path).parent
+    if predictions and all(map(_FRAME.fullmatch, names)):
+        found = _images_of_frames(table, folder, [int(name) for name in names])
+    else:
+        found = _as_they_lie(folder, names)
     extra = {
-        IMAGE_PATH_COLUMN: _as_they_lie(real_path(beside or path).parent, names),
+        IMAGE_PATH_COLUMN: found,
         **{name: texts for name, texts in table.extra.items() if name not in index},
     }
     return replace(table, extra=extra, image_column=IMAGE_PATH_COLUMN, format=DEEPLABCUT)
 
 
-def _read_header(path: Path, read: Callable[[int], bytes]) -> tuple[Header, Cursor]:
+def refuse_predictions(path: Path) -> None:
+    """Refuse a network's answers where no likelihood tells which of them are as good as labels.
+
+    Raises
+    ------
+    DataError
+        Always, naming the option.
+    """
+    raise DataError(
+        f"{path} is a DeepLabCut prediction file, which holds a network's answers and no labels; "
+        "--min-likelihood 0.6 takes the points above it as labels"
+    )
+
+
+def _read_header(
+    path: Path, read: Callable[[int], bytes], *, predictions: bool = False
+) -> tuple[Header, Cursor]:
     buffer = b""
     lines: list[re.Match[bytes]] = []
-    while len(lines) < len(_HEADER_ROWS) + 1 and len(buffer) < _FIRST_BYTES and (chunk := read(_FIRST_BYTES)):
+    most = len(_HEADER_ROWS_OF_ANIMALS) + 1
+    while len(lines) < most and len(buffer) < _FIRST_BYTES and (chunk := read(_FIRST_BYTES)):
         buffer += chunk
         lines = [line for line in _LINE.finditer(buffer) if line[2]]
-    rows: list[list[str]] = []
-    for number, name in enumerate(_HEADER_ROWS):
+    of_animals = len(lines) > 1 and _fields(lines[1])[0].strip() == _INDIVIDUALS
+    expected = _HEADER_ROWS_OF_ANIMALS if of_animals else _HEADER_ROWS
+    rows: dict[str, list[str]] = {}
+    for number, name in enumerate(expected):
         where = place(path, line=number + 1)
         if number >= len(lines):
-            raise DataError(f"{where}: the file ends in its header; expected rows {', '.join(_HEADER_ROWS)}")
-        text = lines[number][1].removeprefix(BOM).decode("utf-8", "surrogateescape")
-        row = next(csv.reader([text]))
-        if row[0].strip() == "individuals":
-            raise DataError(
-                f"{where}: the file is of several animals (a row 'individuals'); labelfill reads one set of "
-                "keypoints per image: split it by individual"
-            )
-        if row[0].strip() != name or len(row) != len(rows[0] if rows else row):
+            raise DataError(f"{where}: the file ends in its header; expected rows {', '.join(expected)}")
+        row, count = _fields(lines[number]), len(next(iter(rows.values()), ()))
+        if row[0].strip() != name or (rows and len(row) != count):
             raise DataError(
                 f"{where}: found {shown(row[0])} and {len(row)} fields, expected DeepLabCut's row {name!r} "
-                f"with {len(rows[0]) if rows else 'one scorer for each column of'} fields"
+                f"with {count if rows else 'one scorer for each column of'} fields"
             )
-        rows.append(row)
-    return _header(path, rows), Cursor(buffer[lines[2].end() :], offset=lines[2].end(), line=4)
+        rows[name] = row
+    header, end = _header(path, rows), lines[len(rows) - 1].end()
+    if not predictions and any(kind.strip() == _LIKELIHOOD for kind in rows["coords"]):
+        refuse_predictions(path)
+    return header, Cursor(buffer[end:], offset=end, line=len(rows) + 1)
 
 
-def _header(path: Path, rows: Sequence[Sequence[str]]) -> Header:
-    _, parts, kinds = rows
+def _fields(line: re.Match[bytes]) -> list[str]:
+    return next(csv.reader([line[1].removeprefix(BOM).decode("utf-8", "surrogateescape")]), [""])
+
+
+def _header(path: Path, rows: Mapping[str, Sequence[str]]) -> Header:
+    parts, kinds = rows["bodyparts"], rows["coords"]
+    where = place(path, line=len(rows))
     first = next((c for c, kind in enumerate(kinds) if c > 0 and kind.strip()), len(kinds))
+    individuals = list(dict.fromkeys(name.strip() for name in rows.get(_INDIVIDUALS, ())[first:]))
+    if len(individuals) > 1:
+        raise DataError(
+            f"{place(path, line=2)}: the file is of {len(individuals)} individuals ({listed(individuals)}), "
+            "and labelfill reads one set of keypoints per image; give a file for each of them"
+        )
     keypoints: dict[str, set[str]] = {}
     columns = [IMAGE_PATH_COLUMN if c == first - 1 else f"index {c}" for c in range(first)]
     for c in range(first, len(kinds)):
         part, kind = parts[c].strip(), kinds[c].strip()
         known = keypoints.setdefault(part, set())
-        if not part or kind in known or kind not in (*AXES, "likelihood"):
+        if not part or kind in known or kind not in (*AXES, _LIKELIHOOD):
             raise DataError(
-                f"{place(path, line=3)}, field {c + 1}: found {shown(kind)} of {shown(part)}, expected x and "
+                f"{where}, field {c + 1}: found {shown(kind)} of {shown(part)}, expected x and "
                 "y of each body part once"
             )
         known.add(kind)
         columns.append(f"{part}_{kind}")
     lacking = [part for part, kinds in keypoints.items() if not kinds.issuperset(AXES)]
     if lacking or not keypoints:
-        raise DataError(f"{place(path, line=3)}: no x and y of {listed(lacking) or 'any body part'}")
+        raise DataError(f"{where}: no x and y of {listed(lacking) or 'any body part'}")
     return Header(",", tuple(columns), tuple(keypoints), IMAGE_PATH_COLUMN)
+
+
+def _images_of_frames(table: KeypointTable, folder: Path, frames: Sequence[int]) -> list[str]:
+    """The image in `folder` for each frame of a video: the one whose name ends in its number."""
+    images: dict[int, list[str]] = {}
+    try:
+        names = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be listed: {error.strerror}") from error
+    for name in names:
+        if number := _FRAME_AT_END.search(Path(name).stem):
+            images.setdefault(int(number[0]), []).append(name)
+    missing = [frame for frame in frames if frame not in images]
+    if missing:
+        raise DataError(
+            f"{table.path} names frames of a video by number, and {folder} has no image whose name ends in "
+            f"that of {len(missing)} of them, the first {missing[0]}; export the frames as images, such as "
+            f"frame{missing[0]}.png, and name their folder by --image-folder"
+        )
+    for row, frame in enumerate(frames):
+        if len(images[frame]) > 1:
+            raise DataError(
+                f"{place(table.path, row=row, line=int(table.lines[row]))}: frame {frame} may be any of "
+                f"{listed(images[frame])} in {folder}; leave one image of each frame in that folder"
+            )
+    return [images[frame][0] for frame in frames]
 
 
 def _as_they_lie(folder: Path, names: Sequence[str]) -> list[str]:

@@ -76,11 +76,16 @@ class Entry:
     line: int
     content: dict[str, Json]
 
-    def bad(self, field: str, what: str) -> DataError:
-        """What is wrong with one of its fields."""
+    @property
+    def where(self) -> str:
+        """``task 3 (line 2)``: by its id, or its number if it has none."""
         given = self.content.get("id")
         name = given if given is not None else f"number {self.number}"
-        return DataError(f"{self.path}, {self.kind} {name} (line {self.line}), field {field!r}: {what}")
+        return f"{self.kind} {name} (line {self.line})"
+
+    def bad(self, field: str, what: str) -> DataError:
+        """What is wrong with one of its fields."""
+        return DataError(f"{self.path}, {self.where}, field {field!r}: {what}")
 
 
 class JsonFile:
@@ -136,8 +141,13 @@ class JsonFile:
             line = self._text.count("\n", 0, _first_refused(self._text, self._begin)) + 1
             reason = error if isinstance(error, _RefusedError) else "a number has too many digits; shorten it"
             raise DataError(f"{self.path}, line {line}: {reason}") from error
-        end = len(self._text) - len(self._text[end:].lstrip(_BLANKS))
+        value_end, end = end, len(self._text) - len(self._text[end:].lstrip(_BLANKS))
         if end < len(self._text):
+            if self._text[end] in "{[" and "\n" in self._text[value_end:end]:
+                raise DataError(
+                    f"{self.path} is JSON Lines, a value in each line; export it as one value of JSON: COCO "
+                    "keypoints, or Label Studio's tasks"
+                )
             raise self._damaged(end, "expected the end of the file")
         return content
 

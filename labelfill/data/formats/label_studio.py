@@ -1,7 +1,8 @@
 """Label Studio's JSON: an array of tasks, each with ``data``, ``annotations`` and ``predictions``.
 
 A row is a task. Its labels are the results of type ``keypointlabels`` of its first annotation that was not
-cancelled; their places are in percent of the image's width and height. Fills go out as one more prediction
+cancelled; their places are in percent of the image's width and height. A result with neither x nor y has no
+place and labels nothing. Fills go out as one more prediction
 with a score for each point, which Label Studio shows beside the annotations; those stay as they are.
 
 The format: https://labelstud.io/guide/task_format and https://labelstud.io/tags/keypointlabels
@@ -10,6 +11,7 @@ The format: https://labelstud.io/guide/task_format and https://labelstud.io/tags
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import numpy as np
 
 from labelfill.arrays import Array, Mask
+from labelfill.data.formats.foreign import refuse_foreign_json
 from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
 from labelfill.data.table import IMAGE_PATH_COLUMN, FoundPoints, KeypointTable, refuse_changed
 from labelfill.errors import DataError, real_path, shown
@@ -37,6 +40,8 @@ _SIZE = ("original_width", "original_height")
 # Percent and back moves a place by less than this many decimals of a px.
 _DECIMALS = 9
 
+_log = logging.getLogger("labelfill")
+
 
 @dataclass(frozen=True)
 class Task(Entry):
@@ -47,14 +52,16 @@ class Task(Entry):
 
 
 class Document:
-    """A file's tasks."""
+    """A file's tasks; `placeless` names the task of each keypoint that has no place."""
 
     def __init__(self, path: Path, *, filled: bool = False, missing_values: Sequence[float] = ()) -> None:
         self.json = read_json(path)
         annotated: dict[str, None] = {}
         self.tasks: list[Task] = []
+        self.placeless: list[str] = []
         for number, (content, line) in enumerate(zip(self.json.content, self.json.lines(), strict=True)):
             if not isinstance(content, dict) or not isinstance(content.get("data"), dict):
+                refuse_foreign_json(path, self.json.content)
                 raise DataError(
                     f"{path}, task number {number} (line {line}): expected an object "
                     "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
@@ -62,7 +69,7 @@ class Document:
             task = Task(path, "task", number, line, content, {}, set())
             annotations = content.get("annotations") or []
             kept = next((a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")), {})
-            task.points.update(_points(task, kept, "annotations"))
+            task.points.update(self._points(task, kept, "annotations"))
             annotated.update(dict.fromkeys(task.points))
             task.placeholders.update(
                 name for name, point in task.points.items() if _is_placeholder(point, missing_values)
@@ -71,7 +78,7 @@ class Document:
                 del task.points[name]
             if filled:
                 ours = [p for p in content.get("predictions") or [] if _is_ours(p)]
-                fills = _points(task, ours[-1] if ours else {}, "predictions")
+                fills = self._points(task, ours[-1] if ours else {}, "predictions")
                 task.points.update({n: p for n, p in fills.items() if n not in task.points})
             self.tasks.append(task)
         if not self.tasks:
@@ -81,16 +88,26 @@ class Document:
         # How the project calls its tags, as any result tells.
         self.example = next((point for task in self.tasks for point in task.points.values()), {})
 
+    def _points(self, task: Task, annotation: dict[str, Any], field: str) -> dict[str, dict[str, Any]]:
+        """The keypoints of an annotation or a prediction that have a place, checked: name to result."""
+        results = annotation.get("result") or []
+        if not isinstance(results, list):
+            raise task.bad(field, "expected an array 'result'")
+        keypoints = [each for each in results if isinstance(each, dict) and each.get("type") == _KIND]
+        placed = [each for each in keypoints if _has_place(each)]
+        self.placeless += [task.where] * (len(keypoints) - len(placed))
+        return _by_name(task, placed, field)
 
-def _points(task: Entry, annotation: dict[str, Any], field: str) -> dict[str, dict[str, Any]]:
-    """The keypoints of an annotation or a prediction, checked: name to result."""
+
+def _has_place(result: dict[str, Any]) -> bool:
+    """Whether x or y is stated; what states only one of them is refused later, by name."""
+    value = result.get("value")
+    return not isinstance(value, dict) or value.get("x") is not None or value.get("y") is not None
+
+
+def _by_name(task: Task, results: Sequence[dict[str, Any]], field: str) -> dict[str, dict[str, Any]]:
     points: dict[str, dict[str, Any]] = {}
-    results = annotation.get("result") or []
-    if not isinstance(results, list):
-        raise task.bad(field, "expected an array 'result'")
     for result in results:
-        if not isinstance(result, dict) or result.get("type") != _KIND:
-            continue
         value = result.get("value")
         labels = value.get(_KIND) if isinstance(value, dict) else None
         if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str):
@@ -147,6 +164,12 @@ def read_label_studio(
         If it is no such file; names the task and its field.
     """
     document = Document(path, filled=filled, missing_values=missing_values)
+    if document.placeless:
+        count = len(document.placeless)
+        _log.warning(
+            "%s: %d keypoint%s neither x nor y (the first in %s) and count%s as not labelled",
+            path, count, " has" if count == 1 else "s have", document.placeless[0], "s" if count == 1 else "",
+        )  # fmt: skip
     labels = np.full((len(document.tasks), len(document.keypoints), 2), np.nan)
     for row, task in enumerate(document.tasks):
         for k, name in enumerate(document.keypoints):

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -27,6 +28,8 @@ from labelfill.errors import DataError, StorageError, place, real_path, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
 
+# How many missing files are named.
+_NAMED = 3
 # How much the shape of an image may differ from that of the one that was labelled, beside rounding.
 _SHAPE_TOLERANCE = 0.01
 
@@ -220,25 +223,60 @@ class ImageFiles:
         return *image.values.shape[:2], image.orientation
 
     def file(self, row: int) -> Path:
-        """Where the image lies; refused if it is not there, or lies outside where that is not allowed."""
-        where, name = self.where(row), self.names[row]
-        folder = real_path((self.beside or self.table_path).parent)
+        """Where the image lies; the first call looks for the files of all rows.
+
+        Raises
+        ------
+        DataError
+            If any of them is not there, or lies outside where that is not allowed.
+        """
+        return self._files[self.names[row]]
+
+    @cached_property
+    def _folder(self) -> Path:
+        return real_path((self.beside or self.table_path).parent)
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        """The file of each name; none is read before all are known to be there."""
+        first_rows: dict[str, int] = {}
+        for row, name in enumerate(self.names):
+            first_rows.setdefault(name, row)
+        found = {name: self._found(name, row) for name, row in first_rows.items()}
+        files = {name: file for name, file in found.items() if file is not None}
+        missing = [name for name in first_rows if name not in files]
+        if missing:
+            raise self._missing(missing, first_rows[missing[0]], len(found))
+        return files
+
+    def _found(self, name: str, row: int) -> Path | None:
+        """The file of a name that `row` is the first to name; None if there is none."""
+        folder = self._folder
         try:
             real = real_path(folder / name)
             if "\\" in name and not real.exists():  # a table made on Windows
                 real = real_path(folder / PureWindowsPath(name).as_posix())
             if not self.allow_outside and not real.is_relative_to(folder):
                 raise DataError(
-                    f"{where}: {shown(name)} leads out of the table's folder {folder}; "
+                    f"{self.where(row)}: {shown(name)} leads out of the table's folder {folder}; "
                     "pass --allow-outside if that is meant"
                 )
-            if not real.is_file():
-                raise DataError(
-                    f"{where}: no file {shown(name)} in {folder}; names are relative to the table's folder"
-                )
+            return real if real.is_file() else None
         except (OSError, ValueError, StorageError) as error:  # too long, with a NUL byte, a circle of links
-            raise DataError(f"{where}: {shown(name)} is no file name ({error}); correct it") from error
-        return real
+            raise DataError(
+                f"{self.where(row)}: {shown(name)} is no file name ({error}); correct it"
+            ) from error
+
+    def _missing(self, names: Sequence[str], row: int, total: int) -> DataError:
+        """Names without a file, the first of which stands in `row`, of so many different ones."""
+        found = f"{self.where(row)}: no file {shown(names[0])} in {self._folder}"
+        if len(names) > 1:
+            further = ", ".join(map(shown, names[1:_NAMED]))
+            found += f", nor {further}: {len(names)} of {total} image files are missing"
+        start = "the table's folder" if self.beside is None else "that folder"
+        # Where some are found, names start from the right folder.
+        otherwise = "name theirs by --image-folder" if len(names) == total else "remove their rows"
+        return DataError(f"{found}; names are relative to {start}: put the files there, or {otherwise}")
 
 
 class SizesDifferError(DataError):

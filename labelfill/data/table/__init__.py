@@ -25,6 +25,7 @@ from labelfill.data.table.header import BOM as BOM
 from labelfill.data.table.header import DELIMITERS as DELIMITERS
 from labelfill.data.table.header import IMAGE_COLUMN as IMAGE_COLUMN
 from labelfill.data.table.header import IMAGE_PATH_COLUMN as IMAGE_PATH_COLUMN
+from labelfill.data.table.header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from labelfill.data.table.header import Header as Header
 from labelfill.data.table.header import NoImagesError as NoImagesError
 from labelfill.data.table.header import image_columns_offered as image_columns_offered

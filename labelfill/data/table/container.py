@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import lzma
+import re
 import stat
 import struct
 import zipfile
@@ -29,6 +30,14 @@ _DAMAGE = (
 )  # fmt: skip
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _GZIP_MAGIC = b"\x1f\x8b"
+# Names of files in a zip that is no packed table, and what it is.
+_PACKED = (
+    (r"xl/workbook\.(xml|bin)", "an Excel workbook; save its sheet as CSV (UTF-8) and give that file"),
+    (r"content\.xml", "an OpenDocument file; save its sheet as CSV (UTF-8) and give that file"),
+    (r"word/document\.xml", "a Word document; save its table as CSV (UTF-8) and give that file"),
+    (r".*\.npy", "arrays of numpy, an .npz; write a csv table with a header of them and give that file"),
+    (r".*/data\.pkl", "a file of PyTorch, which is not opened; write a csv table of it and give that file"),
+)
 _PLAIN_SUFFIXES = (".csv", ".tsv", ".txt")
 # The first date a zip can hold; a fixed one makes equal tables equal files.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -163,10 +172,9 @@ def _open_only_csv(path: Path, packed: BinaryIO) -> tuple[IO[bytes], int]:
         ]
         if len(tables) != 1:
             found = [info.filename for info in tables or files]
-            if any(info.filename == "xl/workbook.xml" for info in files):
-                raise DataError(
-                    f"{path} is an Excel workbook; save its sheet as CSV (UTF-8) and give that file"
-                )
+            for pattern, kind in _PACKED:
+                if not tables and any(re.fullmatch(pattern, info.filename) for info in files):
+                    raise DataError(f"{path} is {kind}")
             what = f"holds {len(tables)} csv files" if tables else "holds no csv file"
             raise DataError(
                 f"{path} {what} ({listed(found) or 'it is empty'}); expected exactly one: "

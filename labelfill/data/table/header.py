@@ -6,8 +6,9 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from labelfill.data.table.tidy import refuse_tidy
 from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
 from labelfill.errors import DataError, did_you_mean, listed, place, shown
 from labelfill.schema import coordinate_columns, keypoints_in_header
@@ -15,6 +16,9 @@ from labelfill.schema import coordinate_columns, keypoints_in_header
 _log = logging.getLogger("labelfill")
 
 DELIMITERS = (",", ";", "\t")
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+)
 IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"
 
 _FIRST_BYTES = 1 << 16
@@ -22,7 +26,6 @@ BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK_LINES = re.compile(rb"(?:[ \t]*+(?:\r\n?|\n))*+")
 _GREY_VALUES = re.compile(rb'"?[ \t]*\d{1,3}(?:[ \t]+\d{1,3}){2}')
-_IMAGE_FILE = re.compile(r"\.(?:png|jpe?g|gif|bmp|webp|tiff?|p[gbnp]m)$", re.IGNORECASE)
 _LIKELY_NAMES = frozenset((
     "image", "images", "img", "pixels", "path", "image_name", "imagename", "image_file", "image_id",
     "file", "filename", "file_name", "filepath", "file_path", "frame",
@@ -226,7 +229,8 @@ def image_columns_offered(columns: Sequence[str], first: Sequence[str]) -> list[
     return [
         name
         for name, value in zip(columns, first, strict=False)
-        if name.lower() in _LIKELY_NAMES and _IMAGE_FILE.search(value.strip().strip('"'))
+        if name.lower() in _LIKELY_NAMES
+        and PurePath(value.strip().strip('"')).suffix.lower() in IMAGE_SUFFIXES
     ]
 
 
@@ -244,6 +248,7 @@ def _checked(
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     if require_keypoints and not keypoints:
+        refuse_tidy(path, columns, delimiter)
         raise DataError(
             f"{where}: no keypoint columns ({_found(columns)}), expected pairs named like nose_x and nose_y; "
             "name the coordinate columns so, in a header on the first line"
