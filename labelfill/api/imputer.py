@@ -7,6 +7,7 @@ into a ``Pipeline`` and asked for output as a data frame.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.data.dataset import Dataset, dataset_of_arrays, dataset_of_labels
+from labelfill.data.label_checks import refuse_unlikely_labels
 from labelfill.errors import DataError
 from labelfill.filling.fill import fill
 from labelfill.filling.request import FillRequest
@@ -68,6 +70,8 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         ``keypoint0``, ``keypoint1``, ... Names with ``left`` and ``right`` tell mirror partners.
     mirror_pairs
         ``auto`` (by names), ``none``, or a file with lines ``LEFT,RIGHT``.
+    missing_value
+        A number, or several, that stands in both coordinates of a point that is not labelled, beside NaN.
     find_sources
         Whether to look for groups of rows that were labelled by different people.
     epochs, batch_size, patch_size
@@ -129,6 +133,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         method: str = "anchored",
         keypoints: Sequence[str] | None = None,
         mirror_pairs: str = "auto",
+        missing_value: float | Sequence[float] | None = None,
         find_sources: bool = True,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -141,6 +146,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         self.method = method
         self.keypoints = keypoints
         self.mirror_pairs = mirror_pairs
+        self.missing_value = missing_value
         self.find_sources = find_sources
         self.epochs = epochs
         self.batch_size = batch_size
@@ -177,7 +183,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
                 "images are needed: pass images=, an array (n, height, width) of grey values 0..255, or fill "
                 'by the labelled points alone: method="prior"'
             )
-        dataset = _dataset(X, keypoints, images)
+        dataset = self._dataset(X, keypoints, images)
         with (
             TemporaryDirectory(prefix="labelfill-", ignore_cleanup_errors=True) as folder,
             RunDirectory.open(Path(folder) / "run") as run,
@@ -232,7 +238,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
             raise ValueError("images are needed: it was fitted to look at them; pass images=")
         if images is not None and "without images" in self.figures_:
             raise ValueError("it was fitted without images: leave images out, or fit it with images")
-        dataset = _dataset(X, self.keypoints_, images, ensemble.schema.image_size)
+        dataset = self._dataset(X, self.keypoints_, images, ensemble.schema.image_size)
         if dataset.schema.image_size != ensemble.schema.image_size:
             raise ValueError(
                 f"the images are {dataset.schema.image_size}, but it was fitted to images of "
@@ -296,20 +302,33 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         tags.input_tags.allow_nan = True
         return tags
 
+    def _dataset(
+        self, X: Any, keypoints: tuple[str, ...], images: Any, frame: ImageSize | None = None
+    ) -> Dataset:
+        try:
+            labels = np.array(X, dtype=np.float64).reshape(len(X), -1, 2)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"X is not an array of numbers: {error}") from error
+        if np.isinf(labels).any():
+            raise ValueError("X holds infinite values; expected numbers, or NaN where blank")
+        for value in () if self.missing_value is None else np.atleast_1d(self.missing_value):
+            labels[(labels == value).all(axis=2)] = np.nan
+        try:
+            if images is None:
+                dataset = dataset_of_labels(labels, keypoints, "X", frame)
+            else:
+                dataset = dataset_of_arrays(labels, keypoints, np.asarray(images), "images")
+            refuse_unlikely_labels(dataset)
+        except DataError as error:
+            raise ValueError(_as_parameters(str(error))) from error
+        return dataset
 
-def _dataset(X: Any, keypoints: tuple[str, ...], images: Any, frame: ImageSize | None = None) -> Dataset:
-    try:
-        labels = np.array(X, dtype=np.float64).reshape(len(X), -1, 2)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"X is not an array of numbers: {error}") from error
-    if np.isinf(labels).any():
-        raise ValueError("X holds infinite values; expected numbers, or NaN where blank")
-    try:
-        if images is None:
-            return dataset_of_labels(labels, keypoints, "X", frame)
-        return dataset_of_arrays(labels, keypoints, np.asarray(images), "images")
-    except DataError as error:
-        raise ValueError(str(error)) from error
+
+def _as_parameters(sentence: str) -> str:
+    """A sentence on options of commands with the parameters that are meant."""
+    return re.sub(r"--missing-value (\S+)", r"missing_value=\1", sentence).replace(
+        "pass --coordinates share to have them read and filled so", "multiply them by the images' size"
+    )
 
 
 __all__ = ["KeypointImputer", "NotFittedError"]

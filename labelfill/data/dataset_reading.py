@@ -225,23 +225,36 @@ def _read(
     return dataset
 
 
-def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
-    if table.path.is_dir():
-        beside: Path | None = table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
-    else:
-        beside = request.images_beside and real_path(request.images_beside)
+def image_files(
+    table: KeypointTable, *, beside: Path | None, allow_outside: bool, reading: ReadingOptions
+) -> ImageFiles:
+    """The image files that a table's rows name.
+
+    Parameters
+    ----------
+    beside
+        Another table whose folder names are relative to.
+    """
     return ImageFiles(
         table.path,
         table.extra[IMAGE_PATH_COLUMN],
         table.lines,
         beside,
-        request.allow_outside,
-        column=request.reading.image_column or IMAGE_PATH_COLUMN,
+        allow_outside,
+        column=reading.image_column or IMAGE_PATH_COLUMN,
         stated_sizes=table.stated_sizes,
         by_shape=table.format == LABEL_STUDIO,
-        exif_turn=request.reading.exif_turn,
-        bits=request.reading.bits,
+        exif_turn=reading.exif_turn,
+        bits=reading.bits,
     )
+
+
+def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
+    if table.path.is_dir():
+        beside: Path | None = table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
+    else:
+        beside = request.images_beside and real_path(request.images_beside)
+    return image_files(table, beside=beside, allow_outside=request.allow_outside, reading=request.reading)
 
 
 def _fingerprint(table: KeypointTable, request: TableRequest) -> str:

@@ -103,8 +103,10 @@ def find_placeholders(
         rows_together = int(together.any(axis=1).sum())
         implausible = bool(beyond[points].any())
         clipped = _is_clipped(points, labels, far)
+        # Where a label may stand, two that agree in a row or two say nothing.
+        telling = rows_together >= _LEAST_ROWS or int(together.sum(axis=1).max()) >= _LEAST_ROWS
         by_rows = rows_together >= min(_LEAST_ROWS, labelled_rows) and (
-            implausible or not _agree_by_chance(together, np.where(together[..., None], np.nan, in_frame))
+            implausible or (telling and not _agree_by_chance(together, in_frame))
         )
         negative = bool((written[points] < 0).all()) and not some_negative
         off = points if negative else off & beyond
@@ -206,16 +208,17 @@ def _beyond(labels: Array, written: Array, sizes: Array) -> Mask:
     return found
 
 
-def _agree_by_chance(together: Mask, others: Array) -> bool:
+def _agree_by_chance(together: Mask, labels: Array) -> bool:
     """Whether keypoints that agree somewhere are elsewhere near each other, in as many rows.
 
     Parameters
     ----------
     together
         (n, K): labels that are the same as another one of their row.
-    others
-        (n, K, 2): all labels but those that are the same.
+    labels
+        (n, K, 2), px of a frame in which rows can be compared.
     """
+    others = np.where(together[..., None], np.nan, labels)
     agreements = nearby = 0
     for pattern, rows in zip(
         *np.unique(together[together.any(axis=1)], axis=0, return_counts=True), strict=True

@@ -292,7 +292,7 @@ def saved(folder: Path, name: str, pixels: np.ndarray) -> str:
 
 def loaded(folder: Path, *names: str, allow_outside: bool = False) -> np.ndarray:
     lines = range(2, len(names) + 2)
-    files = ImageFiles(folder / "t.csv", names, lines, allow_outside=allow_outside)
+    files = ImageFiles(folder / "t.csv", names, lines, allow_outside=allow_outside, bits=16)
     return load_image_files(files, MemoryStore())
 
 

@@ -56,7 +56,8 @@ BAD_SHAPES = {
     "images by another name": (
         b"a_x,a_y,pixels\n1,2,0\n",
         "t.csv: no column 'Image' (grey values) or 'image_path' (file names) "
-        "(found 3 columns: 'a_x', 'a_y', 'pixels'); rename column 'pixels' if it holds them",
+        "(found 3 columns: 'a_x', 'a_y', 'pixels'); if column 'pixels' holds them, pass "
+        "--image-column pixels",
     ),
     "duplicate columns": (
         b'a_x,a_y, "a_x" ,Image\n1,2,3,0\n',

@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.arrays import Array, Images
+from labelfill.data.dataset_reading import image_files
 from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
 from labelfill.data.formats.coco import table_as_coco
 from labelfill.data.formats.deeplabcut import table_as_deeplabcut
 from labelfill.data.formats.label_studio import table_as_label_studio
 from labelfill.data.formats.parquet import require_pyarrow, table_as_parquet
 from labelfill.data.formats.tables import further_columns, table_as_csv
-from labelfill.data.images.files import ImageFiles
 from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.storage import MemoryStore
+from labelfill.data.label_checks import in_px, refuse_placeholders
+from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
@@ -109,7 +111,7 @@ def convert(
     if out.exists() and not force:
         raise UsageError(f"{out} exists already: use --force to overwrite it, or write to another file")
     settings = settings or TableSettings()
-    images_beside = settings.images_beside
+    images_beside, reading = settings.images_beside, ReadingOptions.of(settings)
     pixels = PixelText(source, settings.image_size, MemoryStore())
     texts: list[str] = []
 
@@ -119,8 +121,9 @@ def convert(
 
     table = read_keypoints(
         source, beside=images_beside, image_sink=pixels.add if to in _WITH_IMAGES else keep,
-        require_images=to in _WITH_IMAGES, show_progress=show_progress,
+        require_images=to in _WITH_IMAGES, reading=reading, show_progress=show_progress,
     )  # fmt: skip
+    refuse_placeholders(table)
     _refuse_losses(table, to)
     written = 0
     if to not in _WITH_IMAGES:
@@ -135,13 +138,16 @@ def convert(
             pieces = table_as_csv(table, grey)
     elif table.image_column == IMAGE_COLUMN:
         images = pixels.finish()
+        table = in_px(table, images.shape[1:], reading)
         table = _with_image_files(table, images, out, force=force)
         written, sizes = len(images), np.tile(np.array(images.shape[1:], np.float64), (len(images), 1))
         pieces = _WITH_IMAGES[to](table, table.extra[IMAGE_PATH_COLUMN], sizes, out)
     else:
-        names = table.extra[IMAGE_PATH_COLUMN]
-        files = ImageFiles(source, names, table.lines, images_beside, settings.allow_outside)
+        files = image_files(
+            table, beside=images_beside, allow_outside=settings.allow_outside, reading=reading
+        )
         names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
+        table = in_px(table, sizes, reading)
         pieces = _WITH_IMAGES[to](table, names, sizes, out)
     with ExitStack() as stack:
         file = stack.enter_context(atomic_write(out))
