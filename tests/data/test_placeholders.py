@@ -1,4 +1,4 @@
-"""Placeholders are told from labels: whatever pair they are, in every format, and never where they are none."""
+"""Placeholders are told from labels, whatever pair they are, in every format; and labels raise nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_number_in_one_column_alone_is_told() -> None:
 
 
 def honest(random: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Labels as people make them: of faces, animals and crops, whole px or not, clipped, aligned, with gaps."""
+    """Labels as people make them: faces, animals and crops; whole px or not, clipped, aligned, with gaps."""
     count, rows = int(random.integers(1, 21)), int(random.choice([3, 8, 20, 60, 200]))
     size, kind = int(random.choice([16, 24, 48, 96, 256, 640])), random.choice(["face", "animal", "crop"])
     shape = random.uniform(-0.35, 0.35, (count, 2))
