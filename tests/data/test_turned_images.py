@@ -51,7 +51,7 @@ def test_every_orientation_is_seen_as_pillow_shows_it(
 ) -> None:
     """One size and several, whole and in a frame: the same image; it is said once, with a count."""
     pixels = stored(tmp_path / f"a{suffix}", orientation)
-    with Image.open(tmp_path / f"a{suffix}") as image:
+    with open(tmp_path / f"a{suffix}", "rb") as file, Image.open(file) as image:
         # Pillow turns a TIFF by itself, and `exif_transpose` turns it once more.
         seen = image if suffix == ".tif" else ImageOps.exif_transpose(image)
         wanted = np.asarray(seen.convert("L"))
