@@ -49,12 +49,13 @@ def numbers(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process printed, and what it and its workers took; of memory (bytes) what the largest took."""
+    """How a process ended, and what it and its workers took; of memory (bytes) what the largest took."""
 
     printed: str
     seconds: float
     processor_seconds: float
     peak_memory: int
+    code: int = 0
 
 
 def run_python(
@@ -74,7 +75,7 @@ def run_python(
     took = time.perf_counter() - begun
     if process.returncode not in allowed:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return Ended(printed, took, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    return Ended(printed, took, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, process.returncode)
 
 
 def labelfill(*arguments: object, **how: Any) -> Ended:
