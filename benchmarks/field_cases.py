@@ -1,6 +1,6 @@
 """Files as people have them: every case of a folder run as its README says, beside what is expected.
 
-Each case is a folder with a ``README.txt`` that holds lines ``in this folder: COMMAND`` and ``expected: ...``.
+Each case is a folder with a ``README.txt`` that holds lines ``in this folder: COMMAND`` and ``expected:``.
 What the cases known here have to end with is checked: an exit code, and words of what is printed.
 """
 
@@ -33,7 +33,7 @@ KNOWN = {
     "01d": Expected(3, _PLACEHOLDER.format(-1)),
     "02": Expected(3, _PLACEHOLDER.format(0)),
     "03": Expected(3, "32,767 characters.*Excel has cut it; export the table again"),
-    "05b": Expected(0, "80 image files are turned.*(?s:.*)images of 192x256"),
+    "05b": Expected(0, "80 image files turned.*(?s:.*)images of 192x256"),
     "06b": Expected(0, "12 bits are used, so 4,095 is white"),
     "08b": Expected(3, _PLACEHOLDER.format(0)),
     "09e": Expected(3, "192x192.*96x96"),

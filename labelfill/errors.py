@@ -150,6 +150,11 @@ def differing_column(found: Sequence[str], expected: Sequence[str]) -> str:
     return f"field {number} {what}, expected {'none' if wanted is None else shown(wanted)}"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``1,200 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'nose_tip_x'?`` if a known word is spelt nearly like this one, else nothing."""
     near = difflib.get_close_matches(word, list(known), 1)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
+from labelfill.errors import counted
+
 Result = Mapping[str, Any]
 # A template that the result fills in, or a function that gives lines.
 Words = str | Callable[[Result], Iterable[str]]
@@ -68,10 +70,6 @@ def shown(value: Any, form: str = "") -> str:
 
 class _Template(Formatter):
     format_field = staticmethod(shown)  # type: ignore[assignment]  # its arguments have other names
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def cells(columns: Sequence[Column], row: Result) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
-from labelfill.cli._printing import Line, Result, counted, shown, table
+from labelfill.cli._printing import Line, Result, shown, table
 from labelfill.cli._stages import (
     DONE_BEFORE,
     NOTHING_DONE,
@@ -25,7 +25,7 @@ from labelfill.cli._stages import (
     refuse_changed_table,
 )
 from labelfill.data.run_tables import read_run_table
-from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, DataError, UsageError
+from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, DataError, UsageError, counted
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:

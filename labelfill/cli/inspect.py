@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
-from labelfill.cli._printing import Line, Result, counted
+from labelfill.cli._printing import Line, Result
 from labelfill.cli._stages import find_table
 from labelfill.cli.train_keypoint_models import offset_sentence
-from labelfill.errors import DataError, UsageError, listed
+from labelfill.errors import DataError, UsageError, counted, listed
 from labelfill.settings import RunSettings, TableSettings
 
 if TYPE_CHECKING:

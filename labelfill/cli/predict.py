@@ -6,8 +6,8 @@ from pathlib import Path
 
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
-from labelfill.cli._printing import Line, Result, counted, filled_in
-from labelfill.errors import UsageError
+from labelfill.cli._printing import Line, Result, filled_in
+from labelfill.errors import UsageError, counted
 from labelfill.settings import PredictSettings, RunSettings, TableSettings
 
 _USUAL_IMAGES = (Path("data/test.csv"), Path("data/test.zip"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
-from labelfill.cli._printing import Line, Result, counted, filled_in, table
+from labelfill.cli._printing import Line, Result, filled_in, table
 from labelfill.cli._stages import (
     DONE_BEFORE,
     FRAME,
@@ -22,6 +22,7 @@ from labelfill.cli._stages import (
     with_curves,
 )
 from labelfill.data.run_tables import read_run_table
+from labelfill.errors import counted
 from labelfill.settings import KeypointModelSettings, RunSettings, TableSettings
 
 if TYPE_CHECKING:

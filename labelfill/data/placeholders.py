@@ -20,7 +20,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DataError, listed, place
+from labelfill.errors import DataError, counted, listed, place
 from labelfill.schema import AXES, coordinate_columns
 
 _LEAST_ROWS = 3
@@ -264,7 +264,7 @@ def told(table: KeypointTable, found: Placeholder) -> str:
     )
     return (
         f"{table.path}: {count:,} points are exactly {found}, first {first}: a placeholder for what is not "
-        f"labelled, no place; {remedy}"
+        f"labelled; {remedy}"
     )
 
 
@@ -293,7 +293,8 @@ def half_placeholders(table: KeypointTable, values: Sequence[float]) -> str | No
     column = coordinate_columns(table.keypoints)[len(AXES) * k + axis]
     where = place(table.path, row=row, line=int(table.lines[row]), column=column)
     names = listed([plain_number(value) for value in np.unique(table.labels[half]).tolist()])
+    count = int(half.any(axis=2).sum())
     return (
-        f"{where}: {int(half.any(axis=2).sum()):,} points have {names} in only one of x and y; they count as "
-        "labels: leave both blank if they are none"
+        f"{where}: {counted(count, 'point')} with {names} in only one of x and y: such numbers count as "
+        "labels; leave both blank if they are none"
     )

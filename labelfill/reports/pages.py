@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
+from labelfill.errors import counted
+
 
 class Markup(str):
     """Text that is markup already and must not be escaped again."""
@@ -75,11 +77,7 @@ def note(*children: Child) -> Markup:
 
 def and_more(count: int, noun: str) -> Markup | None:
     """A note on how many more there are than are shown, if there are any."""
-    return note(f"And {plural(count, noun)} more.") if count > 0 else None
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return note(f"And {counted(count, noun)} more.") if count > 0 else None
 
 
 def figure(picture: Markup, *caption: Child, class_: str | None = None) -> Markup:

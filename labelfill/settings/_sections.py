@@ -109,6 +109,12 @@ class TableSettings(Settings):
         False, "take image files as they are stored, not turned as their EXIF orientation says"
     )
 
+    def check(self) -> None:
+        if not isinstance(self.missing_value, tuple):
+            raise UsageError(
+                f"missing_value must be a tuple of numbers, such as (-1,), not {self.missing_value!r}"
+            )
+
     @property
     def images_beside(self) -> Path | None:
         """What a table in the image folder would be called, if there is one."""

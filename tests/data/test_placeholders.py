@@ -184,7 +184,7 @@ def test_half_a_placeholder_stays_a_label_and_is_told(marked: Path, tmp_path: Pa
     told = labelfill(
         "train-keypoint-models", *PRIOR, "--data", path, "--run-dir", run, "--missing-value", "-1"
     )
-    assert "row 3 (line 5), column 'nose_x': 1 points have '-1' in only one of x and y" in told.err
+    assert "row 3 (line 5), column 'nose_x': 1 point with '-1' in only one of x and y" in told.err
 
 
 def test_evaluate_and_compare_refuse_placeholders(marked: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_every_orientation_is_seen_as_pillow_shows_it(
         images = read_dataset(path).images
     assert images is not None
     assert np.abs(images[0].astype(int) - wanted).max() <= 2
-    assert caplog.text.count("1 image files are turned") == (orientation != 1)
+    assert caplog.text.count("1 image file turned") == (orientation != 1)
     as_stored = read_dataset(table_of(tmp_path, [f"a{suffix}"], (5, 5)), TableRequest(reading=STORED)).images
     assert as_stored is not None
     assert as_stored[0].shape == pixels.shape
@@ -220,7 +220,7 @@ def test_a_run_keeps_its_scale_and_brighter_images_are_told(tmp_path: Path) -> N
     Image.fromarray(np.full((16, 16), 5000, np.uint16)).save(tmp_path / "new" / "bright.png")
     told = labelfill("predict", "--run-dir", run, "--images", tmp_path / "new", "--out", tmp_path / "p.csv")
     assert told.code == 0
-    assert "1 images are brighter" in told.err
+    assert "1 image brighter" in told.err
     assert "5,000 ('bright.png') where 4,095 is white" in told.err
 
 

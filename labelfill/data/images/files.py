@@ -24,7 +24,7 @@ from labelfill.data.images.orientation import (
 from labelfill.data.images.pixels import Decoded, bits_of, decoded
 from labelfill.data.images.storage import ImageStore
 from labelfill.data.table import IMAGE_PATH_COLUMN
-from labelfill.errors import DataError, StorageError, place, real_path, shown
+from labelfill.errors import DataError, StorageError, counted, place, real_path, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize
 
@@ -141,16 +141,16 @@ class ImageFiles:
         """Say, once all images were read, what was done to some of them."""
         if self.told.turned:
             _log.info(
-                "%s: %d image files are turned as their EXIF orientation says, as labelling tools show them; "
-                "--no-exif-turn takes them as they are stored",
-                self.table_path, len(self.told.turned),
+                "%s: %s turned as the EXIF orientation says, as labelling tools show them; --no-exif-turn "
+                "takes them as they are stored",
+                self.table_path, counted(len(self.told.turned), "image file"),
             )  # fmt: skip
         if self.told.too_bright:
             name, largest = max(self.told.too_bright.items(), key=lambda item: item[1])
             _log.warning(
-                "%s: %d images are brighter than those that the models learnt from, by up to %s (%s) where "
-                "%s is white: what is above is cut off",
-                self.table_path, len(self.told.too_bright), f"{largest:,}", shown(name),
+                "%s: %s brighter than those that the models learnt from, up to %s (%s) where %s is white: "
+                "what is above is cut off",
+                self.table_path, counted(len(self.told.too_bright), "image"), f"{largest:,}", shown(name),
                 f"{2 ** (self.bits or 8) - 1:,}",
             )  # fmt: skip
 

@@ -10,7 +10,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ _ALPHA = (1, 2)
 # Of what states 16 bits, as many are used.
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
 _PNG_HEADER = 26
+# Of red, green and blue: ITU-R BT.709, rounded as scikit-image has it.
+_LUMINANCE, _GREY = (0.2125, 0.7154, 0.0721), (1.0,)
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,13 @@ def _by_pillow(path: Path) -> Decoded:
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise UnusableError(_SEVERAL)
             kind, orientation = image.format, AS_STORED
+            halved = kind == "PNG" and _is_deep_colour(file)
             if kind == "TIFF":
                 orientation = stated_orientation(image)  # decoding turns it, and forgets that
-                array = turned_back(_array(image), orientation)
+                array = turned_back(_array(image, as_it_is=False), orientation)
             else:
-                array = _array(image)
+                array = _array(image, as_it_is=halved)
                 orientation = stated_orientation(image)
-            file.seek(0)
-            halved = kind == "PNG" and _is_deep_colour(file.read(_PNG_HEADER)) and array.dtype == np.uint8
     except Image.DecompressionBombError as error:  # so far beyond the bound that Pillow does not open it
         raise UnusableError(_TOO_MANY) from error
     # Pillow itself scales Netpbm's 16 bits to the largest value that they state.
@@ -152,13 +153,17 @@ def _by_pillow(path: Path) -> Decoded:
     return Decoded(array, white, orientation, halved)
 
 
-def _is_deep_colour(header: bytes) -> bool:
+def _is_deep_colour(file: BinaryIO) -> bool:
     """Whether a PNG has 16 bits for each of several channels."""
+    position = file.tell()
+    file.seek(0)
+    header = file.read(_PNG_HEADER)
+    file.seek(position)
     return header[24] == 16 and header[25] != 0
 
 
-def _array(image: Image.Image) -> NDArray[Any]:
-    """The pixels of an image of no more than is read, colour by its mode."""
+def _array(image: Image.Image, *, as_it_is: bool) -> NDArray[Any]:
+    """The pixels of an image of no more than is read, colour by its mode; 8 bits as grey unless asked."""
     from PIL import Image
 
     mode = image.mode
@@ -168,8 +173,17 @@ def _array(image: Image.Image) -> NDArray[Any]:
         mode = _CONVERTED.get(mode, "RGB")
     item = 2 if mode.startswith("I;16") else 4 if mode in ("I", "F") else 1
     samples = max(len(image.getbands()), Image.getmodebands(mode))
-    _check_size(image.width * image.height, samples * item)
-    return np.asarray(image if mode == image.mode else image.convert(mode))
+    # Of several bands Pillow keeps four.
+    _check_size(image.width * image.height, item if samples == 1 else 4)
+    if as_it_is or samples == 1:
+        return np.asarray(image if mode == image.mode else image.convert(mode))
+    image.load()
+    grey = np.empty((image.height, image.width), np.uint8)
+    rows = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):  # a copy of all bands would take as much memory again
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        grey[top : top + rows] = _grey(np.asarray(band if mode == image.mode else band.convert(mode)), 255.0)
+    return grey
 
 
 def _of_tiff(path: Path) -> Decoded:
@@ -233,25 +247,23 @@ def _grey(pixels: NDArray[Any], white: float) -> NDArray[np.uint8]:
     grey = np.empty(pixels.shape[:2], np.uint8)
     step = max(1, _PIXELS_AT_ONCE // max(1, pixels.shape[1]))
     for begin in range(0, len(pixels), step):  # numbers of double precision take eight times the memory
-        part = slice(begin, begin + step)
-        unit = np.minimum(pixels[part] / white, 1)
-        if channels in (2, 4):
-            unit[..., -1] = pixels[part][..., -1] / opaque
-        unit = _luminance(unit)
-        grey[part] = np.round(np.clip(unit.reshape(unit.shape[:2]), 0, 1) * 255).astype(np.uint8)
+        part = pixels[begin : begin + step]
+        unit = _luminance(part, white, opaque)
+        grey[begin : begin + step] = np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)
     return grey
 
 
-def _luminance(unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(h, W) or (h, W, 1) from colours in 0..1, those with alpha on white."""
-    channels = unit.shape[2] if unit.ndim == 3 else 1
-    if channels == 2:
-        return unit[..., 0] * unit[..., 1] + (1 - unit[..., 1])
-    if channels < 3:
-        return unit
-    from skimage import color
-
-    luminance: NDArray[np.float64] = color.rgb2gray(color.rgba2rgb(unit) if channels == 4 else unit)
+def _luminance(pixels: NDArray[Any], white: float, opaque: float) -> NDArray[np.float64]:
+    """(h, W) in 0..1 of grey or colours (h, W) or (h, W, 1..4), those with alpha on white."""
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    planes = [pixels[..., k] for k in range(channels)] if pixels.ndim == 3 else [pixels]
+    weights = _LUMINANCE if channels > 2 else _GREY
+    luminance: NDArray[np.float64] = np.zeros(pixels.shape[:2])
+    for plane, weight in zip(planes, weights, strict=False):
+        luminance += np.minimum(plane, white) * (weight / white)
+    if channels in (2, 4):
+        alpha = planes[-1] / opaque
+        luminance = luminance * alpha + (1 - alpha)
     return luminance
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from labelfill.data.images.equalization import Equalization, equalize
+from labelfill.errors import counted
 from labelfill.reports.faces import face
 from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.inspection import ImageFindings
@@ -19,7 +20,6 @@ from labelfill.reports.pages import (
     joined,
     note,
     paragraph,
-    plural,
     section,
     table,
 )
@@ -44,9 +44,9 @@ def repeats_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
     near = [paragraph(unseen)] if found.near is None else _groups(found.near, inspected)
     return section(
         "Images that repeat",
-        element("h3", f"The same, pixel by pixel or mirrored: {plural(len(found.identical), 'group')}"),
+        element("h3", f"The same, pixel by pixel or mirrored: {counted(len(found.identical), 'group')}"),
         *_groups(found.identical, inspected),
-        element("h3", f"Nearly the same: {plural(len(found.near or ()), 'group')}"),
+        element("h3", f"Nearly the same: {counted(len(found.near or ()), 'group')}"),
         *near,
         *_disagreement(found.disagreement, inspected.schema),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from labelfill.errors import counted
 from labelfill.reports.faces import Points, face, key
 from labelfill.reports.inspection.image_sections import equalisation_section, light_section, repeats_section
 from labelfill.reports.inspection.inspected_table import InspectedTable
@@ -26,7 +27,6 @@ from labelfill.reports.pages import (
     note,
     page,
     paragraph,
-    plural,
     section,
     share_bar,
     table,
@@ -143,12 +143,12 @@ def _patterns(found: Inspection) -> Markup:
         "Labels per row, and missing patterns",
         histogram,
         paragraph(
-            f"{plural(len(counts.patterns), 'pattern')}; the most frequent: "
+            f"{counted(len(counts.patterns), 'pattern')}; the most frequent: "
             f"{describe_pattern(counts.patterns[0], schema)}."
         ),
         note("● labelled, ◐ one coordinate only, · missing"),
         element("div", table(("rows", "share", *names), rows, numbers=(0, 1)), class_="patterns"),
-        note(f"And {plural(more, 'rarer pattern')}.") if more > 0 else None,
+        note(f"And {counted(more, 'rarer pattern')}.") if more > 0 else None,
     )
 
 
@@ -176,7 +176,7 @@ def _sources(found: Inspection) -> Markup:
             f"{f'column {column}' if column else 'their missing patterns'}."
         ),
         table(("source", "rows", "share", "keypoints that most of its rows label"), rows, numbers=(1, 2)),
-        paragraph(f"{plural(unknown, 'row')} of no known source.") if unknown else None,
+        paragraph(f"{counted(unknown, 'row')} of no known source.") if unknown else None,
     )
 
 

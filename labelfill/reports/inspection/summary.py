@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from labelfill.arrays import Integers
-from labelfill.errors import listed, shown
+from labelfill.errors import counted, listed, shown
 from labelfill.reports.inspection.inspected_table import InspectedTable
 from labelfill.reports.inspection.inspection import ImageFindings, Inspection, LabelCounts, Pattern
 from labelfill.reports.inspection.lookalikes import Group
 from labelfill.reports.inspection.suspects import Suspect
-from labelfill.reports.pages import plural
 from labelfill.schema import AXES, KeypointSchema
 
 _SHOWN_PATTERNS = 8
@@ -29,13 +28,13 @@ def sentence(found: Inspection) -> str:
     """The most important figures in a sentence or two."""
     counts, schema = found.labels, found.table.schema
     on_images = "" if found.images is None else f" on images of {schema.image_size}"
-    rows = f"{plural(counts.rows, 'row')} with {plural(schema.count, 'keypoint')}{on_images}"
+    rows = f"{counted(counts.rows, 'row')} with {counted(schema.count, 'keypoint')}{on_images}"
     if not schema.count:
         return f"{rows}."
     flagged = len(found.flagged)
     return (
         f"{rows}, {counts.complete_rows:,} of them complete; {counts.share_blank:.1%} of the coordinates are "
-        f"blank. {plural(flagged, 'row')} {'deserves' if flagged == 1 else 'deserve'} a second look."
+        f"blank. {counted(flagged, 'row')} {'deserves' if flagged == 1 else 'deserve'} a second look."
     )
 
 
@@ -135,12 +134,12 @@ def _patterns(found: Inspection) -> list[str]:
     counts = found.labels
     per_row = [f"{k}: {rows:,}" for k, rows in enumerate(counts.per_row.tolist()) if rows]
     lines = [
-        f"{plural(pattern.rows, 'row')}: {describe_pattern(pattern, found.table.schema)}"
+        f"{counted(pattern.rows, 'row')}: {describe_pattern(pattern, found.table.schema)}"
         for pattern in counts.patterns
     ]
     return [
         f"rows by number of labelled keypoints  {', '.join(per_row)}",
-        f"missing patterns  {plural(len(lines), 'pattern')}, most frequent first",
+        f"missing patterns  {counted(len(lines), 'pattern')}, most frequent first",
         *_first(lines, _SHOWN_PATTERNS),
     ]
 
@@ -155,9 +154,9 @@ def _sources(found: Inspection) -> list[str]:
     if len(found.sources) < 2:
         return ["label sources  one: the missing patterns tell no groups of rows apart"]
     column, unknown = found.table.sources.column, found.rows_of_unknown_source
-    rows = [f"{printable(source.name)}: {plural(source.rows, 'row')}" for source in found.sources]
+    rows = [f"{printable(source.name)}: {counted(source.rows, 'row')}" for source in found.sources]
     if unknown:
-        rows.append(f"of none of them: {plural(unknown, 'row')}")
+        rows.append(f"of none of them: {counted(unknown, 'row')}")
     by = f"by column {shown(column)}" if column else "by missing pattern"
     return [f"label sources  {len(found.sources)}, {by}: {', '.join(rows)}"]
 
@@ -180,7 +179,7 @@ def _images(found: ImageFindings) -> list[str]:
         squares = float((found.disagreement.rms[known] ** 2 * pairs).sum() / pairs.sum())
         lines.append(
             f"labels of the same image and source  differ by {2**0.5 * squares**0.5:.2f} px per coordinate "
-            f"(RMS over {plural(int(pairs.sum()), 'pair')}): annotators' noise of {squares**0.5:.2f} px"
+            f"(RMS over {counted(int(pairs.sum()), 'pair')}): annotators' noise of {squares**0.5:.2f} px"
         )
     return lines
 
@@ -198,7 +197,7 @@ def _row_numbers(rows: Sequence[int], most: int = 10) -> str:
 
 
 def _suspects(found: Inspection) -> list[str]:
-    title = f"labels worth a second look  {plural(len(found.flagged), 'row')} flagged"
+    title = f"labels worth a second look  {counted(len(found.flagged), 'row')} flagged"
     if not found.suspects:
         return [title]
     first = found.suspects[:_SHOWN_SUSPECTS]

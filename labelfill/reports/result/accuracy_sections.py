@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from labelfill.errors import counted
 from labelfill.regressors.held_out import COVERAGES
-from labelfill.reports.pages import Child, Markup, element, note, paragraph, plural, section, table
+from labelfill.reports.pages import Child, Markup, element, note, paragraph, section, table
 from labelfill.reports.plots import Line, share_curves
 from labelfill.reports.result.held_out import HeldOut, binomial_interval, covered, found_by_radius
 from labelfill.schema import KeypointSchema
@@ -23,7 +24,7 @@ def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
     errors = _marked([held.rmse(way) for way in ways])
     rows.append(["all", f"{len(held):,}", *errors, f"{inside.mean():.0%}"])
     about = (
-        f"RMSE per coordinate in px, on {plural(len(np.unique(held.row)), 'row')} kept out of training "
+        f"RMSE per coordinate in px, on {counted(len(np.unique(held.row)), 'row')} kept out of training "
         "(validation and evaluation rows), whose labels were hidden by the patterns of the rows that are "
         "filled. All ways fill the same points; the simple ones see the labels of other rows, without "
         "the images. The best of each line is bold; the last column is the share of fills within their 90% "
@@ -65,9 +66,9 @@ def calibration_section(held: HeldOut) -> Markup:
         diagonal=True,
     )
     about = (
-        f"Of {plural(len(held), 'held-out point')}, {share[nine]:.1%} lie within the radius that should hold "
-        "in 90% of cases. Bars are 95% intervals for so many points; on the dotted line promise and outcome "
-        "agree."
+        f"Of {counted(len(held), 'held-out point')}, {share[nine]:.1%} lie within the radius that should "
+        "hold in 90% of cases. Bars are 95% intervals for so many points; on the dotted line promise and "
+        "outcome agree."
     )
     figures = table(("promised", "held", "95% interval"), rows, numbers=(0, 1, 2))
     beside = element("div", plot, figures, class_="beside")
@@ -89,8 +90,8 @@ def ranking_section(held: HeldOut) -> Markup:
         f"Looking at the tenth with the largest radii finds {tenth:.0%} of the large errors",
     )
     about = (
-        f"{plural(count, 'held-out fill')} of {len(held):,} {'is' if count == 1 else 'are'} off by more than "
-        f"{held.large:.1f} px. The tenth with the largest radii holds {tenth:.0%} of them, and labelfill "
-        "review shows large radii first."
+        f"{counted(count, 'held-out fill')} of {len(held):,} {'is' if count == 1 else 'are'} off by more "
+        f"than {held.large:.1f} px. The tenth with the largest radii holds {tenth:.0%} of them, and "
+        "labelfill review shows large radii first."
     )
     return section(title, paragraph(about), plot)

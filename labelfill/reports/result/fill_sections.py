@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Integers
+from labelfill.errors import counted
 from labelfill.reports.faces import Points, box_around, face, key
-from labelfill.reports.pages import Child, Markup, element, figure, note, paragraph, plural, section, table
+from labelfill.reports.pages import Child, Markup, element, figure, note, paragraph, section, table
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 from labelfill.runs.randomness import random_key
 
@@ -69,7 +70,7 @@ def _card(filled: FilledRows, row: int) -> Markup:
         Points(np.where(new[:, None], np.nan, filled.labels[row]), names, "label"),
     ]
     flags = ", ".join(flags_of_row(filled, row))
-    about = f", {plural(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
+    about = f", {counted(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
         f"; {flags}" if flags else ""
     )
     picture = face(filled.images[row], filled.schema.image_size, layers, f"{place}{about}")

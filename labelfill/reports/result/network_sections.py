@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from labelfill.errors import counted
 from labelfill.final.held_out import FinalAnswers
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.reports.faces import Points, face, key
-from labelfill.reports.pages import Markup, and_more, element, figure, note, paragraph, plural, section, table
+from labelfill.reports.pages import Markup, and_more, element, figure, note, paragraph, section, table
 from labelfill.reports.plots import Line, small_curves
 from labelfill.reports.result.held_out import RunTable
 from labelfill.runs import RunDirectory
@@ -83,7 +84,7 @@ def final_section(results: Mapping[str, Any]) -> Markup | None:
         "The final network",
         paragraph(
             f"RMSE {results[f'{part} rmse']:.2f} px and MAE {results[f'{part} mae']:.2f} px per coordinate "
-            f"over the labels of {plural(results[f'{part} rows'], 'row')} {which}."
+            f"over the labels of {counted(results[f'{part} rows'], 'row')} {which}."
         ),
         table(("keypoint", "labels", "RMSE, px", "MAE, px"), rows, numbers=(1, 2, 3)),
     )

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from labelfill.data.dataset import ImageDataset
+from labelfill.errors import counted
 from labelfill.filling.simple_ways import SIMPLE_METHODS
 from labelfill.final.held_out import load_final_answers
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.held_out import COVERAGES, load_disputed
-from labelfill.reports.pages import Markup, page, plain, plural, tiles
+from labelfill.reports.pages import Markup, page, plain, tiles
 from labelfill.reports.plots import require_matplotlib
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.audit_section import audit_section
@@ -69,7 +70,7 @@ def _sentences(filled: FilledRows | None, held: HeldOut | None, final: Mapping[s
     if filled is not None:
         new, left = int(filled.new.sum()), int(np.isnan(filled.places).sum())
         sentences.append(
-            f"Of {filled.places.size:,} coordinates in {plural(len(filled.places), 'row')}, "
+            f"Of {filled.places.size:,} coordinates in {counted(len(filled.places), 'row')}, "
             f"{filled.places.size - new - left:,} were there, {new:,} were filled and {left:,} stayed blank."
         )
     if held is not None:

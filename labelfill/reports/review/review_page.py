@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from labelfill.arrays import Array
+from labelfill.errors import counted
 from labelfill.reports.faces import data_uri
 from labelfill.reports.inspection.summary import printable
-from labelfill.reports.pages import Markup, element, joined, page, plain, plural
+from labelfill.reports.pages import Markup, element, joined, page, plain
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 
 _SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
@@ -77,7 +78,7 @@ def _html(filled: FilledRows, rows: list[str], left: int) -> str:
     described = _script_json(about)[:-1] + ',"rows":[' + ",".join(rows) + "]}"
     data = element("script", Markup(described), type="application/json", id="data")
     summary = (
-        f"The {plural(len(rows), 'row')} that deserve a look most, worst first"
+        f"The {counted(len(rows), 'row')} that deserve a look most, worst first"
         f"{f' ({left:,} more are not on this page)' if left else ''}. "
         "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
         "labelfill impute --corrections."
@@ -136,7 +137,7 @@ def _why(filled: FilledRows, row: int) -> str:
         return f"No fill, but a label in doubt.{flagged}"
     k = int(np.argmax(np.where(new, filled.radius[row], -np.inf)))
     return (
-        f"{plural(int(new.sum()), 'fill')}; the largest radius is "
+        f"{counted(int(new.sum()), 'fill')}; the largest radius is "
         f"{filled.radius[row, k]:.1f} px, of {plain(filled.schema.keypoints[k])}.{flagged}"
     )
 
