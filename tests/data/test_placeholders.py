@@ -115,10 +115,11 @@ def honest(random: np.random.Generator) -> tuple[np.ndarray, int]:
     return labels, size
 
 
-def test_honest_labels_raise_nothing() -> None:
-    """Of 500 generated tables (2,000 by scripts) none is doubted, with images or without."""
-    random = np.random.default_rng(0)
-    for number in range(500):
+@pytest.mark.parametrize("tables", [300, pytest.param(2000, marks=pytest.mark.slow)])
+def test_honest_labels_raise_nothing(tables: int) -> None:
+    """Of generated tables none is doubted, with images or without."""
+    random = np.random.default_rng(tables)
+    for number in range(tables):
         labels, size = honest(random)
         assert found(labels, size) == [], f"table {number}"
         assert not find_placeholders(labels, labels, labels, None), f"table {number}, without images"

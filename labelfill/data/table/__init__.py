@@ -21,6 +21,8 @@ from __future__ import annotations
 from labelfill.data.table.container import check_suffix as check_suffix
 from labelfill.data.table.container import compressed_writer as compressed_writer
 from labelfill.data.table.container import open_decompressed as open_decompressed
+from labelfill.data.table.contents import KeypointTable as KeypointTable
+from labelfill.data.table.contents import lacks_images as lacks_images
 from labelfill.data.table.header import BOM as BOM
 from labelfill.data.table.header import DELIMITERS as DELIMITERS
 from labelfill.data.table.header import IMAGE_COLUMN as IMAGE_COLUMN
@@ -35,8 +37,6 @@ from labelfill.data.table.header import read_header as read_header
 from labelfill.data.table.header import without_images as without_images
 from labelfill.data.table.reading import ImageSink as ImageSink
 from labelfill.data.table.reading import ImageTexts as ImageTexts
-from labelfill.data.table.reading import KeypointTable as KeypointTable
-from labelfill.data.table.reading import lacks_images as lacks_images
 from labelfill.data.table.reading import read_table as read_table
 from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blank_image_paths
 from labelfill.data.table.tokenizer import Cursor as Cursor

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Array
 from labelfill.data.table.container import open_decompressed
-from labelfill.data.table.reading import KeypointTable
+from labelfill.data.table.contents import KeypointTable
 from labelfill.data.table.tokenizer import BLOCK_BYTES
 from labelfill.errors import DataError, StorageError, refusal
 
