@@ -106,7 +106,7 @@ def find_placeholders(
         # Where a label may stand, two that agree in a row or two say nothing.
         telling = rows_together >= _LEAST_ROWS or int(together.sum(axis=1).max()) >= _LEAST_ROWS
         by_rows = rows_together >= min(_LEAST_ROWS, labelled_rows) and (
-            implausible or (telling and not _agree_by_chance(together, in_frame))
+            implausible or (telling and not _agree_by_chance(together, labels))
         )
         negative = bool((written[points] < 0).all()) and not some_negative
         off = points if negative else off & beyond
@@ -216,7 +216,7 @@ def _agree_by_chance(together: Mask, labels: Array) -> bool:
     together
         (n, K): labels that are the same as another one of their row.
     labels
-        (n, K, 2), px of a frame in which rows can be compared.
+        (n, K, 2), px of each row's image, where whole numbers make labels agree.
     """
     others = np.where(together[..., None], np.nan, labels)
     agreements = nearby = 0
