@@ -82,5 +82,6 @@ def _check_without_images(dataset: Dataset, settings: KeypointModelSettings) -> 
     if dataset.image_size_assumed and size.width < _LEAST_SIDE:
         raise DataError(
             f"{table.path}: coordinates within {size.width} px, expected px of images; if they are shares of "
-            "an image's size multiply them by it, if images are so small state their size by --image-size HxW"
+            "an image's size pass --coordinates share with --image-size HxW, if images are so small "
+            "--image-size HxW alone"
         )
