@@ -13,6 +13,7 @@ from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
+from labelfill.data.formats.blanks import unsure_points
 from labelfill.data.label_checks import in_px
 from labelfill.data.run_tables import reading_of
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
@@ -260,13 +261,17 @@ def read_filled(
 
 def _by_original(dataset: ImageDataset, original: Path) -> Filled:
     table, reading = dataset.table, dataset.reading
-    before = read_keypoints(original, require_images=False, reading=reading)
+    before, before_any = (
+        read_keypoints(original, filled=filled, require_images=False, reading=reading)
+        for filled in (False, True)
+    )
     if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
         raise DataError(
             f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
             f"{len(before.keypoints)} keypoints, not {table.rows} and {dataset.schema.count}"
         )
-    before = in_px(before, table.stated_sizes, reading) if reading.coordinates != "px" else before
+    if reading.coordinates != "px":
+        before, before_any = (in_px(each, table.stated_sizes, reading) for each in (before, before_any))
     observed = before.observed
     altered = observed & ~(np.abs(before.labels - table.labels) < 1e-9)
     if altered.any():
@@ -276,7 +281,17 @@ def _by_original(dataset: ImageDataset, original: Path) -> Filled:
             f"column {dataset.schema.columns[2 * k + axis]!r} was {before.labels[row, k, axis]:g} and is "
             f"{table.labels[row, k, axis]:g}"
         )
+    if reading.min_likelihood is not None:  # what is not sure enough was left as it stood, not filled
+        unsure = unsure_points(before_any, reading.min_likelihood)[..., None]
+        same = np.abs(before_any.labels - table.labels) < 1e-9
+        dataset = _without(dataset, unsure & same)
     return Filled(dataset, observed, np.zeros(observed.shape[:2]))
+
+
+def _without(dataset: ImageDataset, cells: Mask) -> ImageDataset:
+    """The table without some of its coordinates (n, K, 2)."""
+    labels = np.where(cells, np.nan, dataset.table.labels)
+    return replace(dataset, table=replace(dataset.table, labels=labels))
 
 
 def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
@@ -314,4 +329,7 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
             harmonised |= entry["method"] == "harmonised"
             if entry["method"] == "confirmed":
                 confirmed[row, k], sigma[row, k] = True, 0.0  # as good as a label
+    if dataset.reading.min_likelihood is not None:  # what is not sure enough and was not filled
+        blank = unsure_points(table, dataset.reading.min_likelihood)[..., None] & observed
+        dataset, observed = _without(dataset, blank), observed & ~blank
     return Filled(dataset, observed, dataset.lengths_in_frame(sigma), confirmed, harmonised)

@@ -14,7 +14,9 @@ from labelfill.data.formats import read_keypoints
 from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.units import from_px, likely_unit, to_px
 from labelfill.errors import DataError, UsageError
-from labelfill.settings import Coordinates
+from labelfill.final.filled_table import FilledRequest, read_training_table
+from labelfill.runs import RunDirectory
+from labelfill.settings import Coordinates, FinalModelSettings
 from tests.driving import PRIOR, labelfill
 
 SIZE = 48
@@ -172,6 +174,27 @@ def test_points_of_small_likelihood_are_holes(ending: str, tmp_path: Path) -> No
     after = read_keypoints(tmp_path / "f.csv").labels
     assert np.isfinite(after).all()
     assert np.array_equal(after[table.observed], before.labels[table.observed])
+    final = ("train-final", "--run-dir", run, "--filled", tmp_path / "f.csv", "--epochs", "1")
+    assert labelfill(*final).code == 0, "fills are fills, whatever the column of likelihoods says"
+
+
+def test_unsure_points_that_stay_blank_are_no_labels(tmp_path: Path) -> None:
+    """What was too uncertain to be filled keeps its bytes, and nothing learns from it."""
+    likely = np.random.default_rng(3).random((60, 3))
+    further = {f"{name}_score": [f"{p:.3f}" for p in likely[:, k]] for k, name in enumerate("abc")}
+    path, run, out = written(tmp_path, labels_of(), further=further), tmp_path / "run", tmp_path / "f.csv"
+    options = ("--data", path, "--run-dir", run)
+    assert labelfill("train-keypoint-models", *PRIOR, *options, "--min-likelihood", "0.6").code == 0
+    assert labelfill("impute", "--run-dir", run, "--out", out, "--max-radius", "2").code == 6
+    with RunDirectory.read_only(run) as opened:
+        for original in (None, path):
+            asked = FilledRequest(out, original)
+            filled, _ = read_training_table(opened, opened, asked, FinalModelSettings())
+            left = np.isnan(filled.dataset.table.labels)
+            assert left.any()
+            assert not filled.observed[left].any()
+            raw = read_keypoints(out, filled=True).labels
+            assert np.isfinite(raw[left]).any(), "the table still holds what stood there"
 
 
 def test_a_likelihood_that_is_none_is_told(tmp_path: Path) -> None:

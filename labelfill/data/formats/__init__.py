@@ -99,7 +99,8 @@ def read_keypoints(
     beside
         Another file whose folder images are named from.
     filled
-        Whether fills that stand beside the labels, as Label Studio's predictions do, count as well.
+        Whether fills that stand beside the labels, as Label Studio's predictions do, count as well, and
+        points of any likelihood.
 
     Raises
     ------
@@ -116,7 +117,10 @@ def read_keypoints(
         table = read_label_studio(path, beside=beside, filled=filled, missing_values=reading.missing_values)
     elif kind == DEEPLABCUT:
         table = read_deeplabcut(
-            path, beside=beside, predictions=reading.min_likelihood is not None, show_progress=show_progress
+            path,
+            beside=beside,
+            predictions=filled or reading.min_likelihood is not None,
+            show_progress=show_progress,
         )
     else:
         read = read_parquet if kind == PARQUET else partial(read_table, show_progress=show_progress)
@@ -126,6 +130,8 @@ def read_keypoints(
         )  # fmt: skip
     if reading.coordinates != "px" and kind in _IN_PX:
         raise UsageError(f"--coordinates {reading.coordinates}: {path} is {FORMATS[kind]}, which states px")
+    if filled:  # how likely a fill is right is no reason to take it for a blank
+        reading = replace(reading, min_likelihood=None)
     return with_boxes(with_declared_blanks(table, reading))
 
 

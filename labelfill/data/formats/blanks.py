@@ -33,7 +33,7 @@ def with_declared_blanks(table: KeypointTable, reading: ReadingOptions) -> Keypo
     for value in reading.missing_values:
         blank |= (table.labels == value).all(axis=2)
     if reading.min_likelihood is not None:
-        blank |= (likelihoods(table) < reading.min_likelihood) & table.observed.any(axis=2)
+        blank |= unsure_points(table, reading.min_likelihood)
     half = half_placeholders(table, reading.missing_values)
     if half is not None:
         _log.warning("%s", half)
@@ -43,6 +43,12 @@ def with_declared_blanks(table: KeypointTable, reading: ReadingOptions) -> Keypo
         blank |= table.declared_blank
     labels = np.where(blank[..., None], np.nan, table.labels)
     return replace(table, labels=labels, declared_blank=blank, extra=_without_visibility(table, blank))
+
+
+def unsure_points(table: KeypointTable, least: float) -> Mask:
+    """(n, K): points of which the table states a likelihood that is less."""
+    unsure: Mask = (likelihoods(table) < least) & table.observed.any(axis=2)
+    return unsure
 
 
 def likelihoods(table: KeypointTable) -> Array:
