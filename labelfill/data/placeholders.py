@@ -28,6 +28,8 @@ _LARGE = 4.0  # times the image
 # Outside of 99.9% of a keypoint's other labels, as a normal distribution has it, and by so many px.
 _REGION = 13.816  # quantile of the squared Mahalanobis distance: chi-squared, 2 degrees of freedom
 _MARGIN = 3.0
+# Of whole px thousands of pairs may agree by chance: so many are looked at closely.
+_MOST_PAIRS = 8
 # So few other labels do not tell what is usual.
 _LEAST_OTHERS = 5
 # Two labels that agree by chance, whole px of neighbouring keypoints, are elsewhere as near each other, px.
@@ -83,38 +85,42 @@ def find_placeholders(
     if not pairs.several.any():
         return []
     beyond = _beyond(labels, written, _extent(labels) if sizes is None else sizes)
-    coincident = pairs.coincident_rows()
-    labelled_rows = int((pairs.numbers >= 0).any(axis=1).sum())
-    candidates = np.flatnonzero(
-        (coincident >= min(_LEAST_ROWS, max(labelled_rows, 1))) | pairs.counted(beyond, at_least=_LEAST_ROWS)
+    coincident, labelled = pairs.coincident_rows(), int((pairs.numbers >= 0).any(axis=1).sum())
+    in_rows = coincident >= min(_LEAST_ROWS, max(labelled, 1))
+    outside = _most_frequent(
+        pairs.counted(beyond) & (in_rows | pairs.counted(beyond, _LEAST_ROWS)), pairs.counts
     )
-    if not len(candidates):
+    inside = _most_frequent(in_rows & ~pairs.counted(beyond), coincident)
+    if not len(inside) + len(outside):
         return []
-    others = np.where(np.isin(pairs.numbers, candidates)[..., None], np.nan, in_frame)
-    regions = [_Region.of(others[:, k]) for k in range(labels.shape[1])]
+    others = np.where(np.isin(pairs.numbers, [*inside, *outside])[..., None], np.nan, in_frame)
+    some_negative = bool((others < 0).any())
     far = np.nanmax(np.where(beyond[..., None], np.nan, labels), axis=(0, 1), initial=0.0)
     far = np.broadcast_to(far, (len(labels), 2)) if sizes is None else sizes[:, ::-1] - 1
-    some_negative = bool((others < 0).any())
-    found = []
-    for number in candidates.tolist():
+
+    def is_meant(number: int) -> bool:
         points = pairs.numbers == number
-        off = np.stack([region.off(in_frame[:, k]) for k, region in enumerate(regions)], 1) & points
-        together = points & (points.sum(axis=1, keepdims=True) > 1)
-        rows_together = int(together.any(axis=1).sum())
-        implausible = bool(beyond[points].any())
-        clipped = _is_clipped(points, labels, far)
-        # Where a label may stand, two that agree in a row or two say nothing.
-        telling = rows_together >= _LEAST_ROWS or int(together.sum(axis=1).max()) >= _LEAST_ROWS
-        by_rows = rows_together >= min(_LEAST_ROWS, labelled_rows) and (
-            implausible or (telling and not _agree_by_chance(together, labels))
-        )
-        negative = bool((written[points] < 0).all()) and not some_negative
-        off = points if negative else off & beyond
-        by_place = implausible and int(off.any(axis=1).sum()) >= _LEAST_ROWS
-        if (by_rows or by_place) and not clipped:
-            x, y = written[points][0].tolist()
-            found.append(Placeholder((x, y), points))
-    return sorted(found, key=lambda each: -int(each.points.sum()))
+        if _is_clipped(points, labels, far):
+            return False
+        if number not in outside:
+            return not _agree_by_chance(points, labels)
+        if in_rows[number] or (bool((written[points] < 0).all()) and not some_negative):
+            return True
+        off = [_Region.of(others[:, k]).off(in_frame[:, k]) for k in range(labels.shape[1])]
+        return int((np.stack(off, 1) & points).any(axis=1).sum()) >= _LEAST_ROWS
+
+    found = [number for number in (*outside.tolist(), *inside.tolist()) if is_meant(number)]
+    points = [pairs.numbers == number for number in found]
+    return sorted(
+        (Placeholder(tuple(written[held][0].tolist()), held) for held in points),
+        key=lambda each: -int(each.points.sum()),
+    )
+
+
+def _most_frequent(pairs: Mask, counts: Integers) -> Integers:
+    """Numbers of some pairs (P,): placeholders are among those that are counted most."""
+    numbers = np.flatnonzero(pairs)
+    return numbers[np.argsort(-counts[numbers], kind="stable")][:_MOST_PAIRS]
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class _Pairs:
         distinct = np.unique(np.stack([rows, ordered[rows, columns + 1]]), axis=1)
         return np.bincount(distinct[1], minlength=len(self.counts))
 
-    def counted(self, points: Mask, *, at_least: int) -> Mask:
+    def counted(self, points: Mask, at_least: int = 1) -> Mask:
         """(P,): pairs that so many of some points (n, K) hold."""
         held = self.numbers[points & (self.numbers >= 0)]
         return np.bincount(held, minlength=len(self.counts)) >= at_least
@@ -208,16 +214,20 @@ def _beyond(labels: Array, written: Array, sizes: Array) -> Mask:
     return found
 
 
-def _agree_by_chance(together: Mask, labels: Array) -> bool:
+def _agree_by_chance(points: Mask, labels: Array) -> bool:
     """Whether keypoints that agree somewhere are elsewhere near each other, in as many rows.
 
     Parameters
     ----------
-    together
-        (n, K): labels that are the same as another one of their row.
+    points
+        (n, K): where they do.
     labels
         (n, K, 2), px of each row's image, where whole numbers make labels agree.
     """
+    together = points & (points.sum(axis=1, keepdims=True) > 1)
+    # Where a label may stand, two that agree in a row or two say nothing.
+    if max(int(together.any(axis=1).sum()), int(together.sum(axis=1).max())) < _LEAST_ROWS:
+        return True
     others = np.where(together[..., None], np.nan, labels)
     agreements = nearby = 0
     for pattern, rows in zip(
