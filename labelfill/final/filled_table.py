@@ -13,9 +13,11 @@ from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
 from labelfill.data.formats import COCO, LABEL_STUDIO, read_keypoints
+from labelfill.data.formats.likelihoods import likelihoods
 from labelfill.data.label_checks import in_px
+from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.run_tables import reading_of
-from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
+from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN, KeypointTable
 from labelfill.errors import DataError, ModelError, differing_column
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
@@ -246,7 +248,12 @@ def read_filled(
         If the sidecar is missing or belongs to another file, or `original` is another table.
     """
     asked = replace(request, images_beside=request.images_beside or original)
+    if request.reading.min_likelihood is not None:
+        # Some points of small likelihood are fills, and places of others need not make sense.
+        asked = replace(asked, reading=_however_likely(request.reading), lenient=True)
     dataset = ImageDataset.of(read_dataset(path, asked, cache_dir=cache, show_progress=progress))
+    reading = replace(dataset.reading, min_likelihood=request.reading.min_likelihood)
+    dataset = replace(dataset, reading=reading)
     if original is not None:
         return _by_original(dataset, original)
     sidecar = provenance_path(path)
@@ -258,15 +265,33 @@ def read_filled(
     return _by_sidecar(dataset, sidecar)
 
 
+def _however_likely(reading: ReadingOptions) -> ReadingOptions:
+    """The same, and every point is as likely as is asked for; there have to be likelihoods."""
+    return replace(reading, min_likelihood=0.0)
+
+
+def _less(filled: Filled, blank: Mask) -> Filled:
+    """The table without some points (n, K) that count as blank and were left so."""
+    table = filled.dataset.table
+    labels = np.where(blank[..., None], np.nan, table.labels)
+    dataset = replace(filled.dataset, table=replace(table, labels=labels))
+    return replace(filled, dataset=dataset, observed=filled.observed & ~blank[..., None])
+
+
+def _original_in_px(original: Path, reading: ReadingOptions, filled: KeypointTable) -> KeypointTable:
+    table = read_keypoints(original, require_images=False, reading=reading)
+    same_rows = table.labels.shape == filled.labels.shape
+    return in_px(table, filled.stated_sizes, reading) if same_rows and reading.coordinates != "px" else table
+
+
 def _by_original(dataset: ImageDataset, original: Path) -> Filled:
     table, reading = dataset.table, dataset.reading
-    before = read_keypoints(original, require_images=False, reading=reading)
+    before = _original_in_px(original, reading, table)
     if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
         raise DataError(
             f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
             f"{len(before.keypoints)} keypoints, not {table.rows} and {dataset.schema.count}"
         )
-    before = in_px(before, table.stated_sizes, reading) if reading.coordinates != "px" else before
     observed = before.observed
     altered = observed & ~(np.abs(before.labels - table.labels) < 1e-9)
     if altered.any():
@@ -276,7 +301,12 @@ def _by_original(dataset: ImageDataset, original: Path) -> Filled:
             f"column {dataset.schema.columns[2 * k + axis]!r} was {before.labels[row, k, axis]:g} and is "
             f"{table.labels[row, k, axis]:g}"
         )
-    return Filled(dataset, observed, np.zeros(observed.shape[:2]))
+    filled = Filled(dataset, observed, np.zeros(observed.shape[:2]))
+    if reading.min_likelihood is None:
+        return filled
+    stated = _original_in_px(original, _however_likely(reading), table).labels
+    unchanged: Mask = np.all(np.isclose(stated, table.labels, rtol=0, atol=1e-9, equal_nan=True), axis=2)
+    return _less(filled, unchanged & ~observed.any(axis=2))
 
 
 def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
@@ -314,4 +344,9 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
             harmonised |= entry["method"] == "harmonised"
             if entry["method"] == "confirmed":
                 confirmed[row, k], sigma[row, k] = True, 0.0  # as good as a label
-    return Filled(dataset, observed, dataset.lengths_in_frame(sigma), confirmed, harmonised)
+    filled = Filled(dataset, observed, dataset.lengths_in_frame(sigma), confirmed, harmonised)
+    least = dataset.reading.min_likelihood
+    if least is None:
+        return filled
+    is_fill = (table.observed & ~observed).any(axis=2)
+    return _less(filled, (likelihoods(table) < least) & ~is_fill)
