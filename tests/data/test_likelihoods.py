@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -19,9 +20,13 @@ from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import FoundPoints, KeypointTable, read_header, read_table
 from labelfill.data.table.tokenizer import Tokenizer
 from labelfill.errors import DataError
-from tests.drawn_points import write_images
-from tests.driving import content
+from labelfill.final.filled_table import Filled, FilledRequest, read_training_table
+from labelfill.runs import RunDirectory
+from labelfill.settings import FinalModelSettings
+from tests.drawn_points import write_faces, write_images
+from tests.driving import PRIOR, content, done, labelfill
 from tests.examples import drawing
+from tests.trained_runs import Trained
 
 
 def found_for(table: KeypointTable, seed: int = 0) -> FoundPoints:
@@ -283,3 +288,78 @@ def test_json_states_scores_either_way(tmp_path: Path) -> None:
     either = [written(table, ones(table), likelihood=asked, name="f.json") for asked in (False, True)]
     assert either[0] == either[1]
     assert b"0.5124" in either[0]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Faces in files, and a shape prior learnt from them."""
+    folder = tmp_path_factory.mktemp("faces")
+    write_faces(folder)
+    done("train-keypoint-models", "--data", folder / "t.csv", "--run-dir", folder / "run", *PRIOR)
+    return Trained(folder / "t.csv", folder / "run")
+
+
+def read_by_later_stages(run: Path, filled: Path) -> None:
+    """Trained on, reviewed and reported."""
+    final = done("train-final", "--run-dir", run, "--filled", filled, "--force")
+    assert np.isfinite(final["evaluation rmse"])
+    page = ("--out", filled.with_suffix(".html"), "--force")
+    assert done("review", "--run-dir", run, "--filled", filled, *page)["rows"] > 0
+    done("report", "--run-dir", run, "--filled", filled, *page)
+
+
+@pytest.mark.parametrize("name", ["f.csv", "CollectedData_A.csv"])
+def test_later_stages_read_a_table_with_likelihoods(faces: Trained, tmp_path: Path, name: str) -> None:
+    """By `impute --likelihood`; a second run has nothing to do, one without the option is another."""
+    original, out = faces.table, tmp_path / name
+    if name != "f.csv":
+        original = faces.table.parent / name
+        done("convert", original.parent / "t.csv", original, "--to", "deeplabcut")
+    command = ("impute", "--run-dir", faces.run, "--data", original, "--out", out)
+    assert done(*command, "--likelihood")["filled"] > 0
+    table = read_keypoints(out, filled=True, require_images=False)
+    scores, new = likelihoods(table), ~read_keypoints(original).observed.any(axis=2)
+    new &= table.labelled
+    np.testing.assert_array_equal(np.isfinite(scores), new)
+    assert ((scores[new] > 0) & (scores[new] < 1)).all()
+    read_by_later_stages(faces.run, out)
+    assert done(*command, "--likelihood")["state"] == "done before"
+    outcome = labelfill(*command)
+    assert outcome.code == 2
+    assert "settings.likelihood: was true, is false" in outcome.sentence
+
+
+@pytest.mark.parametrize("option", [(), ("--likelihood",)])
+def test_later_stages_know_fills_of_points_that_were_not_sure(
+    faces: Trained, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    """The likelihood beside a fill may be small, the old one or its own: it is a fill, whatever it says."""
+    table = read_keypoints(faces.table)
+    likely = np.random.default_rng(2).random(table.labels.shape[:2])
+    folder = tmp_path / "in"
+    shutil.copytree(faces.table.parent, folder, ignore=shutil.ignore_patterns("run", "*.csv"))
+    lines = faces.table.read_text().splitlines()
+    lines[0] += "".join(f",{name}_likelihood" for name in table.keypoints)
+    for row, values in enumerate(likely.tolist()):
+        lines[row + 1] += "".join(f",{value:.3f}" for value in values)
+    (folder / "t.csv").write_text("\n".join(lines))
+    run, out = tmp_path / "run", tmp_path / "f.csv"
+    original = ("--data", folder / "t.csv")
+    done("train-keypoint-models", *original, "--run-dir", run, *PRIOR, "--min-likelihood", 0.3)
+    outcome = labelfill("impute", "--run-dir", run, "--out", out, "--max-radius", 2, *option)
+    assert "left blank, too uncertain" in outcome.out
+    read_by_later_stages(run, out)
+    trained = [read_training_table_of(run, out, by) for by in (None, folder / "t.csv")]
+    before = read_keypoints(folder / "t.csv", reading=ReadingOptions(min_likelihood=0.3))
+    for filled in trained:
+        np.testing.assert_array_equal(filled.observed, before.observed)
+        known = before.observed | (filled.dataset.labels == trained[0].dataset.labels)
+        np.testing.assert_array_equal(np.isfinite(filled.dataset.labels), known)
+        assert filled.dataset.reading.min_likelihood == 0.3
+    assert 0 < np.isnan(trained[0].dataset.labels).sum() < np.isnan(before.labels).sum()
+
+
+def read_training_table_of(folder: Path, filled: Path, original: Path | None) -> Filled:
+    run = RunDirectory.read_only(folder)
+    request = FilledRequest(filled, original, images_beside=filled.parent / "in" / "t.csv")
+    return read_training_table(run, run, request, FinalModelSettings())[0]

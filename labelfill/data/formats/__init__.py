@@ -119,8 +119,9 @@ def read_keypoints(
         table = read_label_studio(path, beside=beside, filled=filled, missing_values=reading.missing_values)
     elif kind == DEEPLABCUT:
         table = read_deeplabcut(
-            path, beside=beside, predictions=reading.min_likelihood is not None, show_progress=show_progress
-        )
+            path, beside=beside, predictions=reading.min_likelihood is not None, filled=filled,
+            show_progress=show_progress,
+        )  # fmt: skip
     else:
         read = read_parquet if kind == PARQUET else partial(read_table, show_progress=show_progress)
         table = read(

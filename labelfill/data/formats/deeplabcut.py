@@ -72,7 +72,12 @@ def is_deeplabcut(begin: bytes) -> bool:
 
 
 def read_deeplabcut(
-    path: Path, *, beside: Path | None = None, predictions: bool = False, show_progress: bool = False
+    path: Path,
+    *,
+    beside: Path | None = None,
+    predictions: bool = False,
+    filled: bool = False,
+    show_progress: bool = False,
 ) -> KeypointTable:
     """Read one such file; each likelihood becomes a column ``<body part>_likelihood``.
 
@@ -82,13 +87,15 @@ def read_deeplabcut(
         Another file in whose folder, or below or above it, the images are looked for.
     predictions
         Whether likelihoods are used, so that a network's answers may be read.
+    filled
+        Whether it is a filled file, whose likelihoods tell fills from labels.
 
     Raises
     ------
     DataError
         If its header is another one, of several animals or of predictions, or a field is no coordinate.
     """
-    read_header = partial(_read_header, predictions=predictions)
+    read_header = partial(_read_header, predictions=predictions or filled)
     table = read_table(path, header=read_header, show_progress=show_progress)
     index = table.columns[: table.columns.index(IMAGE_PATH_COLUMN) + 1]
     names = ["/".join(parts) for parts in zip(*(table.extra[name] for name in index), strict=True)]
