@@ -53,7 +53,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_settings(TableSettings, "image_folder", "allow_outside", "distrust")
     parser.add_reading_options()
     parser.add_settings(ImputeSettings, "batch_size", "coverage", "max_radius", "corrections")
-    parser.add_settings(ImputeSettings, "harmonise", "parquet", "fill_occluded")
+    parser.add_settings(ImputeSettings, "harmonise", "parquet", "fill_occluded", "likelihood")
     return parser
 
 
@@ -68,6 +68,7 @@ def handle(call: Call) -> int:
         return EXIT_DONE
     beside = {
         "coverage": call.settings(ImputeSettings).coverage,
+        "likelihood": call.settings(ImputeSettings).likelihood,
         "run_dir": call.settings(RunSettings).run_dir,
     }
     call.tell(result, FILLING if tables is None else FILLINGS, beside)
@@ -238,7 +239,11 @@ FILLING: tuple[Line, ...] = (
     ),
     (
         lambda r: not r["filled"] and not r["left_blank"],
-        "nothing to fill: all {observed:,} cells are observed, the output is the input",
+        # Columns of likelihoods may be new, and empty.
+        lambda r: [
+            f"nothing to fill: all {r['observed']:,} cells are observed"
+            + ("" if r.get("likelihood") else ", the output is the input")
+        ],
     ),
     ("left_blank_keypoints", _left_blank),
     ("kept_occluded", "declared hidden, left blank: {kept_occluded:point} (--fill-occluded fills them, too)"),

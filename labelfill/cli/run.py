@@ -60,8 +60,9 @@ def handle(call: Call) -> int:
     if call.given.dry_run:
         call.tell(results, PLANNED)
         return EXIT_DONE
-    coverage, run_dir = call.settings(ImputeSettings).coverage, call.settings(RunSettings).run_dir
-    call.tell(results, DONE, {"coverage": coverage, "run_dir": run_dir})
+    filling, run_dir = call.settings(ImputeSettings), call.settings(RunSettings).run_dir
+    beside = {"coverage": filling.coverage, "likelihood": filling.likelihood, "run_dir": run_dir}
+    call.tell(results, DONE, beside)
     return impute.exit_code(results["impute"])
 
 
@@ -137,7 +138,10 @@ def _planned(r: Result) -> list[str]:
 
 def _done(r: Result) -> list[str]:
     """The texts of the stages; of the commands that would come next, the last stage's alone is told."""
-    beside = {"impute": {"coverage": r["coverage"]}, "train-final": {"run_dir": r["run_dir"]}}
+    beside = {
+        "impute": {"coverage": r["coverage"], "likelihood": r["likelihood"]},
+        "train-final": {"run_dir": r["run_dir"]},
+    }
     return _parts(
         {
             title: (lines, {**r[stage], **beside.get(stage, {})})

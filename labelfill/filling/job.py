@@ -155,7 +155,7 @@ def check_destination(
         Naming the file.
     """
     table = dataset.table
-    check_out(table, out)
+    check_out(table, out, likelihood=settings.likelihood)
     if settings.harmonise and table.format != TABLE:
         raise UsageError(f"--harmonise works on tables; {table.path} is {FORMATS[table.format]}")
     if settings.parquet:

@@ -240,7 +240,9 @@ def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources:
         write_review(files["what to look at first"], dataset, fills)
         write_provenance(files["provenance"], dataset, fills, sources, model)
         points = FoundPoints(fills.xy, fills.score(dataset), dataset.own_sizes, model)
-        return write_found(dataset.table, points, files["table"], job.out.name)
+        return write_found(
+            dataset.table, points, files["table"], job.out.name, likelihood=job.settings.likelihood
+        )
 
 
 def _method_counts(fills: OwnFills) -> dict[str, int]:

@@ -177,6 +177,11 @@ class ImputeSettings(Settings):
     )
     parquet: bool = setting(False, "also write the provenance as Parquet (needs pyarrow)")
     fill_occluded: bool = setting(False, "fill points that the table declares hidden, too")
+    likelihood: bool = setting(
+        False,
+        "also state in the filled table how sure each fill is, 0 to 1, in columns NAME_likelihood (COCO and "
+        "Label Studio files state it anyway)",
+    )
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def test_a_complete_table_has_nothing_to_fill() -> None:
     text = filling_text({**FILLING, **nothing})
     assert text.startswith("nothing to fill: all 4,000 cells are observed, the output is the input\n")
     assert "radius" not in text
+    columns_more = filling_text({**FILLING, **nothing, "likelihood": True})
+    assert columns_more.startswith("nothing to fill: all 4,000 cells are observed\n")
 
 
 def test_the_final_network_is_scored_on_rows_kept_for_it() -> None:

@@ -16,10 +16,11 @@ from labelfill.data.formats.blanks import with_declared_blanks
 from labelfill.data.formats.coco import COCO as COCO
 from labelfill.data.formats.coco import filled_coco, read_coco
 from labelfill.data.formats.deeplabcut import DEEPLABCUT as DEEPLABCUT
-from labelfill.data.formats.deeplabcut import is_deeplabcut, read_deeplabcut
+from labelfill.data.formats.deeplabcut import LIKELIHOODS_OF_DEEPLABCUT, is_deeplabcut, read_deeplabcut
 from labelfill.data.formats.foreign import refuse_foreign
 from labelfill.data.formats.label_studio import LABEL_STUDIO as LABEL_STUDIO
 from labelfill.data.formats.label_studio import filled_label_studio, read_label_studio
+from labelfill.data.formats.likelihoods import check_new_columns, stated_likelihoods
 from labelfill.data.formats.parquet import MAGIC, filled_parquet, read_parquet
 from labelfill.data.formats.parquet import PARQUET as PARQUET
 from labelfill.data.formats.visibility import declared_occluded as declared_occluded
@@ -27,6 +28,7 @@ from labelfill.data.formats.visibility import with_boxes
 from labelfill.data.reading_options import USUAL, ReadingOptions
 from labelfill.data.table import (
     BOM,
+    PLAIN,
     FoundPoints,
     ImageSink,
     KeypointTable,
@@ -50,7 +52,8 @@ FORMATS = {
     LABEL_STUDIO: "Label Studio's tasks",
 }
 _SUFFIXES = {COCO: ".json", DEEPLABCUT: ".csv", PARQUET: ".parquet", LABEL_STUDIO: ".json"}
-_FILLED = {COCO: filled_coco, LABEL_STUDIO: filled_label_studio, PARQUET: filled_parquet}
+_FILLED = {COCO: filled_coco, LABEL_STUDIO: filled_label_studio}  # both state scores
+_HEADER_KINDS = {TABLE: PLAIN, DEEPLABCUT: LIKELIHOODS_OF_DEEPLABCUT}
 _IN_PX = (COCO, LABEL_STUDIO)
 _TEXT_SUFFIXES = frozenset((".csv", ".tsv", ".txt", ".gz", ".zip"))
 _FIRST_BYTES = 4096
@@ -154,14 +157,23 @@ def suffix_of(path: Path) -> str:
     return _SUFFIXES.get(detect(path), ".csv")
 
 
-def check_out(table: KeypointTable, out: Path) -> None:
+def check_out(table: KeypointTable, out: Path, *, likelihood: bool = False) -> None:
     """Refuse a name by which a filled copy of `table` would not be known for what it is.
+
+    Parameters
+    ----------
+    likelihood
+        Whether the copy is to state how sure it is of each fill, so that it has to have room for that.
 
     Raises
     ------
     UsageError
         Naming the suffix that fits.
+    DataError
+        If a column of likelihoods cannot be added.
     """
+    if likelihood and table.format not in _FILLED:
+        check_new_columns(table)
     if table.format == TABLE:
         check_suffix(out.name)
         return
@@ -173,13 +185,17 @@ def check_out(table: KeypointTable, out: Path) -> None:
         )
 
 
-def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: str) -> str:
+def write_found(
+    table: KeypointTable, found: FoundPoints, out: BinaryIO, name: str, *, likelihood: bool = False
+) -> str:
     """Write a copy of a table's file with found points in its blanks, in its own format; its SHA-256.
 
     Parameters
     ----------
     name
         Of the file that is written: of a table, its suffix decides the compression.
+    likelihood
+        Whether columns ``<keypoint>_likelihood`` state the score of each fill; JSON formats always do.
 
     Raises
     ------
@@ -191,8 +207,12 @@ def write_found(table: KeypointTable, found: FoundPoints, out: BinaryIO, name: s
     found = in_unit_of(table, found)
     if table.format in _FILLED:
         return send([_FILLED[table.format](table, found)], out)
+    if table.format == PARQUET:
+        return send([filled_parquet(table, found, likelihood=likelihood)], out)
+    kind = _HEADER_KINDS[table.format]
     with compressed_writer(out, name) as plain:
-        return write_filled(table, found.xy, plain, decimals=found.decimals)
+        further = stated_likelihoods(table, found, kind) if likelihood else ()
+        return write_filled(table, found.xy, plain, decimals=found.decimals, further=further)
 
 
 def in_unit_of(table: KeypointTable, found: FoundPoints) -> FoundPoints:

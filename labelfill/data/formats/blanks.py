@@ -7,16 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelfill.arrays import Array, Mask
+from labelfill.arrays import Mask
+from labelfill.data.formats.likelihoods import likelihoods
 from labelfill.data.formats.visibility import NOT_LABELLED, visibility_columns
 from labelfill.data.placeholders import half_placeholders
 from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DataError, listed, place, shown
 
 _log = logging.getLogger("labelfill")
-
-LIKELIHOODS = ("likelihood", "score", "confidence")
 
 
 def with_declared_blanks(table: KeypointTable, reading: ReadingOptions) -> KeypointTable:
@@ -49,38 +47,6 @@ def unsure_points(table: KeypointTable, least: float) -> Mask:
     """(n, K): points of which the table states a likelihood that is less."""
     unsure: Mask = (likelihoods(table) < least) & table.observed.any(axis=2)
     return unsure
-
-
-def likelihoods(table: KeypointTable) -> Array:
-    """(n, K): how likely each point is right, as the table states it in columns; NaN where it does not."""
-    found = np.full(table.labels.shape[:2], np.nan)
-    columns = likelihood_columns(table)
-    if not columns:
-        raise DataError(
-            f"{table.path}: no column of likelihoods for --min-likelihood; expected names such as "
-            f"{table.keypoints[0]}_likelihood (or {' or '.join(f'_{end}' for end in LIKELIHOODS[1:])}); its "
-            f"other columns: {listed(sorted(table.extra)) or 'none'}"
-        )
-    for k, column in columns.items():
-        for row, text in enumerate(table.extra[column]):
-            try:
-                found[row, k] = float(text) if text.strip() else np.nan
-            except ValueError:
-                where = place(table.path, row=row, line=int(table.lines[row]), column=column)
-                raise DataError(
-                    f"{where}: found {shown(text)}, expected a likelihood from 0 to 1, or nothing"
-                ) from None
-    return found
-
-
-def likelihood_columns(table: KeypointTable) -> dict[int, str]:
-    """By keypoint, the column that states likelihoods."""
-    return {
-        k: column
-        for k, name in enumerate(table.keypoints)
-        for column in (f"{name}_{end}" for end in reversed(LIKELIHOODS))
-        if column in table.extra
-    }
 
 
 def _without_visibility(table: KeypointTable, blank: Mask) -> dict[str, list[str]]:

@@ -37,9 +37,12 @@ from labelfill.data.table import (
     BOM,
     IMAGE_PATH_COLUMN,
     IMAGE_SUFFIXES,
+    LIKELIHOOD,
     Cursor,
     Header,
+    HeaderKind,
     KeypointTable,
+    fields_behind,
     read_table,
 )
 from labelfill.errors import DataError, StorageError, listed, place, real_path, shown
@@ -47,9 +50,9 @@ from labelfill.schema import AXES
 
 DEEPLABCUT = "deeplabcut"
 
-_INDIVIDUALS, _LIKELIHOOD = "individuals", "likelihood"
-_HEADER_ROWS = ("scorer", "bodyparts", "coords")
-_HEADER_ROWS_OF_ANIMALS = ("scorer", _INDIVIDUALS, "bodyparts", "coords")
+_INDIVIDUALS, _COORDS = "individuals", "coords"
+_HEADER_ROWS = ("scorer", "bodyparts", _COORDS)
+_HEADER_ROWS_OF_ANIMALS = ("scorer", _INDIVIDUALS, "bodyparts", _COORDS)
 _FRAME = re.compile(r"[0-9]+")
 _FRAME_AT_END = re.compile(r"[0-9]+\Z")
 # The last alternative matches where no line end follows: else the search would begin anew at every byte.
@@ -69,7 +72,11 @@ def is_deeplabcut(begin: bytes) -> bool:
 
 
 def read_deeplabcut(
-    path: Path, *, beside: Path | None = None, predictions: bool = False, show_progress: bool = False
+    path: Path,
+    *,
+    beside: Path | None = None,
+    predictions: bool = False,
+    show_progress: bool = False,
 ) -> KeypointTable:
     """Read one such file; each likelihood becomes a column ``<body part>_likelihood``.
 
@@ -78,7 +85,7 @@ def read_deeplabcut(
     beside
         Another file in whose folder, or below or above it, the images are looked for.
     predictions
-        Whether likelihoods are used, so that a network's answers may be read.
+        Whether likelihoods are used, or tell fills from labels, so that a network's answers may be read.
 
     Raises
     ------
@@ -139,9 +146,25 @@ def _read_header(
             )
         rows[name] = row
     header, end = _header(path, rows), lines[len(rows) - 1].end()
-    if not predictions and any(kind.strip() == _LIKELIHOOD for kind in rows["coords"]):
+    if not predictions and any(kind.strip() == LIKELIHOOD for kind in rows[_COORDS]):
         refuse_predictions(path)
     return header, Cursor(buffer[end:], offset=end, line=len(rows) + 1)
+
+
+def _new_names(table: KeypointTable, header: bytes, keypoints: Sequence[str]) -> list[tuple[int, bytes]]:
+    """In each row of the header what it says of a keypoint's x; in the last one what the column states."""
+    of_x = [table.columns.index(f"{keypoint}_{AXES[0]}") for keypoint in keypoints]
+    names = []
+    for line in _LINE.finditer(header):
+        if line[2]:
+            row = _fields(line)
+            of_columns = row[0].strip() == _COORDS
+            further = [LIKELIHOOD if of_columns else row[c] for c in of_x]
+            names.append((line.end(1), fields_behind(table.delimiter, further)))
+    return names
+
+
+LIKELIHOODS_OF_DEEPLABCUT = HeaderKind(partial(_read_header, predictions=True), _new_names)
 
 
 def _fields(line: re.Match[bytes]) -> list[str]:
@@ -149,7 +172,7 @@ def _fields(line: re.Match[bytes]) -> list[str]:
 
 
 def _header(path: Path, rows: Mapping[str, Sequence[str]]) -> Header:
-    parts, kinds = rows["bodyparts"], rows["coords"]
+    parts, kinds = rows["bodyparts"], rows[_COORDS]
     where = place(path, line=len(rows))
     first = next((c for c, kind in enumerate(kinds) if c > 0 and kind.strip()), len(kinds))
     individuals = list(dict.fromkeys(name.strip() for name in rows.get(_INDIVIDUALS, ())[first:]))
@@ -163,7 +186,7 @@ def _header(path: Path, rows: Mapping[str, Sequence[str]]) -> Header:
     for c in range(first, len(kinds)):
         part, kind = parts[c].strip(), kinds[c].strip()
         known = keypoints.setdefault(part, set())
-        if not part or kind in known or kind not in (*AXES, _LIKELIHOOD):
+        if not part or kind in known or kind not in (*AXES, LIKELIHOOD):
             raise DataError(
                 f"{where}, field {c + 1}: found {shown(kind)} of {shown(part)}, expected x and "
                 "y of each body part once"

@@ -3,7 +3,8 @@
 A blank is a null or a NaN. ``Image`` holds grey values as text, ``image_path`` names a file. Filling writes
 the whole file anew with the same columns, schema metadata, compression and row groups; every value but
 filled blanks is the same. A coordinate column of another type than float64 becomes float64 if something is
-filled in it, so that observed and filled values both keep every digit.
+filled in it, so that observed and filled values both keep every digit; so does a column of likelihoods,
+unless it holds text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.data.formats.likelihoods import (
+    likelihood_columns,
+    no_likelihoods,
+    scores_of_fills,
+    without_likelihoods,
+)
 from labelfill.data.table import (
     IMAGE_COLUMN,
     IMAGE_PATH_COLUMN,
@@ -24,7 +31,9 @@ from labelfill.data.table import (
     ImageTexts,
     KeypointTable,
     NoImagesError,
+    coordinate_texts,
     is_grey_text,
+    likelihood_column,
     named_image_column,
     refuse_blank_image_paths,
     refuse_changed,
@@ -193,8 +202,14 @@ def _fingerprint(path: Path) -> tuple[str, int]:
         return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
-def filled_parquet(table: KeypointTable, found: FoundPoints) -> bytes:
-    """The file with its blank coordinates filled, everything else the same."""
+def filled_parquet(table: KeypointTable, found: FoundPoints, *, likelihood: bool = False) -> bytes:
+    """The file with its blank coordinates filled, everything else the same.
+
+    Parameters
+    ----------
+    likelihood
+        Whether columns state how sure each fill is.
+    """
     import pyarrow as pa
 
     refuse_changed(table, _fingerprint(table.path)[0])
@@ -214,8 +229,37 @@ def filled_parquet(table: KeypointTable, found: FoundPoints) -> bytes:
             # What stays blank was a null or a NaN: both are nulls now.
             values = pa.array(np.where(filled, written, before), pa.float64(), from_pandas=True)
             content = content.set_column(index, field, values)
+    if likelihood:
+        content = _with_likelihoods(content, table, found)
     group = file.metadata.row_group(0)
     return _packed(content, compression=group.column(0).compression, row_group_size=group.num_rows)
+
+
+def _with_likelihoods(content: pa.Table, table: KeypointTable, found: FoundPoints) -> pa.Table:
+    """The same with the score of each fill in the columns that state it, and new columns at the end."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = [text.decode() for text in coordinate_texts(scores_of_fills(table, found).ravel())]
+    by_keypoint = np.array(texts, np.float64).reshape(table.rows, -1).T
+    for k, name in likelihood_columns(table).items():
+        filled = np.isfinite(by_keypoint[k])
+        if filled.any():
+            index = content.column_names.index(name)
+            field = content.schema.field(index)
+            is_text = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+            kind = field.type if is_text else pa.float64()
+            new = texts[k :: len(table.keypoints)] if is_text else by_keypoint[k]
+            try:
+                before = content.column(index).cast(kind)
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+                raise no_likelihoods(table, name) from error
+            values = pc.if_else(pa.array(filled), pa.array(new, kind), before)
+            content = content.set_column(index, field.with_type(kind).with_nullable(True), values)
+    for k in without_likelihoods(table):
+        new = pa.array(by_keypoint[k], pa.float64(), from_pandas=True)
+        content = content.append_column(likelihood_column(table.keypoints[k]), new)
+    return content
 
 
 def table_as_parquet(

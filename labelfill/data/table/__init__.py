@@ -35,6 +35,12 @@ from labelfill.data.table.header import is_grey_text as is_grey_text
 from labelfill.data.table.header import named_image_column as named_image_column
 from labelfill.data.table.header import read_header as read_header
 from labelfill.data.table.header import without_images as without_images
+from labelfill.data.table.likelihoods import LIKELIHOOD as LIKELIHOOD
+from labelfill.data.table.likelihoods import PLAIN as PLAIN
+from labelfill.data.table.likelihoods import HeaderKind as HeaderKind
+from labelfill.data.table.likelihoods import fields_behind as fields_behind
+from labelfill.data.table.likelihoods import likelihood_column as likelihood_column
+from labelfill.data.table.likelihoods import likelihood_splices as likelihood_splices
 from labelfill.data.table.reading import ImageSink as ImageSink
 from labelfill.data.table.reading import ImageTexts as ImageTexts
 from labelfill.data.table.reading import read_table as read_table
@@ -42,7 +48,9 @@ from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blan
 from labelfill.data.table.tokenizer import Cursor as Cursor
 from labelfill.data.table.writing import DECIMALS as DECIMALS
 from labelfill.data.table.writing import FoundPoints as FoundPoints
+from labelfill.data.table.writing import Splices as Splices
 from labelfill.data.table.writing import coordinate_text as coordinate_text
+from labelfill.data.table.writing import coordinate_texts as coordinate_texts
 from labelfill.data.table.writing import refuse_changed as refuse_changed
 from labelfill.data.table.writing import send as send
 from labelfill.data.table.writing import write_filled as write_filled
