@@ -15,9 +15,9 @@ import numpy as np
 
 from labelfill.arrays import Array, Positions
 from labelfill.data.table.container import open_decompressed
-from labelfill.data.table.header import read_header
 from labelfill.data.table.contents import KeypointTable
-from labelfill.data.table.reading import HeaderReader, 
+from labelfill.data.table.header import read_header
+from labelfill.data.table.reading import HeaderReader
 from labelfill.data.table.tokenizer import Tokenizer
 from labelfill.data.table.writing import Splices, changed, coordinate_text, coordinate_texts
 
