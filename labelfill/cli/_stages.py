@@ -33,9 +33,19 @@ FRAME: Line = (
 
 def next_command(command: str, r: Result) -> list[str]:
     """A line on the command that comes next in the run whose directory is known beside a result."""
+    return [f"next: {command}{_where(r)}"]
+
+
+def next_commands(r: Result, *commands: tuple[str, str]) -> list[str]:
+    """The commands that may come next, each with what it is for."""
+    lines = [(f"{command}{_where(r)}", purpose) for command, purpose in commands]
+    width = max(len(line) for line, _ in lines)
+    return ["next:", *(f"  {line.ljust(width)}  # {purpose}" for line, purpose in lines)]
+
+
+def _where(r: Result) -> str:
     run_dir = r["run_dir"]
-    where = "" if run_dir == RunSettings().run_dir else f" --run-dir {shlex.quote(str(run_dir))}"
-    return [f"next: {command}{where}"]
+    return "" if run_dir == RunSettings().run_dir else f" --run-dir {shlex.quote(str(run_dir))}"
 
 
 def planned_state(begun: Callable[[Result], str]) -> Callable[[Result], list[str]]:

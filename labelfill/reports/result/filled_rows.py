@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,8 @@ class FilledRows:
         if the review list beside the table names them.
     coverage
         Share of cases in which a radius holds.
+    by_source
+        What holds for all fills of a source and keypoint, as `labelfill.filling.quality.by_source` tells it.
     """
 
     dataset: ImageDataset
@@ -57,6 +60,7 @@ class FilledRows:
     method: NDArray[np.object_]
     flags: NDArray[np.object_]
     coverage: float
+    by_source: Sequence[Mapping[str, Any]] = ()
 
     @property
     def schema(self) -> KeypointSchema:
@@ -151,6 +155,7 @@ def read_filled_rows(
         method=method,
         flags=flags,
         coverage=float(stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)),
+        by_source=stage.get("results", {}).get("by_source", ()),
     )
 
 
