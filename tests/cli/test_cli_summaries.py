@@ -58,6 +58,13 @@ def test_training_tells_sources_scores_gaps_and_the_next_command() -> None:
     assert lines[-1] == "next: labelfill impute --out filled.csv"
 
 
+def test_the_prior_alone_is_told_once() -> None:
+    """Where nothing but the prior fills, no second column repeats its errors."""
+    prior = {**TRAINING, "cross-fitted rmse": 1.5, "cross-fitted rmse of the prior": 1.5}
+    assert "shape prior alone" in training_text(TRAINING)
+    assert "shape prior alone" not in training_text(prior)
+
+
 def test_training_without_disputes_or_gaps_says_so() -> None:
     """One source, two that agree, and a table that lacks nothing each have their own words."""
     assert "one label source\n" in training_text({**TRAINING, "sources": {"1": 5}, "convention offsets": []})
