@@ -22,9 +22,8 @@ from labelfill.cli._stages import (
     next_commands,
     open_run,
     planned_state,
-    refuse_changed_table,
 )
-from labelfill.data.run_tables import read_run_table
+from labelfill.data.run_tables import read_run_table, refuse_changed_table
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, DataError, UsageError, counted
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
