@@ -16,9 +16,9 @@ from labelfill.sources.groups import UNKNOWN
 from labelfill.sources.preparation import LOW_DATA
 
 _IMPLAUSIBLE = 4.0
-# A large radius is one of the largest tenth of the table, is over 3 px on images of 96, and is larger than is
-# usual for its keypoint and source: what is usual there is said once, not of every point.
-_LARGEST = 0.1
+# A large radius is one of the largest eighth of the table, over 3 px on images of 96, and larger than usual
+# for its keypoint and source: what is usual there is said once, not of every point.
+_LARGEST = 1 / 8
 _LEAST_LARGE = 1 / 32  # of the image's longer side
 _UNUSUAL = 1.05
 # Where a coordinate is no place in an image; beyond this, px, it makes no difference how far.

@@ -30,7 +30,7 @@ _SHEET = 16  # faces of each contact sheet
 _CROPS = 300  # pictures of single fills, over all keypoints
 _MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
-_SOURCE_ROWS = 40
+_SOURCE_ROWS = 15
 _HOLDS = {
     "source-shift": "the source never labels it, so nothing verifies the radius",
     "low-data": "fewer than 50 labels to learn from",
