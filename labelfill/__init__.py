@@ -1,17 +1,42 @@
 """labelfill completes partially labelled keypoint tables.
 
-The same stages as the commands, as functions of paths::
+From a table with blanks to a filled one, and a look at it::
 
     import labelfill
 
-    labelfill.train_keypoint_models("training.zip", "outputs")
-    labelfill.impute("training.zip", "filled.csv", "outputs")
-    labelfill.train_final("filled.csv", "outputs")
-    found = labelfill.predict("test.zip", "outputs")
+    labelfill.train_keypoint_models("training.csv", "outputs")
+    labelfill.impute("training.csv", "filled.csv", "outputs")
+    labelfill.review("outputs")
+    labelfill.plot("filled.csv", 3)
 
-and `labelfill.KeypointImputer` for arrays, in the manner of scikit-learn. Nothing is printed; warnings go to
-the logger ``labelfill``. Everything but the version is loaded when it is first used, so importing labelfill
-costs nothing. ``__init__.pyi`` tells type checkers the same names.
+Look
+    read_table               a table and its images, as arrays
+    read_filled              a filled table with what its sidecar says
+    plot                     a row with labels, fills and error radii
+Fill
+    train_keypoint_models    learn from the labels that there are
+    impute                   fill the blanks of a table
+    KeypointImputer          the same for arrays, in scikit-learn's manner
+Check
+    review                   a page on which a person goes through fills
+    report                   a page on what came of a run
+    evaluate                 scores against a table that knows the truth
+Use
+    train_final              one network for all keypoints
+    predict                  find all keypoints in new images
+    export                   that network for other programs
+Settings
+    TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSettings,
+    PredictSettings, ReviewSettings, ImageSize
+Results
+    Dataset, FilledRows, ImputeSummary, Predictions, Evaluation
+Errors
+    LabelfillError, and below it UsageError, DataError, ModelError,
+    DeviceError, StorageError
+
+Nothing is printed; warnings go to the logger ``labelfill``. Everything but
+the version is loaded when it is first used, so importing labelfill costs
+nothing. ``__init__.pyi`` tells type checkers the same names.
 """
 
 import importlib
@@ -23,6 +48,8 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "data.dataset",
     "DeviceError": "errors",
+    "Evaluation": "reports.scores",
+    "FilledRows": "reports.result.filled_rows",
     "FinalModelSettings": "settings",
     "ImageSize": "schema",
     "ImputeSettings": "settings",
@@ -33,13 +60,19 @@ _HOMES = {
     "ModelError": "errors",
     "PredictSettings": "settings",
     "Predictions": "final.predict",
+    "ReviewSettings": "settings",
     "StorageError": "errors",
     "TableSettings": "settings",
     "UsageError": "errors",
+    "evaluate": "api.looking",
     "export": "api.stages",
     "impute": "api.stages",
+    "plot": "api.looking",
     "predict": "api.stages",
+    "read_filled": "api.looking",
     "read_table": "api.stages",
+    "report": "api.looking",
+    "review": "api.looking",
     "train_final": "api.stages",
     "train_keypoint_models": "api.stages",
 }

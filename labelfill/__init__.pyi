@@ -1,4 +1,9 @@
 from labelfill.api.imputer import KeypointImputer as KeypointImputer
+from labelfill.api.looking import evaluate as evaluate
+from labelfill.api.looking import plot as plot
+from labelfill.api.looking import read_filled as read_filled
+from labelfill.api.looking import report as report
+from labelfill.api.looking import review as review
 from labelfill.api.stages import export as export
 from labelfill.api.stages import impute as impute
 from labelfill.api.stages import predict as predict
@@ -14,11 +19,14 @@ from labelfill.errors import StorageError as StorageError
 from labelfill.errors import UsageError as UsageError
 from labelfill.filling.stage import ImputeSummary as ImputeSummary
 from labelfill.final.predict import Predictions as Predictions
+from labelfill.reports.result.filled_rows import FilledRows as FilledRows
+from labelfill.reports.scores import Evaluation as Evaluation
 from labelfill.schema import ImageSize as ImageSize
 from labelfill.settings import FinalModelSettings as FinalModelSettings
 from labelfill.settings import ImputeSettings as ImputeSettings
 from labelfill.settings import KeypointModelSettings as KeypointModelSettings
 from labelfill.settings import PredictSettings as PredictSettings
+from labelfill.settings import ReviewSettings as ReviewSettings
 from labelfill.settings import TableSettings as TableSettings
 
 __version__: str

@@ -20,13 +20,17 @@ import labelfill  # noqa: E402 - found by the line above
 from labelfill.cli.main import build_parser  # noqa: E402
 
 _WIDTH = "100"
-_FUNCTIONS = ("read_table", "train_keypoint_models", "impute", "train_final", "predict", "export")
+_FUNCTIONS = (
+    "read_table", "train_keypoint_models", "impute", "read_filled", "plot", "review", "report", "evaluate",
+    "train_final", "predict", "export",
+)  # fmt: skip
 _SETTINGS = (
     "TableSettings",
     "KeypointModelSettings",
     "ImputeSettings",
     "FinalModelSettings",
     "PredictSettings",
+    "ReviewSettings",
 )
 _MADE = "<!-- Made by scripts/reference.py: change the code, not this page. -->"
 _HEADING = re.compile(r"^([A-Z][a-z]+)\n-+$", re.MULTILINE)
@@ -54,7 +58,7 @@ def api_page() -> str:
         "`ModelError` is one), `DeviceError` or `StorageError`. The examples are run by the tests.",
         "",
     ]
-    for name in (*_FUNCTIONS, "KeypointImputer", "Predictions", "Dataset"):
+    for name in (*_FUNCTIONS, "KeypointImputer", "Dataset", "FilledRows", "Predictions", "Evaluation"):
         if name in labelfill.__all__:
             parts += _described(name, getattr(labelfill, name))
     parts += ["## Settings", "", "Each refuses values that make no sense.", ""]

@@ -41,6 +41,24 @@ FILLING: dict[str, Any] = {
     "methods": {"regressor": 990, "copy": 10},
     "unknown_source_rows": 0,
     "median_radius": 2.5,
+    "median_radius_share": 0.026,
+    "quality": "fair",
+    "image_size": "96x96",
+    "by_source": [
+        {
+            "source": source,
+            "keypoint": keypoint,
+            "points": points,
+            "flagged": 0,
+            "median_radius": radius,
+            "error_share": share,
+            "flags": flags,
+        }
+        for source, keypoint, points, radius, share, flags in (
+            ("2", "nose_tip", 600, 2.5, 0.7, "source-shift"),
+            ("1", "left_eye", 400, 1.5, 0.3, ""),
+        )
+    ],
     "to_review": 0,
     "further": {},
     "rejected": 0,

@@ -27,7 +27,7 @@ ROOMS = {
     "filling": "settings shape runs data networks sources regressors",
     "final": "settings shape runs data networks original sources regressors filling",
     "reports": "settings shape runs data networks original sources regressors filling final",
-    "api": "settings shape runs data networks sources regressors filling final",
+    "api": "settings shape runs data networks sources regressors filling final reports",
     "cli": "settings shape runs data networks sources regressors filling final reports api",
 }
 EVERYWHERE = {"labelfill", "arrays", "errors", "schema"}

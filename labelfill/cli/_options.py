@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from labelfill.cli._help import command_meant
 from labelfill.errors import did_you_mean
 from labelfill.settings import NUMBERS, RunSettings, Settings, TableSettings, field_types, flag_name
 
@@ -30,7 +31,8 @@ class CommandParser(argparse.ArgumentParser):
         choice = _INVALID_CHOICE.search(message)
         if choice is not None and len(choice[2]) > _LONGEST_LIST:
             known = [name.strip("' ") for name in choice[2].split(",")]
-            meant = did_you_mean(choice[1], known)
+            command = command_meant(choice[1])
+            meant = f"; did you mean {command!r}?" if command in known else did_you_mean(choice[1], known)
             message = message[: choice.start()] + f"invalid choice: '{choice[1]}'" + (
                 meant or f" (choose from {choice[2]})"
             )  # fmt: skip

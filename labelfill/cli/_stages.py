@@ -14,7 +14,6 @@ from labelfill.errors import DataError
 from labelfill.settings import RunSettings, Settings, TableSettings
 
 if TYPE_CHECKING:
-    from labelfill.data.dataset import Dataset
     from labelfill.runs import RunDirectory
     from labelfill.runs.engines import Engine
 
@@ -33,9 +32,19 @@ FRAME: Line = (
 
 def next_command(command: str, r: Result) -> list[str]:
     """A line on the command that comes next in the run whose directory is known beside a result."""
+    return [f"next: {command}{_where(r)}"]
+
+
+def next_commands(r: Result, *commands: tuple[str, str]) -> list[str]:
+    """The commands that may come next, each with what it is for."""
+    lines = [(f"{command}{_where(r)}", purpose) for command, purpose in commands]
+    width = max(len(line) for line, _ in lines)
+    return ["next:", *(f"  {line.ljust(width)}  # {purpose}" for line, purpose in lines)]
+
+
+def _where(r: Result) -> str:
     run_dir = r["run_dir"]
-    where = "" if run_dir == RunSettings().run_dir else f" --run-dir {shlex.quote(str(run_dir))}"
-    return [f"next: {command}{where}"]
+    return "" if run_dir == RunSettings().run_dir else f" --run-dir {shlex.quote(str(run_dir))}"
 
 
 def planned_state(begun: Callable[[Result], str]) -> Callable[[Result], list[str]]:
@@ -129,20 +138,3 @@ def chosen_engine(call: Call) -> Engine:
 
     run_settings = call.settings(RunSettings)
     return Engine(run_settings.backend, run_settings.scheduler)
-
-
-def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:
-    """Refuse the run's own table, found without --data, if it is not what the models were trained on.
-
-    Raises
-    ------
-    DataError
-        Naming --data, which fills it as it now is.
-    """
-    begun_with = run.manifest.get("input")  # none in a run that stopped before its table was read
-    if begun_with and dataset.table.content_sha256 != begun_with["sha256"]:
-        path = dataset.table.path
-        raise DataError(
-            f"{path} has changed since the models in {run.path} were trained on it: train again in another "
-            f"--run-dir, or fill it as it is now by --data {path}"
-        )

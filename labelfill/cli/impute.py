@@ -19,12 +19,11 @@ from labelfill.cli._stages import (
     PLANNED_WRITES,
     chosen_engine,
     find_table,
-    next_command,
+    next_commands,
     open_run,
     planned_state,
-    refuse_changed_table,
 )
-from labelfill.data.run_tables import read_run_table
+from labelfill.data.run_tables import read_run_table, refuse_changed_table
 from labelfill.errors import EXIT_CELLS_LEFT_BLANK, EXIT_DONE, DataError, UsageError, counted
 from labelfill.settings import ImputeSettings, RunSettings, TableSettings
 
@@ -212,7 +211,7 @@ _METHODS = {
     "regressor": "by regressors",
     "copy": "from an identical image",
     "prior": "by the shape prior",
-    "convention": "by regressors, in their own source's convention",
+    "convention": "moved into their own source's convention",
     "confirmed": "confirmed by a person",
 }
 
@@ -229,6 +228,61 @@ def _left_blank(r: Result) -> list[str]:
     given = {why: count for why, count in reasons if count}
     why = next(iter(given)) if len(given) == 1 else shown(given, "cell")
     return [f"left blank, {why}: {shown(r['left_blank_keypoints'], 'cell')}"]
+
+
+def _quality(r: Result) -> list[str]:
+    from labelfill.filling.quality import quality_sentence
+
+    sentence = quality_sentence(r["median_radius"], r["median_radius_share"], r["image_size"])
+    return [sentence, f"an error radius holds in {r['coverage']:.0%} of cases"]
+
+
+_COSTLIEST = 3
+_COST = (
+    ("points", "points", ","),
+    ("median radius, px", "median_radius", ".2f"),
+    ("share of squared error", "error_share", ".0%"),
+)
+
+
+def _costliest(r: Result) -> list[str]:
+    """The keypoints of a source in which errors are expected to add up to most."""
+    named = ((_of_source(entry), entry) for entry in r["by_source"][:_COSTLIEST])
+    return ["", *table("worth a look first", _COST, named), ""]
+
+
+def _of_source(entry: Result) -> str:
+    of = f" of source {entry['source']}" if entry["source"] else ""
+    return f"{entry['keypoint']}{of}"
+
+
+_HOLDS = {
+    "source-shift": "never labelled by their source, so nothing verifies their radii",
+    "low-data": "few labels to learn from, wide radii",
+}
+
+
+def _of_sources(r: Result) -> list[str]:
+    """What holds for all fills of a source and keypoint, with how many points it holds for."""
+    lines = []
+    for word, meaning in _HOLDS.items():
+        points = sum(entry["points"] for entry in r["by_source"] if word in entry["flags"].split())
+        keypoints = len({entry["keypoint"] for entry in r["by_source"] if word in entry["flags"].split()})
+        if points:
+            lines.append(f"{meaning}: {counted(points, 'point')} of {counted(keypoints, 'keypoint')}")
+    return lines
+
+
+_NEXT = (
+    ("review", "go through doubtful fills"),
+    ("report", "see errors and pictures"),
+    ("train-final", "train the final network"),
+)
+
+
+def _next(r: Result) -> list[str]:
+    filled = shlex.quote(str(r["out"]))
+    return next_commands(r, *((f"labelfill {name} --filled {filled}", purpose) for name, purpose in _NEXT))
 
 
 FILLING: tuple[Line, ...] = (
@@ -249,17 +303,16 @@ FILLING: tuple[Line, ...] = (
     ("kept_occluded", "declared hidden, left blank: {kept_occluded:point} (--fill-occluded fills them, too)"),
     ("methods", _filled_points),
     _UNKNOWN_SOURCE,
-    ("median_radius", "median error radius: {median_radius:.2f} px (each holds in {coverage:.0%} of cases)"),
-    ("to_review", "worth a look by a person: {to_review:point}"),
+    ("quality", _quality),
+    ("by_source", _costliest),
+    ("to_review", "flagged one by one, listed worst first: {to_review:point}"),
+    ("by_source", _of_sources),
     ("without_images", _WITHOUT_IMAGES),
     "{seconds:.1f} s, {rows_per_second:,.0f} rows per second",
     "wrote {out}",
     "wrote {provenance} (where each filled value comes from)",
     lambda r: (f"wrote {path} ({what})" for path, what in r["further"].items()),
-    (
-        lambda r: "run_dir" in r and not r.get("without_images"),
-        lambda r: next_command(f"labelfill train-final --filled {shlex.quote(str(r['out']))}", r),
-    ),
+    (lambda r: "run_dir" in r and not r.get("without_images"), _next),
 )
 
 

@@ -120,7 +120,7 @@ def _check_outputs(call: Call) -> None:
     if html is not None and html == call.given.write_distrust:
         raise UsageError(f"--html and --write-distrust name the same file {html}: choose two")
     if html is not None:
-        from labelfill.reports.plots import require_matplotlib
+        from labelfill.data.showing import require_matplotlib
 
         require_matplotlib()
 

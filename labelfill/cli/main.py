@@ -17,27 +17,11 @@ from types import FrameType
 
 from labelfill import __version__
 from labelfill.cli._call import Call
+from labelfill.cli._help import GROUPS, GroupedHelp
 from labelfill.cli._options import CommandParser, Commands
 from labelfill.errors import EXIT_DONE, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
-COMMANDS = (
-    "demo_data",
-    "inspect",
-    "train_keypoint_models",
-    "impute",
-    "train_final",
-    "predict",
-    "export",
-    "evaluate",
-    "compare",
-    "run",
-    "convert",
-    "review",
-    "report",
-    "init",
-    "completion",
-    "doctor",
-)
+COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)
 
 EXIT_UNEXPECTED = 1
 EXIT_BROKEN_PIPE = 141  # what a shell shows of a program ended by SIGPIPE
@@ -60,7 +44,7 @@ def build_parser() -> CommandParser:
         description="Completes a partially labelled keypoint table: trains one small network per keypoint,\n"
         "fills every blank coordinate, and trains one final network on the filled table.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=GroupedHelp,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"labelfill {__version__}")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
 from labelfill.cli._printing import PAGE
-from labelfill.cli._stages import find_table, refuse_changed_table
-from labelfill.data.run_tables import read_run_table
+from labelfill.cli._stages import find_table
 from labelfill.settings import RunSettings, TableSettings
 
 if TYPE_CHECKING:
@@ -46,19 +45,9 @@ def handle(call: Call) -> None:
 
 def write_report(call: Call, run: RunDirectory, filled: Path | None, out: Path) -> None:
     """Write the report of a run with a filled table, or with the one filled last, if there is one."""
-    table = call.settings(TableSettings)
-
-    from labelfill.data.dataset import ImageDataset
+    from labelfill.api import looking
     from labelfill.regressors.files import STAGE
-    from labelfill.reports.result.filled_rows import read_filled_rows
-    from labelfill.reports.result.report_page import run_report
-    from labelfill.runs import write_bytes
 
     run.require_stage(STAGE)
-    path = find_table(table.data, run)
-    dataset = read_run_table(run, path, table, to_fill=True, show_progress=call.progress)
-    refuse_changed_table(run, dataset)
-    rows = None
-    if filled is not None or run.last_finished("impute") is not None:
-        rows = read_filled_rows(run, filled, allow_outside=table.allow_outside, progress=call.progress)
-    write_bytes(out, run_report(run, ImageDataset.of(dataset), rows).encode())
+    table = call.settings(TableSettings)
+    looking.write_report(run, find_table(table.data, run), out, filled, table, progress=call.progress)

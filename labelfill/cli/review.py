@@ -31,26 +31,14 @@ def handle(call: Call) -> None:
     out: Path = call.given.out or run_dir / "review.html"
     call.refuse_existing(call.given.out)
 
-    from labelfill.reports.result.filled_rows import read_filled_rows
-    from labelfill.reports.review.review_page import review_page
-    from labelfill.runs import RunDirectory, write_bytes
+    from labelfill.api.looking import review
 
-    with RunDirectory.read_only(run_dir) as run:
-        filled = read_filled_rows(
-            run,
-            call.given.filled,
-            allow_outside=call.settings(TableSettings).allow_outside,
-            progress=call.progress,
-        )
-    made = review_page(filled, most_rows=bounds.rows, most_bytes=round(bounds.megabytes * 1e6))
-    write_bytes(out, made.html.encode())
-    summary = {
-        "out": str(out),
-        "rows": made.rows,
-        "rows_left_out": made.left_out,
-        "bytes": out.stat().st_size,
-    }
-    call.tell(summary, REVIEW)
+    table = call.settings(TableSettings)
+    made = review(
+        run_dir, out, filled=call.given.filled, settings=bounds, table=table, force=True,
+        progress=call.progress,
+    )  # fmt: skip
+    call.tell(made, REVIEW)
 
 
 _TO_REVIEW = "{rows:row} to go through, worst first"

@@ -168,6 +168,15 @@ _HIDDEN_LABELS = (
     ("RMSE", "cross-fitted rmse", ".2f"),
     ("shape prior alone", "cross-fitted rmse of the prior", ".2f"),
 )
+
+
+def _errors(r: Result) -> list[str]:
+    """Errors per keypoint, beside those of the shape prior where something else fills."""
+    fills_by_prior = r["cross-fitted rmse"] == r["cross-fitted rmse of the prior"]
+    columns = _HIDDEN_LABELS[:-1] if fills_by_prior else _HIDDEN_LABELS
+    return ["", *table("px, on rows not learnt from", columns, with_all(r)), ""]
+
+
 TRAINING: tuple[Line, ...] = (
     DONE_BEFORE,
     "{rows:row}: " + _PARTS,
@@ -175,7 +184,7 @@ TRAINING: tuple[Line, ...] = (
     FRAME,
     _sources("convention offsets", none="; no keypoint is disputed between them"),
     lambda r: map(offset_sentence, r["convention offsets"]),
-    ("keypoints", lambda r: ["", *table("px, on rows not learnt from", _HIDDEN_LABELS, with_all(r)), ""]),
+    ("keypoints", _errors),
     (lambda r: not r["keypoints"] and not r["left blank"], _NOTHING_TO_LEARN),
     ("left blank", "will stay blank, too few rows label them: {left blank}"),
     _LOW_DATA,

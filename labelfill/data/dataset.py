@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,19 @@ from labelfill.data.formats import declared_occluded
 from labelfill.data.frame import assumed_frame
 from labelfill.data.images.identity import content_ids, fingerprint
 from labelfill.data.reading_options import USUAL, ReadingOptions
+from labelfill.data.showing import Layer, as_html, check_row, draw_row, one_line
 from labelfill.data.table import KeypointTable, NoImagesError, lacks_images
 from labelfill.errors import DataError
 from labelfill.schema import ImageSize, KeypointSchema, Placements
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Rows that agree in so many points to the last digit are of one image; in fewer they may be by chance.
 _LEAST_POINTS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A table, what its coordinates mean, and its images.
 
@@ -57,6 +61,37 @@ class Dataset:
     placements: Placements | None = None
     images_beside: Path | None = None
     reading: ReadingOptions = USUAL
+
+    def __repr__(self) -> str:
+        size = "without images" if self.images is None else f"images of {self.schema.image_size}"
+        return f"{type(self).__name__} {self.table.path.name}: {one_line(self.table.labels, size)}"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), self.schema.keypoints, self.table.labels)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per image: further columns as text, then ``<keypoint>_x`` and ``<keypoint>_y``, own px."""
+        return self.table.to_pandas()
+
+    def plot(self, row: int, ax: Any = None) -> Any:
+        """Draw the labels of a row on its image; the matplotlib axes.
+
+        Parameters
+        ----------
+        row
+            Counted from 0.
+        ax
+            Axes to draw into; None: those of a new figure.
+
+        Raises
+        ------
+        UsageError
+            If there is no such row, or matplotlib is not installed.
+        """
+        row = check_row(row, self.table.rows)
+        size, image = self.schema.image_size, None if self.images is None else self.images[row]
+        layers = [Layer(self.all_labels[row], "label")]
+        return draw_row(image, (size.height, size.width), layers, f"row {row}", ax)
 
     @property
     def occluded(self) -> NDArray[np.bool_] | None:
@@ -147,7 +182,7 @@ class Dataset:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageDataset(Dataset):
     """A dataset that has images."""
 

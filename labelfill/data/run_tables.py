@@ -109,3 +109,20 @@ def read_run_table(
     if table.distrust is None:
         return dataset
     return replace(dataset, distrusted=read_distrust(table.distrust, dataset.table))
+
+
+def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:
+    """Refuse the run's own table, found without --data, if it is not what the models were trained on.
+
+    Raises
+    ------
+    DataError
+        Naming --data, which fills it as it now is.
+    """
+    begun_with = run.manifest.get("input")  # none in a run that stopped before its table was read
+    if begun_with and dataset.table.content_sha256 != begun_with["sha256"]:
+        path = dataset.table.path
+        raise DataError(
+            f"{path} has changed since the models in {run.path} were trained on it: train again in another "
+            f"--run-dir, or fill it as it is now by --data {path}"
+        )

@@ -1,20 +1,26 @@
-"""The words that send a person to look at a fill."""
+"""The words that send a person to look at a fill, and those that hold for a whole source and keypoint."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Array, Mask
+from labelfill.arrays import Array, Integers, Mask
 from labelfill.filling.fills import FillMethod, Fills
 from labelfill.filling.known_rows import RowKnowledge
 from labelfill.filling.request import FillRequest
+from labelfill.regressors.calibration.radii import Radii
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.groups import UNKNOWN
 from labelfill.sources.preparation import LOW_DATA
 
 _IMPLAUSIBLE = 4.0
+# A large radius is one of the largest eighth of the table, over 3 px on images of 96, and larger than usual
+# for its keypoint and source: what is usual there is said once, not of every point.
+_LARGEST = 1 / 8
+_LEAST_LARGE = 1 / 32  # of the image's longer side
+_UNUSUAL = 1.05
 # Where a coordinate is no place in an image; beyond this, px, it makes no difference how far.
 _FAR_OFF = 1e6
 _ROWS_AT_ONCE = 4096
@@ -42,18 +48,35 @@ def _of_fills(request: FillRequest, fills: Fills, known: RowKnowledge) -> list[t
     labels = np.clip(np.nan_to_num(dataset.all_labels), -_FAR_OFF, _FAR_OFF)
     position = np.where(np.isnan(fills.xy), labels, fills.xy)
     unexpected = _departure(position, ensemble.prior, known.anchors) > _IMPLAUSIBLE
-    unknown = (request.groups == UNKNOWN) & (len(ensemble.radii.labelled) > 1)
-    typical = ensemble.radii.typical_radius(request.settings.coverage)
     unseen = fills.filled & (fills.method != FillMethod.CONFIRMED)  # a person has seen the others
     return [
-        ("large-radius", unseen & (fills.radius > 2 * typical)),
+        ("large-radius", unseen & _large(request, ensemble.radii, np.where(unseen, fills.radius, np.nan))),
         ("implausible-shape", unseen & unexpected & (fills.method == FillMethod.REGRESSOR)),
         ("off-image", unseen & ~dataset.on_image(position)),
         ("doubtful-anchor", unseen & np.any(known.doubtful, axis=1, keepdims=True)),
-        ("source-shift", unseen & ensemble.radii.unverified(request.groups)),
-        ("low-data", unseen & (ensemble.radii.learnt[None] < LOW_DATA)),
-        ("unknown-source", unseen & unknown[:, None]),
     ]
+
+
+def _large(request: FillRequest, radii: Radii, radius: Array) -> Mask:
+    """(n, K): which radii (n, K) in px of the frame, NaN where there is none, are large in this table."""
+    if np.isnan(radius).all():
+        return np.zeros(radius.shape, bool)
+    size = request.dataset.schema.image_size
+    usual = radii.usual_radius(request.settings.coverage)[None] * radii.shift(request.groups)
+    least = max(float(np.nanquantile(radius, 1 - _LARGEST)), _LEAST_LARGE * max(size.height, size.width))
+    large: Mask = (radius > least) & (radius > _UNUSUAL * usual)
+    return large
+
+
+def source_flags(radii: Radii, groups: Integers) -> dict[str, Mask]:
+    """Words that hold for all fills (n, K) of a source and keypoint, and the points that they hold for."""
+    several = len(radii.labelled) > 1
+    unknown = np.broadcast_to(((groups == UNKNOWN) & several)[:, None], (len(groups), len(radii.learnt)))
+    return {
+        "source-shift": radii.unverified(groups),
+        "low-data": np.broadcast_to(radii.learnt[None] < LOW_DATA, unknown.shape),
+        "unknown-source": unknown,
+    }
 
 
 def _departure(position: Array, prior: ShapePrior, anchors: Anchors) -> Array:

@@ -23,6 +23,7 @@ from labelfill.filling.provenance import (
     harmonised_path,
     provenance_path,
     require_parquet,
+    sources_path,
 )
 from labelfill.networks.devices import choose_device
 from labelfill.regressors.files import STAGE as TRAINING_STAGE
@@ -132,6 +133,7 @@ def output_files(out: Path, settings: ImputeSettings, dataset: Dataset) -> dict[
         "every keypoint in one convention": harmonised,
         "provenance as Parquet": beside(out, "provenance.parquet"),
         "what to look at first": beside(out, "review.csv"),
+        "every source and keypoint": sources_path(out),
         "provenance": provenance_path(out),
         "table": out,
     }

@@ -19,9 +19,8 @@ from labelfill.errors import UsageError
 from labelfill.filling.fills import FillMethod, OwnFills
 from labelfill.sources.conventions import Sources
 
-# Flags that send a person to a single point. The others (`source-shift`, `low-data`, `unknown-source`) hold
-# for whole columns or rows of a source, and their radii are wider already; `replaced` says only what stood
-# there before.
+# Flags that send a person to a single point; `replaced` says only what stood there before. What holds for all
+# fills of a source and keypoint stands in another file (`by_source`).
 REASONS = ("large-radius", "implausible-shape", "off-image", "doubtful-anchor", "doubtful-label")
 # How many typical radii a reason other than a large radius weighs.
 _REASON_WEIGHT = 2.0
@@ -36,9 +35,19 @@ _WHOLE, _REAL = ("row", "line"), ("x", "y", "sigma", "radius")
 _LINES_AT_ONCE = 100_000
 
 
+def is_reason(word: str) -> bool:
+    """Whether a flag sends a person to the point that has it."""
+    return word in REASONS
+
+
 def provenance_path(table: Path) -> Path:
     """The sidecar of a filled table: ``filled.csv`` -> ``filled.provenance.csv``."""
     return beside(table, "provenance.csv")
+
+
+def sources_path(table: Path) -> Path:
+    """What holds for all fills of a source and keypoint: ``filled.sources.csv``."""
+    return beside(table, "sources.csv")
 
 
 def distrust_path(table: Path) -> Path:
@@ -179,7 +188,7 @@ def review_order(radius: Array, flags: NDArray[np.object_]) -> ReviewOrder:
     typical = float(np.median(radius[filled])) if filled.any() else 1.0
     points, severity, reasons = [], [], []
     for row, k in np.argwhere(flags != "").tolist():
-        words = [word for word in str(flags[row, k]).split() if word in REASONS]
+        words = [word for word in str(flags[row, k]).split() if is_reason(word)]
         if not words:
             continue
         size = radius[row, k] / max(typical, 1e-9) if filled[row, k] else 0.0

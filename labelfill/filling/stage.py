@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from labelfill.filling.provenance import (
     write_provenance,
     write_review,
 )
+from labelfill.filling.quality import by_source, median_share, quality_word, write_sources
 from labelfill.filling.request import FillRequest
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.files import load_models, model_id
@@ -45,8 +47,16 @@ class ImputeSummary:
         Points left blank because the table declares them hidden.
     rejected, too_uncertain
         Cells withheld because a person rejected the fill, or because its radius is larger than asked for.
+    median_radius_share
+        The median radius as a share of the longer side of each row's image.
+    quality
+        What that is called: ``good``, ``fair`` or ``rough``.
+    image_size
+        Of all images; empty if they differ, or if there are none.
     to_review
         Points that the review list names.
+    by_source
+        What holds for all fills of a source and keypoint, as in ``<out>.sources.csv``.
     inference_seconds
         The part of `seconds` in which fills were found; the rest is mostly writing them.
     further
@@ -66,7 +76,11 @@ class ImputeSummary:
     methods: dict[str, int] = field(default_factory=dict)
     unknown_source_rows: int = 0
     median_radius: float | None = None
+    median_radius_share: float | None = None
+    quality: str = ""
+    image_size: str = ""
     to_review: int = 0
+    by_source: list[dict[str, Any]] = field(default_factory=list, repr=False)
     further: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     inference_seconds: float = 0.0
@@ -100,10 +114,13 @@ def impute(
     inferred = time.perf_counter() - inferring
     found_in_own_px = in_own_px(found, job.dataset)
     kept = _kept(job, found_in_own_px)
-    written = _write(run, job, kept, request.models.sources)
+    models = request.models
+    entries = by_source(job.dataset, kept.fills, kept.groups, models.sources.groups, models.ensemble.radii)
+    written = _write(run, job, kept, models.sources, entries)
     seconds = time.perf_counter() - begun
     summary = replace(
         count_fills(job, found_in_own_px, kept, request.hidden),
+        by_source=entries,
         state=state,
         seconds=round(seconds, 2),
         inference_seconds=round(inferred, 2),
@@ -121,7 +138,8 @@ def _done_before(run: RunDirectory, job: FillingJob) -> ImputeSummary:
         ImputeSummary(**known),
         out=str(job.out),
         provenance=str(provenance_path(job.out)),
-        further=_further(job),
+        # What an earlier version did not write is not there.
+        further={path: what for path, what in _further(job).items() if Path(path).exists()},
         state="done before",
     )
 
@@ -194,6 +212,8 @@ def count_fills(
     left = blank & ~np.isfinite(fills.xy)
     occluded = hidden & left.any(axis=2)
     left &= ~occluded[..., None]
+    share = median_share(fills.radius, dataset)
+    uniform = dataset.images is not None and dataset.placements is None
     return ImputeSummary(
         out=str(job.out),
         provenance=str(provenance_path(job.out)),
@@ -208,6 +228,9 @@ def count_fills(
         methods=_method_counts(fills),
         unknown_source_rows=int(((kept.groups == UNKNOWN) & blank.any(axis=(1, 2))).sum()),
         median_radius=_median_radius(fills),
+        median_radius_share=share,
+        quality="" if share is None else quality_word(share),
+        image_size=str(dataset.schema.image_size) if uniform else "",
         to_review=len(review_order(fills.radius, fills.flags).points),
         further=_further(job),
     )
@@ -217,7 +240,13 @@ def _further(job: FillingJob) -> dict[str, str]:
     return {str(path): what for what, path in job.outputs.items() if what not in ("table", "provenance")}
 
 
-def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources: Sources) -> str:
+def _write(
+    run: RunDirectory,
+    job: FillingJob,
+    kept: Filling[OwnFills],
+    sources: Sources,
+    entries: Sequence[Mapping[str, Any]],
+) -> str:
     """Write every output; they appear together, the table last, whose SHA-256 this is."""
     dataset, outputs, model = job.dataset, job.outputs, model_id(run)
     fills, harmonised = kept.fills, kept.harmonised
@@ -237,6 +266,7 @@ def _write(run: RunDirectory, job: FillingJob, kept: Filling[OwnFills], sources:
                 write_filled(dataset.table, places.xy, plain, moved=moved, decimals=places.decimals)
         if "provenance as Parquet" in files:
             write_parquet(files["provenance as Parquet"], dataset, fills, sources, model)
+        write_sources(files["every source and keypoint"], entries)
         write_review(files["what to look at first"], dataset, fills)
         write_provenance(files["provenance"], dataset, fills, sources, model)
         points = FoundPoints(fills.xy, fills.score(dataset), dataset.own_sizes, model)

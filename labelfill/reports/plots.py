@@ -1,6 +1,6 @@
 """Plots as SVG that takes the page's own colours, drawn by matplotlib without a display.
 
-matplotlib (the extra ``plots``) is imported only here, and only its object interface.
+matplotlib (the extra ``plots``) is imported when something is drawn, and only its object interface.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from labelfill.arrays import Array
-from labelfill.errors import UsageError
+from labelfill.data.showing import require_matplotlib
 from labelfill.reports.pages import Markup, element, plain, text
 
 # Drawn in these colours, which nothing else uses; then replaced by the page's, which follow light and dark.
@@ -144,16 +144,6 @@ def small_curves(
 
 def _cut(title: str, most: int = 26) -> str:
     return title if len(title) <= most else f"{title[: most - 1]}…"
-
-
-def require_matplotlib(purpose: str = "an HTML page") -> None:
-    """Raise the sentence that says what to install, before work is done in vain."""
-    try:
-        import matplotlib  # noqa: F401 - only whether it is there
-    except ImportError:
-        raise UsageError(
-            f"{purpose} needs matplotlib, which is not installed: pip install 'labelfill[plots]'"
-        ) from None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,13 +26,16 @@ from labelfill.errors import DataError, UsageError
 from labelfill.regressors.scores import Score, score
 from labelfill.schema import AXES
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _log = logging.getLogger("labelfill")
 
 _WEIGHT_TOLERANCE = 1e-6
 _SHOWN = 5  # names listed in a message before "..."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Scores of a table.
 
@@ -65,6 +69,18 @@ class Evaluation:
     values: Mapping[str, Score] | None = None
     weights: Mapping[str, float] | None = None
     mix: float | None = None
+
+    def to_pandas(self) -> pd.DataFrame:
+        """RMSE, MAE and number of coordinates: over all, of each keypoint, of each value of `by`."""
+        import pandas as pd
+
+        named = {"all": self.overall, **self.keypoints}
+        named |= {f"{self.by}={value}": found for value, found in (self.values or {}).items()}
+        return pd.DataFrame.from_dict({name: vars(found) for name, found in named.items()}, orient="index")
+
+    def __repr__(self) -> str:
+        mean = f"RMSE {self.overall.rmse:.3f} px, MAE {self.overall.mae:.3f} px"
+        return f"{type(self).__name__}: {mean} over {self.overall.coordinates:,} coordinates"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import labelfill
-from labelfill.api import stages as api
 from tests.driving import bare_table, done
 from tests.trained_runs import Trained
 
@@ -24,6 +23,8 @@ PUBLIC = [
     "DataError",
     "Dataset",
     "DeviceError",
+    "Evaluation",
+    "FilledRows",
     "FinalModelSettings",
     "ImageSize",
     "ImputeSettings",
@@ -34,13 +35,19 @@ PUBLIC = [
     "ModelError",
     "PredictSettings",
     "Predictions",
+    "ReviewSettings",
     "StorageError",
     "TableSettings",
     "UsageError",
+    "evaluate",
     "export",
     "impute",
+    "plot",
     "predict",
+    "read_filled",
     "read_table",
+    "report",
+    "review",
     "train_final",
     "train_keypoint_models",
 ]
@@ -87,8 +94,10 @@ def test_every_example_of_the_api_runs(
     """The examples of the functions in their order, then that of the imputer; all functions have one."""
     monkeypatch.chdir(folder)
     runner, finder = doctest.DocTestRunner(), doctest.DocTestFinder()
-    for name in ("read_table", "train_keypoint_models", "impute", "train_final", "predict"):
-        tests = finder.find(getattr(api, name), name, globs={"labelfill": labelfill})
+    filling = ("read_table", "train_keypoint_models", "impute")
+    looking = ("read_filled", "plot", "report", "review", "evaluate")
+    for name in (*filling, *looking, "train_final", "predict"):
+        tests = finder.find(getattr(labelfill, name), name, globs={"labelfill": labelfill})
         assert any(test.examples for test in tests), name
         for test in tests:
             runner.run(test)

@@ -18,6 +18,7 @@ import pytest
 import labelfill
 from labelfill.cli import main as program
 from labelfill.cli._call import Call
+from labelfill.cli._help import _MEANT, GROUPS
 from labelfill.cli._options import CommandParser, Commands
 from labelfill.errors import DataError, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
@@ -80,6 +81,18 @@ def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[st
         assert word in text
 
 
+def test_commands_stand_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each below the title of its group, in the order of the groups; what people try is a command."""
+    assert program.main(["--help"]) == 0
+    lines = capsys.readouterr().out.split("commands:\n", 1)[1].split("\nexample:")[0].splitlines()
+    titles = [line.strip(" :") for line in lines if line.startswith("  ") and line[2] != " "]
+    assert titles == list(GROUPS)
+    listed = [line.split()[0] for line in lines if line.startswith("    ") and line[4] not in " "]
+    assert listed == COMMANDS
+    assert set(_MEANT.values()) <= set(COMMANDS)
+    assert not set(_MEANT) & set(COMMANDS)
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """labelfill --version names the version of the package."""
     assert program.main(["--version"]) == 0
@@ -89,7 +102,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["fill"], "invalid choice: 'fill'"),
+        (["fill"], "invalid choice: 'fill'; did you mean 'impute'?; see `labelfill --help`"),
+        (["train"], "invalid choice: 'train'; did you mean 'train-keypoint-models'?"),
+        (["score"], "invalid choice: 'score'; did you mean 'evaluate'?"),
+        (["nonsense"], "invalid choice: 'nonsense' (choose from "),
         (["imput"], "invalid choice: 'imput'; did you mean 'impute'?; see `labelfill --help`"),
         (
             ["impute", "--outt", "x"],

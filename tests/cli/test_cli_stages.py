@@ -94,10 +94,8 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, .
     stage("filling", "filling_job", "impute", Summary(**{**FILLING, "left_blank": 1}))
     stage("final", "final_job", "train_final", FINAL)
     # Where the commands have it, so that no module loaded meanwhile keeps the stand-in.
-    for command in ("train_keypoint_models", "impute", "report"):
-        monkeypatch.setattr(
-            f"labelfill.cli.{command}.read_run_table", lambda run, path, table, **options: path
-        )
+    for module in ("cli.train_keypoint_models", "cli.impute", "api.looking"):
+        monkeypatch.setattr(f"labelfill.{module}.read_run_table", lambda run, path, table, **options: path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").touch()
     return calls

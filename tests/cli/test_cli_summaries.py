@@ -58,6 +58,13 @@ def test_training_tells_sources_scores_gaps_and_the_next_command() -> None:
     assert lines[-1] == "next: labelfill impute --out filled.csv"
 
 
+def test_the_prior_alone_is_told_once() -> None:
+    """Where nothing but the prior fills, no second column repeats its errors."""
+    prior = {**TRAINING, "cross-fitted rmse": 1.5, "cross-fitted rmse of the prior": 1.5}
+    assert "shape prior alone" in training_text(TRAINING)
+    assert "shape prior alone" not in training_text(prior)
+
+
 def test_training_without_disputes_or_gaps_says_so() -> None:
     """One source, two that agree, and a table that lacks nothing each have their own words."""
     assert "one label source\n" in training_text({**TRAINING, "sources": {"1": 5}, "convention offsets": []})
@@ -72,11 +79,21 @@ def test_filling_tells_cells_speed_and_files() -> None:
     assert filling_text(FILLING).splitlines() == [
         "1,000 rows: 4,000 cells observed, 2,000 filled, 0 left blank",
         "filled points: by regressors 990, from an identical image 10",
-        "median error radius: 2.50 px (each holds in 90% of cases)",
+        "fair: half of the fills may be off by more than 2.5 px on images of 96x96",
+        "an error radius holds in 90% of cases",
+        "",
+        "worth a look first    points  median radius, px  share of squared error",
+        "nose_tip of source 2     600               2.50                     70%",
+        "left_eye of source 1     400               1.50                     30%",
+        "",
+        "never labelled by their source, so nothing verifies their radii: 600 points of 1 keypoint",
         "0.5 s, 2,000 rows per second",
         "wrote filled.csv",
         "wrote filled.provenance.csv (where each filled value comes from)",
-        "next: labelfill train-final --filled filled.csv",
+        "next:",
+        "  labelfill review --filled filled.csv       # go through doubtful fills",
+        "  labelfill report --filled filled.csv       # see errors and pictures",
+        "  labelfill train-final --filled filled.csv  # train the final network",
     ]
 
 
@@ -90,7 +107,7 @@ def test_filling_names_what_it_could_not_do() -> None:
 
 def test_a_complete_table_has_nothing_to_fill() -> None:
     """A table without blanks is said to be one."""
-    nothing = {"filled": 0, "methods": {}, "median_radius": None}
+    nothing = {"filled": 0, "methods": {}, "median_radius": None, "quality": "", "by_source": []}
     text = filling_text({**FILLING, **nothing})
     assert text.startswith("nothing to fill: all 4,000 cells are observed, the output is the input\n")
     assert "radius" not in text
@@ -148,7 +165,7 @@ def test_the_next_command_names_the_run() -> None:
     """Another run directory and file names with spaces are named so that the line can be pasted."""
     assert training_text(TRAINING, Path("my run")).endswith("--out filled.csv --run-dir 'my run'")
     text = filling_text({**FILLING, "out": "my fill.csv"})
-    assert text.endswith("next: labelfill train-final --filled 'my fill.csv'")
+    assert "\n  labelfill train-final --filled 'my fill.csv'  # " in text
     assert "next: " not in training_text(TRAINING, None)
 
 

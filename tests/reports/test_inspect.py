@@ -216,6 +216,18 @@ def test_labels_are_judged_without_images(planted: Planted) -> None:
     assert set(planted.swapped) <= first
 
 
+def test_a_second_look_is_asked_for_flagged_rows_alone(planted: Planted) -> None:
+    """Rows that are merely the most unusual ones are listed, and not said to deserve a look."""
+    found = planted.found
+    assert f"{len(found.flagged)} rows deserve a second look." in as_text(found)
+    assert "labels worth a second look" in as_text(found)
+    usual = replace(found, suspects=tuple(suspect for suspect in found.suspects if not suspect.flagged))
+    assert usual.suspects
+    assert "second look" not in as_text(usual)
+    assert "no label looks wrong; the most unusual rows are" in as_text(usual)
+    assert as_text(replace(found, suspects=())).endswith("too few labels to compare rows")
+
+
 def test_a_stray_label_is_named() -> None:
     """A single label far off is named, with where it might belong; the row's other labels are left alone."""
     table = draw_table(150, 5)

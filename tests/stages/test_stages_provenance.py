@@ -138,7 +138,7 @@ def test_a_disputed_blank_is_filled_in_its_own_convention(two_sources: Trained, 
 
 @pytest.mark.slow
 def test_rows_of_no_known_source_are_counted(two_sources: Trained, tmp_path: Path) -> None:
-    """Rows whose labels tell of no source get wider radii and a flag, and the summary counts them."""
+    """Rows whose labels tell of no source get wider radii, and the summary and the list of sources say so."""
     drawn = draw_two_sources()
     drawn.labels[:5] = np.nan
     write_table(tmp_path / "t.csv", drawn)
@@ -146,9 +146,10 @@ def test_rows_of_no_known_source_are_counted(two_sources: Trained, tmp_path: Pat
     summary = done("impute", "--run-dir", two_sources.run, "--data", tmp_path / "t.csv", "--out", out)
     lines = check_filled(tmp_path / "t.csv", out, summary)
     assert summary["unknown_source_rows"] == 5
-    flagged = {int(line["row"]) for line in lines if "unknown-source" in line["flags"]}
+    unknown = [entry for entry in summary["by_source"] if "unknown-source" in entry["flags"]]
+    assert {entry["source"] for entry in unknown} == {""}
+    assert sum(e["points"] for e in unknown) == sum(int(line["row"]) < 5 for line in lines)
     copied = {int(line["row"]) for line in lines if line["method"] == "copy"}
-    assert flagged == set(range(5))
     assert copied - set(range(5)), "the table has copies"
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelfill.data.showing import as_frame, as_html, one_line
 from labelfill.data.table.header import without_images
 from labelfill.settings import Coordinates
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class KeypointTable:
     """A partially labelled keypoint table, without its images.
 
@@ -62,6 +66,16 @@ class KeypointTable:
     declared_blank: NDArray[np.bool_] | None = None
     stated_sizes: NDArray[np.float64] | None = None
     coordinates: Coordinates = "px"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.path.name}: {one_line(self.labels)}"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), self.keypoints, self.labels)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per image: further columns as text, then ``<keypoint>_x`` and ``<keypoint>_y``, px."""
+        return as_frame(self.labels, self.keypoints, self.extra)
 
     @property
     def rows(self) -> int:

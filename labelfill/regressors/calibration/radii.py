@@ -13,7 +13,6 @@ keypoints that both this source and the others label.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,10 +101,10 @@ class Radii(KeptArrays):
         """For answers whose stated sigma is `gain` (K,) times that of the answers that this was made from."""
         return replace(self, typical=self.typical * gain)
 
-    def typical_radius(self, coverage: float) -> float:
-        """The middle of the keypoints' usual radii, px: what a large radius is judged by."""
+    def usual_radius(self, coverage: float) -> Array:
+        """(K,) px: what a large radius of a keypoint is judged by; infinite where none was measured."""
         usual = self.typical * self._factors(coverage)[:, 0]
-        return float(np.nanmedian(usual)) if np.isfinite(usual).any() else math.inf
+        return np.where(np.isfinite(usual), usual, np.inf)
 
 
 def fit_radii(

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from labelfill.data.showing import require_matplotlib
 from labelfill.reports.comparison.comparison import Comparison
 from labelfill.reports.comparison.journey import StepScore
-from labelfill.reports.plots import require_matplotlib
 
 _RMSE, _MAE = "#0072B2", "#E69F00"  # told apart by people of any colour vision (Okabe and Ito 2008)
 _SHADES = ("#ffffff", "#f0f0f0")

@@ -90,7 +90,7 @@ def _suspects(found: Inspection) -> Markup:
     listed = found.suspects[_SHOWN_SUSPECTS:][:_LISTED_SUSPECTS]
     rows = suspect_rows(listed, found.table)
     return section(
-        "Labels worth a second look",
+        "Labels worth a second look" if found.flagged else "The most unusual rows",
         note(about),
         markers if cards else paragraph("There are too few labels to compare rows."),
         element("div", *cards, class_="faces"),

@@ -32,9 +32,10 @@ def sentence(found: Inspection) -> str:
     if not schema.count:
         return f"{rows}."
     flagged = len(found.flagged)
+    looks = f" {counted(flagged, 'row')} {'deserves' if flagged == 1 else 'deserve'} a second look."
     return (
         f"{rows}, {counts.complete_rows:,} of them complete; {counts.share_blank:.1%} of the coordinates are "
-        f"blank. {counted(flagged, 'row')} {'deserves' if flagged == 1 else 'deserve'} a second look."
+        f"blank.{looks if flagged else ''}"
     )
 
 
@@ -197,9 +198,14 @@ def _row_numbers(rows: Sequence[int], most: int = 10) -> str:
 
 
 def _suspects(found: Inspection) -> list[str]:
-    title = f"labels worth a second look  {counted(len(found.flagged), 'row')} flagged"
     if not found.suspects:
-        return [title]
+        return ["too few labels to compare rows"]
+    flagged = counted(len(found.flagged), "row")
+    title = (
+        f"labels worth a second look  {flagged} flagged (*), worst first"
+        if found.flagged
+        else "no label looks wrong; the most unusual rows are"
+    )
     first = found.suspects[:_SHOWN_SUSPECTS]
     rows = [
         ["*" if suspect.flagged else "", *cells]
@@ -208,7 +214,7 @@ def _suspects(found: Inspection) -> list[str]:
     more = len(found.suspects) - _SHOWN_SUSPECTS
     rest = [f"and {more:,} more (--json and --html list all)"] if more > 0 else []
     lines = _columns([["", "row", "line", "severity", "what"], *rows], left=(0, 4))
-    return [f"{title} (*), worst first", *lines, *rest]
+    return [title, *lines, *rest]
 
 
 def printable(name: str) -> str:

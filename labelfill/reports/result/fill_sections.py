@@ -9,8 +9,20 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Integers
 from labelfill.errors import counted
+from labelfill.filling.quality import median_share, quality_sentence
 from labelfill.reports.faces import Points, box_around, face, key
-from labelfill.reports.pages import Child, Markup, element, figure, note, paragraph, section, table
+from labelfill.reports.pages import (
+    Child,
+    Markup,
+    and_more,
+    element,
+    figure,
+    joined,
+    note,
+    paragraph,
+    section,
+    table,
+)
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 from labelfill.runs.randomness import random_key
 
@@ -18,6 +30,12 @@ _SHEET = 16  # faces of each contact sheet
 _CROPS = 300  # pictures of single fills, over all keypoints
 _MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
+_SOURCE_ROWS = 15
+_HOLDS = {
+    "source-shift": "the source never labels it, so nothing verifies the radius",
+    "low-data": "fewer than 50 labels to learn from",
+    "unknown-source": "of a source that the models have not met",
+}
 _RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
 
 
@@ -40,8 +58,46 @@ def counts_section(filled: FilledRows) -> Markup:
     return section(
         "Before and after",
         table(header, rows, numbers=tuple(range(1, len(header)))),
+        paragraph(_quality(filled)),
         paragraph(f"Flags of filled points: {flagged}.") if flags else None,
+        _by_source(filled),
     )
+
+
+def _quality(filled: FilledRows) -> str:
+    share = median_share(filled.radius, filled.dataset)
+    if share is None:
+        return "Nothing was filled."
+    size = str(filled.schema.image_size) if filled.dataset.placements is None else None
+    return f"The fill is {quality_sentence(float(np.nanmedian(filled.radius)), share, size)}."
+
+
+def _by_source(filled: FilledRows) -> Markup | None:
+    """Where errors are expected to cost most, and what holds for all fills of a source and keypoint."""
+    if not filled.by_source:
+        return None
+    header = [
+        "source",
+        "keypoint",
+        "fills",
+        "flagged",
+        "median radius",
+        "share of error",
+        "all of them",
+    ]
+    rows = [
+        [
+            entry["source"], entry["keypoint"], f"{entry['points']:,}", f"{entry['flagged']:,}",
+            f"{entry['median_radius']:.2f} px", f"{entry['error_share']:.1%}",
+            "; ".join(_HOLDS[word] for word in entry["flags"].split()),
+        ]
+        for entry in filled.by_source[:_SOURCE_ROWS]
+    ]  # fmt: skip
+    about = "Where errors cost most comes first: by their share of the squared error that is expected in all."
+    return joined([
+        element("h3", "Sources and keypoints"), note(about), table(header, rows, numbers=(2, 3, 4, 5)),
+        and_more(len(filled.by_source) - _SOURCE_ROWS, "line"),
+    ])  # fmt: skip
 
 
 def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,21 @@ from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest
 from labelfill.data.images.identity import fingerprint
 from labelfill.data.run_tables import reading_of
+from labelfill.data.showing import Layer, as_html, check_row, draw_row, one_line
 from labelfill.errors import DataError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import filled_from, last_filled, read_filled
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import ImageSize, KeypointSchema
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Flagged points come before all others, however large the radii of these are.
 _FLAGGED = 1e6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FilledRows:
     """The rows of a filled table; px are those of each row's own image.
 
@@ -47,6 +52,8 @@ class FilledRows:
         if the review list beside the table names them.
     coverage
         Share of cases in which a radius holds.
+    by_source
+        What holds for all fills of a source and keypoint, as `labelfill.filling.quality.by_source` tells it.
     """
 
     dataset: ImageDataset
@@ -57,6 +64,37 @@ class FilledRows:
     method: NDArray[np.object_]
     flags: NDArray[np.object_]
     coverage: float
+    by_source: Sequence[Mapping[str, Any]] = ()
+
+    def __repr__(self) -> str:
+        filled, blank = int(self.filled.sum()), int(np.isnan(self.places).sum())
+        counts = f"{filled:,} points filled, {blank:,} cells left blank"
+        return f"{type(self).__name__} {self.dataset.table.path.name}: {one_line(self.labels, counts)}"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), self.schema.keypoints, self.labels)
+
+    def plot(self, row: int, ax: Any = None) -> Any:
+        """Draw a row: labels as dots, fills as diamonds in the circles of their radii."""
+        row = check_row(row, len(self.labels))
+        shown, size, new = self.in_frame(), self.schema.image_size, self.filled[row][:, None]
+        layers = [
+            Layer(np.where(new, np.nan, shown.labels[row]), "label"),
+            Layer(np.where(new, shown.places[row], np.nan), "fill", shown.radius[row]),
+        ]
+        return draw_row(self.images[row], (size.height, size.width), layers, f"row {row}", ax)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per filled point: its row, keypoint, x, y and radius in px, method and flags."""
+        import pandas as pd
+
+        rows, k = np.nonzero(self.filled)
+        x, y = self.places[rows, k].T
+        columns = {
+            "row": rows, "keypoint": np.array(self.schema.keypoints, object)[k], "x": x, "y": y,
+            "radius": self.radius[rows, k], "method": self.method[rows, k], "flags": self.flags[rows, k],
+        }  # fmt: skip
+        return pd.DataFrame(columns)
 
     @property
     def schema(self) -> KeypointSchema:
@@ -151,6 +189,7 @@ def read_filled_rows(
         method=method,
         flags=flags,
         coverage=float(stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)),
+        by_source=stage.get("results", {}).get("by_source", ()),
     )
 
 

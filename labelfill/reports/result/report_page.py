@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from labelfill.data.dataset import ImageDataset
+from labelfill.data.showing import require_matplotlib
 from labelfill.errors import counted
 from labelfill.filling.simple_ways import SIMPLE_METHODS
 from labelfill.final.held_out import load_final_answers
@@ -15,7 +16,6 @@ from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.held_out import COVERAGES, load_disputed
 from labelfill.reports.pages import Markup, page, plain, tiles
-from labelfill.reports.plots import require_matplotlib
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.audit_section import audit_section
 from labelfill.reports.result.fill_sections import contact_sheets, counts_section, keypoint_fills_section
