@@ -34,8 +34,8 @@ _log = logging.getLogger("labelfill")
 
 # Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn.
 _TRUNK_EPOCHS, _TUNING_EPOCHS, _TUNING_RATE = 0.3, 0.2, 0.5
-# Regressors of few rows go through them several times per epoch, so that each still takes about this many
-# steps: more epochs instead would each end with a look at the validation rows and a checkpoint.
+# Regressors of few rows go through them several times per epoch, so that each still takes about so many
+# steps, or its share of them: more epochs instead would each end with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
 _MOST_PASSES = 12
 # In fewer steps than this in all, starting worker processes costs more than it saves.
@@ -149,7 +149,7 @@ class UnitTrainer:
         epochs = max(round(settings.epochs * share), 1)
         passes = 1
         if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
-            needed = math.ceil(_LEAST_STEPS * settings.batch_size / (examples * epochs))
+            needed = math.ceil(share * _LEAST_STEPS * settings.batch_size / (examples * epochs))
             passes = min(max(needed, 1), _MOST_PASSES)
         return Plan(
             epochs, settings.batch_size, settings.learning_rate * rate, best_by=settings.best_by
