@@ -34,6 +34,7 @@ from labelfill.data.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.errors import DamagedFile, ModelError
 from labelfill.networks.architectures import PatchRegressor, parameter_count
 from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.folding import folded
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
 from labelfill.regressors.calibration.radii import Radii
@@ -226,7 +227,7 @@ def load_regressor(
         )
     networks = {f"fold{fold}.": make_network(about.view, schema.count) for fold in range(about.folds)}
     read_networks(run, STAGE, f"{folder}/model.safetensors", networks)
-    return Regressor(about.view, [network.to(device).eval() for network in networks.values()])
+    return Regressor(about.view, [folded(network.to(device)) for network in networks.values()])
 
 
 def read_networks(run: RunDirectory, stage: str, path: str, networks: Mapping[str, nn.Module]) -> None:

@@ -14,7 +14,7 @@ average over folds fills them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from labelfill.regressors.examples import (
 )
 from labelfill.regressors.patches import Pyramid
 from labelfill.regressors.trunk import Trunk
-from labelfill.regressors.views import Seen, View, ViewKind, base_positions, make_network, view_inputs
+from labelfill.regressors.views import Seen, View, base_positions, make_network, view_inputs
 from labelfill.runs.randomness import random_key
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.anchors import PatternBank
@@ -148,27 +148,17 @@ class Answer:
 
 
 def answer(
-    view: View, network: nn.Module, seen: Seen, pyramid: Pyramid, prior: ShapePrior, shift: float = 0.0
+    view: View, networks: Sequence[nn.Module], seen: Seen, pyramid: Pyramid, prior: ShapePrior
 ) -> Answer:
-    """What one network answers for rows as it sees them, in px of the (mirrored) image.
-
-    Parameters
-    ----------
-    shift
-        By how many px (of a shape of mean size) the patch is cut beside the expected position, along
-        its diagonal: averaging over several cuts lessens the error.
-    """
-    if shift and view.kind is not ViewKind.IMAGE:
-        diagonal = np.full((len(seen.rows), 2), shift / view.half)
-        frames = seen.frames
-        seen = replace(seen, frames=replace(frames, centre=frames.centre + frames.from_frame(diagonal)))
+    """What networks answer on average for rows as they see them, in px of the (mirrored) image."""
     count, scale = view.answers(prior.keypoints), view.spread / view.half
     positions, sigmas = [np.zeros((0, count, 2))], [np.zeros((0, count))]
     for begin in range(0, len(seen.rows), _PATCHES_AT_ONCE):
         part = seen.take(np.arange(begin, min(begin + _PATCHES_AT_ONCE, len(seen.rows))))
         inputs, facts = view_inputs(view, part, pyramid, prior, None)
-        answered = answers(network, inputs, facts)
+        answered = torch.stack([answers(network, inputs, facts) for network in networks])
         out = answered.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
-        positions.append(base_positions(view, part) + part.frames.from_frame(out[..., :2] * scale))
-        sigmas.append(sigma_of(out[..., 2]) * scale * part.frames.half[:, None])
+        offset, variance = out[..., :2].mean(axis=0), (sigma_of(out[..., 2]) ** 2).mean(axis=0)
+        positions.append(base_positions(view, part) + part.frames.from_frame(offset * scale))
+        sigmas.append(np.sqrt(variance) * scale * part.frames.half[:, None])
     return Answer(np.concatenate(positions), np.concatenate(sigmas))

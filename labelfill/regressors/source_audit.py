@@ -202,7 +202,7 @@ def _trained(
         view = patch_view(k, expected, prior, schema, setup.settings.patch_size)
         units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, bank))
     evidence = _evidence_of(setup, prior, anchors, home)
-    trunk = setup.trainer.trunk(next(iter(banks.values())), evidence)
+    trunk = setup.trainer.trunk(evidence, setup.blank)
     regressors = setup.trainer.train(units, evidence, "source audit", trunk)
     return replace(ensemble, patch=dict(zip(banks, regressors, strict=True)))
 

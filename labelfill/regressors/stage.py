@@ -142,7 +142,7 @@ def _with_regressors(setup: Setup, ensemble: Ensemble, trainable: Trainable) -> 
     image_only = setup.settings.method == "image-only"
     units = _image_units(setup, trainable) if image_only else _patch_units(setup, trainable)
     evidence = setup.evidence(trainable.prior, trainable.anchors)
-    trunk = None if image_only else setup.trainer.trunk(units[0].bank, evidence)
+    trunk = None if image_only else setup.trainer.trunk(evidence, setup.blank)
     regressors = setup.trainer.train(units, evidence, "keypoint models", trunk)
     by_unit = dict(zip([unit.name for unit in units], regressors, strict=True))
     patch = {k: by_unit[patch_name(k)] for k in trainable.keypoints.tolist()}

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labelfill.arrays import Mask
 from labelfill.networks.architectures import PatchRegressor
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Examples, Plan, fit
@@ -46,19 +47,22 @@ class Look:
     bank: PatternBank
 
 
-def all_looks(evidence: Evidence, bank: PatternBank, size: int) -> tuple[Look, ...]:
-    """A look at every keypoint that training rows label, as if rows like those of `bank` lacked it.
+def all_looks(evidence: Evidence, blank: Mask, size: int) -> tuple[Look, ...]:
+    """A look at every keypoint that training rows label, as in rows that lack it, or else any other.
 
     Parameters
     ----------
+    blank
+        (n, K): what is to be filled.
     size
         Side of a patch in samples.
     """
     looks = []
     for k in np.flatnonzero(evidence.anchors.exact[evidence.training].any(axis=0)).tolist():
-        hidden = bank.hiding(k)
-        expected = evidence.prior.condition(np.zeros(hidden.noise.shape), hidden.noise)
-        looks.append(Look(patch_view(k, expected, evidence.prior, evidence.schema, size), hidden))
+        rows: Mask = blank[:, k] if blank[:, k].any() else np.any(blank, axis=1)
+        bank = PatternBank.of(evidence.anchors, rows).hiding(k)
+        expected = evidence.prior.condition(np.zeros(bank.noise.shape), bank.noise)
+        looks.append(Look(patch_view(k, expected, evidence.prior, evidence.schema, size), bank))
     return tuple(looks)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from labelfill.arrays import Mask
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing
 from labelfill.networks.fit import Plan
@@ -33,9 +34,9 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 _log = logging.getLogger("labelfill")
 
 # Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn.
-_TRUNK_EPOCHS, _TUNING_EPOCHS, _TUNING_RATE = 0.3, 0.2, 0.5
+_TRUNK_EPOCHS, _TUNING_EPOCHS, _TUNING_RATE = 0.3, 0.3, 0.5
 # Regressors of few rows go through them several times per epoch, so that each still takes about so many
-# steps, or its share of them: more epochs instead would each end with a look at the validation rows and a checkpoint.
+# steps, or its share of them: more epochs would each end with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
 _MOST_PASSES = 12
 # In fewer steps than this in all, starting worker processes costs more than it saves.
@@ -87,17 +88,17 @@ class UnitTrainer:
     seed: int
     computing: Computing
 
-    def trunk(self, bank: PatternBank, evidence: Evidence) -> Trunk:
+    def trunk(self, evidence: Evidence, blank: Mask) -> Trunk:
         """What patch regressors start from, trained when it is first asked for.
 
         Parameters
         ----------
-        bank
-            Patterns of the rows that patch regressors will fill.
+        blank
+            (n, K): what is to be filled.
         """
         name, run = str(TRUNK), self.run
         if run.finished_unit(STAGE, name) is None:
-            looks = all_looks(evidence, bank, self.settings.patch_size)
+            looks = all_looks(evidence, blank, self.settings.patch_size)
             most = most_of_each(len(looks))
             examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
             plan, passes = self._plan(examples, _TRUNK_EPOCHS)

@@ -72,11 +72,11 @@ KINDS = sorted(views())
 
 def answered(
     view: View, network: nn.Module, rows: np.ndarray, expected: Expected, pyramid: Pyramid,
-    *, mirrored: bool = False, shift: float = 0.0,
+    *, mirrored: bool = False,
 ) -> Answer:  # fmt: skip
     prior = world().prior
     seen = look(view, rows, np.full(len(rows), mirrored), expected, prior, FACE)
-    return answer(view, network, seen, pyramid, prior, shift)
+    return answer(view, [network], seen, pyramid, prior)
 
 
 class Told(nn.Module):
@@ -197,19 +197,19 @@ def test_the_target_is_where_the_patch_shows_the_keypoint() -> None:
     assert float(error[inside].abs().max()) < 0.08
 
 
-def test_shifted_cuts_of_an_untrained_answer_move_with_the_cut() -> None:
-    """A network that sees nothing answers the patch's centre: beside the expected place by the shift."""
+def test_networks_answer_together_as_they_do_on_average() -> None:
+    """Positions are averaged, and variances; of no rows there are no answers."""
     evidence, view, rows = world(), views()["patch"], np.arange(5)
     expected, pyramid = expected_of(rows), Pyramid(evidence.images, CPU)
-    blind = Told(torch.zeros(0, 1, 3))
-    straight, shifted = (answered(view, blind, rows, expected, pyramid, shift=shift) for shift in (0.0, 0.5))
-    np.testing.assert_allclose(straight.xy[:, 0], expected.xy[:, RIGHT_BROW], atol=1e-9)
-    moved = np.linalg.norm(shifted.xy - straight.xy, axis=2)[:, 0]
+    torch.manual_seed(0)
+    networks = [make_network(view, 7) for _ in range(2)]
+    each = [answered(view, network, rows, expected, pyramid) for network in networks]
     seen = look(view, rows, np.zeros(5, bool), expected, evidence.prior, FACE)
-    np.testing.assert_allclose(moved, np.sqrt(0.5) * seen.scale)
+    both = answer(view, networks, seen, pyramid, evidence.prior)
+    np.testing.assert_allclose(both.xy, (each[0].xy + each[1].xy) / 2)
+    np.testing.assert_allclose(both.sigma, np.sqrt((each[0].sigma ** 2 + each[1].sigma ** 2) / 2))
     nobody = np.zeros(0, np.int64)
-    none = answered(view, blind, nobody, expected_of(nobody), pyramid)
-    assert none.xy.shape == (0, 1, 2)
+    assert answered(view, networks[0], nobody, expected_of(nobody), pyramid).xy.shape == (0, 1, 2)
 
 
 def test_the_mirror_partners_rows_are_learnt_from() -> None:
@@ -298,7 +298,7 @@ def test_a_fold_learns_nothing_of_its_own_rows_nor_of_held_out_ones() -> None:
 
 
 def trunk_of(evidence: Evidence, fold: int) -> Fitted:
-    looks = all_looks(evidence, eyes_only(), 16)
+    looks = all_looks(evidence, np.tile(~EYES, (ROWS, 1)), 16)
     return TrunkJob(looks, replace(FEW, epochs=1), 1, 0, "cpu").train(evidence, [fold], lambda _: None)[0]
 
 
@@ -335,7 +335,7 @@ def test_a_trunk_learns_of_each_patch_where_its_keypoint_is() -> None:
     noise[:, CHIN] = np.inf
     noise[10:, RIGHT_BROW] = np.inf
     evidence = replace(evidence, partners=None, anchors=Anchors(evidence.anchors.xy, noise))
-    looks = all_looks(evidence, eyes_only(), 16)
+    looks = all_looks(evidence, np.tile(~EYES, (ROWS, 1)), 16)
     job = TrunkJob(looks, FEW, 1, 0, "cpu")
     examples = job._drawing(evidence, 0, Pyramid(evidence.images, CPU))(0)
     assert (examples.weight.sum(dim=1) == 1).all()
