@@ -49,7 +49,7 @@ OTHERS = {
     ("audit residuals", 2),
     ("audit residuals", 3),
     # Which rows borrow which patterns: once for keypoints 0 to 3 each, once for those of one source together.
-    *((name, k) for name in ("calibration", "validation", "held-out") for k in range(5)),
+    *((name, k) for name in ("calibration", "held-out") for k in range(5)),
 }
 
 

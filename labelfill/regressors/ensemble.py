@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -61,6 +62,13 @@ class Members:
     def found(self) -> Found:
         """The same as the joint correction looks at it."""
         return Found(self.expected, self.xy[Member.FACE :], self.scale, self.angle)
+
+
+def averaged(by_fold: Sequence[Members]) -> Members:
+    """What all folds' networks answer on average, given what each fold's do for the same rows."""
+    xy = np.mean([members.xy for members in by_fold], axis=0)
+    sigma = np.sqrt(np.mean([members.sigma**2 for members in by_fold], axis=0))
+    return replace(by_fold[0], xy=xy, sigma=sigma)
 
 
 @dataclass(frozen=True)

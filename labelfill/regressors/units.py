@@ -33,8 +33,9 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
 _log = logging.getLogger("labelfill")
 
-# Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn.
-_TRUNK_EPOCHS, _TUNING_EPOCHS, _TUNING_RATE = 0.3, 0.3, 0.5
+# Of the epochs asked for a trunk takes this share, and so does what starts from it, which has less to learn:
+# by steps half as large, of half as many rows.
+_SHARE, _STEP = 0.3, 0.5
 # Regressors of few rows go through them several times per epoch, so that each still takes about so many
 # steps, or its share of them: more epochs would each end with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
@@ -101,7 +102,7 @@ class UnitTrainer:
             looks = all_looks(evidence, blank, self.settings.patch_size)
             most = most_of_each(len(looks))
             examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
-            plan, passes = self._plan(examples, _TRUNK_EPOCHS)
+            plan, passes = self._plan(examples, _SHARE)
             job = TrunkJob(looks, plan, passes, self.seed, str(self.computing.device))
             folds = range(evidence.fold_count)
             tasks = [self._task(name, job, (fold,), passes * examples) for fold in folds]
@@ -131,7 +132,7 @@ class UnitTrainer:
         tasks = []
         for unit, count in zip(todo, counts, strict=True):
             from_trunk = trunk if unit.view.kind is ViewKind.PATCH else None
-            tuning = (1.0, 1.0) if from_trunk is None else (_TUNING_EPOCHS, _TUNING_RATE)
+            tuning = (1.0, 1.0) if from_trunk is None else (_SHARE, _STEP)
             plan, passes = self._plan(min(count, MOST_EXAMPLES), *tuning)
             job = RegressorJob(
                 str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
@@ -144,17 +145,15 @@ class UnitTrainer:
             self._keep(str(unit.name), unit.label, files, fitted)
         return [load_regressor(run, unit.name, schema, self.computing.device) for unit in units]
 
-    def _plan(self, examples: int, share: float, rate: float = 1.0) -> tuple[Plan, int]:
-        """For this share of epochs and rate, and how often an epoch goes through the rows."""
+    def _plan(self, examples: int, share: float, step: float = 1.0) -> tuple[Plan, int]:
+        """For such shares of epochs and of a step, and how often an epoch goes through the rows."""
         settings = self.settings
-        epochs = max(round(settings.epochs * share), 1)
+        epochs, batch = max(round(settings.epochs * share), 1), max(round(settings.batch_size * step), 1)
         passes = 1
         if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
             needed = math.ceil(share * _LEAST_STEPS * settings.batch_size / (examples * epochs))
             passes = min(max(needed, 1), _MOST_PASSES)
-        return Plan(
-            epochs, settings.batch_size, settings.learning_rate * rate, best_by=settings.best_by
-        ), passes
+        return Plan(epochs, batch, settings.learning_rate * step, best_by=settings.best_by), passes
 
     def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> _Task:
         # A step of a regressor of all keypoints takes about three times as long.
