@@ -33,8 +33,8 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
 _log = logging.getLogger("labelfill")
 
-# Of the epochs asked for a trunk takes this share; what starts from it has less to learn, and takes that one, by
-# steps half as large, of half as many rows.
+# Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn; and by how
+# much smaller its steps are, in rate and rows.
 _TRUNK_SHARE, _TUNING_SHARE, _TUNING_STEP = 0.4, 0.25, 0.5
 # Regressors of few rows go through them several times per epoch, so that each still takes about so many
 # steps, or its share of them: more epochs would each end with a look at the validation rows and a checkpoint.
