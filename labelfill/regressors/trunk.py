@@ -36,7 +36,7 @@ Trunk = tuple[Mapping[str, Tensor], ...]
 """The weights of each fold's network, for all keypoints of the table."""
 
 # Of all keypoints together an epoch has at most about this many examples.
-_MOST_TOGETHER = 8_000
+_MOST_TOGETHER = 10_000
 
 
 @dataclass(frozen=True)

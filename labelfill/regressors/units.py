@@ -33,9 +33,9 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
 _log = logging.getLogger("labelfill")
 
-# Of the epochs asked for a trunk takes this share, and so does what starts from it, which has less to learn:
-# by steps half as large, of half as many rows.
-_SHARE, _STEP = 0.3, 0.5
+# Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn; and by how
+# much smaller its steps are, in rate and rows.
+_TRUNK_SHARE, _TUNING_SHARE, _TUNING_STEP = 0.4, 0.25, 0.5
 # Regressors of few rows go through them several times per epoch, so that each still takes about so many
 # steps, or its share of them: more epochs would each end with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
@@ -102,7 +102,7 @@ class UnitTrainer:
             looks = all_looks(evidence, blank, self.settings.patch_size)
             most = most_of_each(len(looks))
             examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
-            plan, passes = self._plan(examples, _SHARE)
+            plan, passes = self._plan(examples, _TRUNK_SHARE)
             job = TrunkJob(looks, plan, passes, self.seed, str(self.computing.device))
             folds = range(evidence.fold_count)
             tasks = [self._task(name, job, (fold,), passes * examples) for fold in folds]
@@ -132,7 +132,7 @@ class UnitTrainer:
         tasks = []
         for unit, count in zip(todo, counts, strict=True):
             from_trunk = trunk if unit.view.kind is ViewKind.PATCH else None
-            tuning = (1.0, 1.0) if from_trunk is None else (_SHARE, _STEP)
+            tuning = (1.0, 1.0) if from_trunk is None else (_TUNING_SHARE, _TUNING_STEP)
             plan, passes = self._plan(min(count, MOST_EXAMPLES), *tuning)
             job = RegressorJob(
                 str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),

@@ -139,8 +139,8 @@ class KeypointModelSettings(Settings):
     )
     epochs: int = setting(
         20,
-        "passes over the training rows (more where rows are few); networks of patches, and what they start "
-        "from, take three tenths of them",
+        "passes over the training rows (more where rows are few); networks of patches take a quarter, "
+        "their common start two fifths",
         at_least=1,
     )
     batch_size: int = setting(64, "rows per training step", at_least=1)
