@@ -20,12 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measuring import Figures, tell
 from labelfill.final.model import build_final_network
-from labelfill.networks.architectures import parameter_count
+from labelfill.networks.architectures import PatchRegressor, parameter_count
 from labelfill.networks.devices import native_bfloat16
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.loss import keypoint_loss
+from labelfill.regressors.examples import MOST_EXAMPLES
 from labelfill.regressors.files import STAGE, load_models
-from labelfill.regressors.patch_regressor import MOST_EXAMPLES
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory
 from labelfill.settings import PRESETS, FinalModelSettings
@@ -187,21 +187,29 @@ def stage_flops(run_dir: Path) -> dict[str, float]:
         if not file.endswith("model.json"):
             continue
         about = json.loads((run.path / file).read_text())
-        view = View(**about["view"])
-        keypoints = len(about["keypoints"])
-        kind = f"{view.size} {view.keypoint is None} {view.whole_image}"
-        if kind not in per_row:
-            network = make_network(view, keypoints)
-            evidence = 3 * keypoints if view.keypoint is None and not view.whole_image else 0
-            answers = keypoints if view.keypoint is None else 1
-            one = Trained(kind, network, (view.size,) * 2, evidence, answers, 1, 1, 1)
-            per_row[kind] = training_flops(one, network, torch.device("cpu"))
+        one, examples = trained_as(about)
+        if one.name not in per_row:
+            per_row[one.name] = training_flops(one, one.network, torch.device("cpu"))
         passes = sum(len(history) for history in about["history"])
-        total += passes * min(about["examples"], MOST_EXAMPLES) * per_row[kind]
+        total += passes * examples * per_row[one.name]
         epochs += passes
         networks_trained += about["folds"]
         parameters += about["folds"] * about["parameters"]
     return {"flops": total, "epochs": epochs, "networks": networks_trained, "parameters": parameters}
+
+
+def trained_as(about: Figures) -> tuple[Trained, int]:
+    """The network that a ``model.json`` is of, and how many examples one of its epochs had."""
+    keypoints = len(about["keypoints"])
+    if "view" not in about:  # the trunk
+        network: nn.Module = PatchRegressor(about["size"], keypoints)
+        return Trained("trunk", network, (about["size"],) * 2, 0, keypoints, 1, 1, 1), about["examples"]
+    view = View(**about["view"])
+    network = make_network(view, keypoints)
+    evidence = 3 * keypoints if view.keypoint is None and not view.whole_image else 0
+    kind = f"{view.size} {view.keypoint is None} {view.whole_image}"
+    one = Trained(kind, network, (view.size,) * 2, evidence, view.answers(keypoints), 1, 1, 1)
+    return one, min(about["examples"], MOST_EXAMPLES)
 
 
 if __name__ == "__main__":

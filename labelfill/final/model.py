@@ -17,6 +17,7 @@ from labelfill.data.images.equalization import equalize
 from labelfill.final.targets import Heads
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks
 from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.folding import folded
 from labelfill.networks.loss import sigma_of
 from labelfill.networks.memory import answers, in_chunks
 from labelfill.original.design import design, settings_kind
@@ -179,7 +180,7 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     if RADII in run.stages[STAGE]["outputs"]:
         calibration = kept.read_arrays(run, STAGE, RADII, Calibration.from_arrays)
     return FinalModel(
-        network.to(device).eval(), about.schema, heads, about.size, about.spread, about.partners,
+        folded(network.to(device)), about.schema, heads, about.size, about.spread, about.partners,
         about.sources, settings, calibration,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from labelfill.regressors.answering import Question, answer_in_blocks
 from labelfill.regressors.calibration.blending import Calibration, calibrate, gain_of_averaging
 from labelfill.regressors.calibration.joint_correction import JointCorrection, fit_joint_correction
 from labelfill.regressors.calibration.radii import Radii, fit_radii
-from labelfill.regressors.ensemble import Ensemble, Member, Members
+from labelfill.regressors.ensemble import Ensemble, Member, Members, averaged
 from labelfill.regressors.held_out import COVERAGES, HeldOutPoints
 from labelfill.regressors.scores import score
 from labelfill.regressors.setup import MOST_RESIDUAL_ROWS, Setup, pattern_bank
@@ -55,10 +55,11 @@ def calibrate_on_hidden(setup: Setup, ensemble: Ensemble, trainable: Trainable) 
     rescaled = blending.rescaled(corrected - residual.truth, stated)
     radii = _radii(hiding, residual, corrected, rescaled)
     of_one_fold = replace(ensemble, calibration=rescaled, joint=joint, radii=radii)
-    gain = _gain_of_averaging(hiding, of_one_fold)
+    by_fold = _held_out_by_fold(hiding, of_one_fold)
+    gain = _gain_of_averaging(of_one_fold, by_fold, prep.validation)
     narrowed = radii.narrowed(gain)
     calibrated = replace(of_one_fold, calibration=rescaled.narrowed(gain), radii=narrowed)
-    held_out = hiding.answered(calibrated, ~prep.training, "held-out")
+    held_out = replace(by_fold[0], members=averaged([hidden.members for hidden in by_fold]))
     answer, sigma = calibrated.best(held_out.members)
     figures: dict[int, dict[str, float]] = {k: {} for k in trainable.keypoints.tolist()}
     for part, hidden, found, rows in (
@@ -93,21 +94,35 @@ def _joint_correction(
     )
 
 
-def _gain_of_averaging(hiding: _Hiding, ensemble: Ensemble) -> Array:
+def _held_out_by_fold(hiding: _Hiding, ensemble: Ensemble) -> list[_Hidden]:
+    """Held-out rows answered by the networks of each fold alone; once where there are none."""
+    prep = hiding.setup.preparation
+    if not ensemble.has_networks:
+        return [hiding.answered(ensemble, ~prep.training, "held-out")]
+    return [
+        hiding.answered(ensemble, ~prep.training, "held-out", folds=np.full(len(prep.folds), fold))
+        for fold in range(prep.fold_count)
+    ]
+
+
+def _gain_of_averaging(ensemble: Ensemble, by_fold: list[_Hidden], validation: Mask) -> Array:
     """(K,): by how much answers are better than the residuals that they are calibrated on.
 
     A row to be filled is answered by the average of all folds' networks, a residual is of one fold's. Of rows
     that no network learnt from their disagreement tells what averaging takes away; labels have no say in it.
+
+    Parameters
+    ----------
+    validation
+        (n,): the rows that are judged by.
     """
-    prep = hiding.setup.preparation
-    if not ensemble.patch or not prep.validation.any():
+    rows = validation[by_fold[0].rows]
+    if not ensemble.patch or not rows.any():
         return np.ones(ensemble.schema.count)
-    by_fold = [
-        hiding.answered(ensemble, prep.validation, "validation", folds=np.full(len(prep.folds), fold))
-        for fold in range(prep.fold_count)
-    ]
     answers = [ensemble.best(hidden.members) for hidden in by_fold]
-    return gain_of_averaging(np.stack([xy for xy, _ in answers]), np.stack([sigma for _, sigma in answers]))
+    return gain_of_averaging(
+        np.stack([xy[rows] for xy, _ in answers]), np.stack([sigma[rows] for _, sigma in answers])
+    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -27,11 +28,6 @@ class Member(IntEnum):
     PRIOR = 0
     FACE = 1
     PATCH = 2
-
-
-# The folds' networks cut their patches in different places around the expected position, px of a
-# mean shape per px of the view's half.
-_CUT_SHIFT = 0.03
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,13 @@ class Members:
     def found(self) -> Found:
         """The same as the joint correction looks at it."""
         return Found(self.expected, self.xy[Member.FACE :], self.scale, self.angle)
+
+
+def averaged(by_fold: Sequence[Members]) -> Members:
+    """What all folds' networks answer on average, given what each fold's do for the same rows."""
+    xy = np.mean([members.xy for members in by_fold], axis=0)
+    sigma = np.sqrt(np.mean([members.sigma**2 for members in by_fold], axis=0))
+    return replace(by_fold[0], xy=xy, sigma=sigma)
 
 
 @dataclass(frozen=True)
@@ -203,21 +206,18 @@ class Ensemble:
     def _averaged(self, regressor: Regressor, rows: _Rows, *, mirrored: bool) -> tuple[Array, Array]:
         assert rows.pyramid is not None, "networks look at images"
         view, networks = regressor.view, regressor.networks
+        flipped = np.full(len(rows.index), mirrored)
+        seen = look(view, rows.index, flipped, rows.expected, self.prior, self.schema)
+        if rows.folds is None:
+            together = answer(view, networks, seen, rows.pyramid, self.prior)
+            return together.xy, together.sigma
         shape = (len(rows.index), view.answers(self.schema.count))
-        xy, variance = np.zeros((*shape, 2)), np.zeros(shape)
+        xy, sigma = np.zeros((*shape, 2)), np.zeros(shape)
         for fold, network in enumerate(networks):
-            asked = np.arange(len(rows.index)) if rows.folds is None else np.flatnonzero(rows.folds == fold)
-            if not len(asked):
-                continue
-            flipped = np.full(len(asked), mirrored)
-            expected = rows.expected.take(asked)
-            seen = look(view, rows.index[asked], flipped, expected, self.prior, self.schema)
-            shift = _CUT_SHIFT * view.half * (fold - (len(networks) - 1) / 2)
-            part = answer(view, network, seen, rows.pyramid, self.prior, shift)
-            share = 1.0 if rows.folds is not None else 1.0 / len(networks)
-            xy[asked] += share * part.xy
-            variance[asked] += share * part.sigma**2
-        return xy, np.sqrt(variance)
+            asked = np.flatnonzero(rows.folds == fold)
+            part = answer(view, [network], seen.take(asked), rows.pyramid, self.prior)
+            xy[asked], sigma[asked] = part.xy, part.sigma
+        return xy, sigma
 
 
 @dataclass(frozen=True)

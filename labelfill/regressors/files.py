@@ -5,6 +5,7 @@
     keypoint-models/<keypoint>/model.safetensors   one patch regressor, a network per fold
     keypoint-models/<keypoint>/model.json          what it sees, how it was trained
     shared-models/<name>/...                       regressors that serve all keypoints
+    shared-models/trunk/...                        what patch regressors started from
     shared-models/prior.safetensors                shape prior, calibration
     shared-models/sources.json                     label sources and convention offsets
     shared-models/distrust.csv                     labels that training did not trust, if there were any
@@ -31,12 +32,14 @@ from labelfill.arrays import KeptArrays
 from labelfill.data.dataset import Dataset
 from labelfill.data.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.errors import DamagedFile, ModelError
-from labelfill.networks.architectures import parameter_count
+from labelfill.networks.architectures import PatchRegressor, parameter_count
 from labelfill.networks.checkpoints import Fitted
+from labelfill.networks.folding import folded
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.ensemble import Ensemble, Regressor
+from labelfill.regressors.trunk import Trunk
 from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory, kept
@@ -48,6 +51,7 @@ from labelfill.sources.groups import SourceGroups
 STAGE = "train-keypoint-models"
 _PRIOR = "shared-models/prior.safetensors"
 _SOURCES = "shared-models/sources.json"
+_TRUNK = "shared-models/trunk"
 _DISTRUST = "shared-models/distrust.csv"
 
 
@@ -74,6 +78,25 @@ class RegressorFile:
     parameters: int
     examples: int
     best_epochs: list[int]
+    history: list[list[dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class TrunkFile:
+    """``model.json`` of the trunk; fields as those of `RegressorFile`.
+
+    Attributes
+    ----------
+    size
+        Side of a patch in samples.
+    """
+
+    format: int
+    keypoints: tuple[str, ...]
+    size: int
+    folds: int
+    parameters: int
+    examples: int
     history: list[list[dict[str, float]]]
 
 
@@ -147,11 +170,6 @@ def regressor_files(
     unit: UnitName, view: View, fitted: Sequence[Fitted], schema: KeypointSchema, examples: int
 ) -> dict[str, bytes]:
     """A trained regressor as files."""
-    tensors = {
-        f"fold{fold}.{name}": tensor.detach().cpu().contiguous()
-        for fold, network in enumerate(fitted)
-        for name, tensor in network.state.items()
-    }
     keypoint = None if view.keypoint is None else schema.keypoints[view.keypoint]
     about = RegressorFile(
         kept.FORMAT, keypoint, schema.keypoints, str(schema.image_size), view, len(fitted),
@@ -159,7 +177,35 @@ def regressor_files(
         [network.best_epoch for network in fitted], [network.history for network in fitted],
     )  # fmt: skip
     folder = unit.folder(schema)
-    return {f"{folder}/model.safetensors": save(tensors), f"{folder}/model.json": kept.json_bytes(about)}
+    return {f"{folder}/model.safetensors": _weights(fitted), f"{folder}/model.json": kept.json_bytes(about)}
+
+
+def trunk_files(
+    fitted: Sequence[Fitted], size: int, schema: KeypointSchema, examples: int
+) -> dict[str, bytes]:
+    """A trained trunk as files; parameters as for `PatchRegressor`, and `examples` of an epoch."""
+    parameters = parameter_count(PatchRegressor(size, schema.count))
+    history = [network.history for network in fitted]
+    about = TrunkFile(kept.FORMAT, schema.keypoints, size, len(fitted), parameters, examples, history)
+    return {f"{_TRUNK}/model.safetensors": _weights(fitted), f"{_TRUNK}/model.json": kept.json_bytes(about)}
+
+
+def _weights(fitted: Sequence[Fitted]) -> bytes:
+    """The weights of each fold's network."""
+    tensors = {
+        f"fold{fold}.{name}": tensor.detach().cpu().contiguous()
+        for fold, network in enumerate(fitted)
+        for name, tensor in network.state.items()
+    }
+    return save(tensors)
+
+
+def load_trunk(run: RunDirectory, schema: KeypointSchema) -> Trunk:
+    """Read a trunk back; errors as for `load_regressor`."""
+    about = kept.read_json(run, STAGE, f"{_TRUNK}/model.json", TrunkFile)
+    networks = {f"fold{fold}.": PatchRegressor(about.size, schema.count) for fold in range(about.folds)}
+    read_networks(run, STAGE, f"{_TRUNK}/model.safetensors", networks)
+    return tuple(network.state_dict() for network in networks.values())
 
 
 def load_regressor(
@@ -181,7 +227,7 @@ def load_regressor(
         )
     networks = {f"fold{fold}.": make_network(about.view, schema.count) for fold in range(about.folds)}
     read_networks(run, STAGE, f"{folder}/model.safetensors", networks)
-    return Regressor(about.view, [network.to(device).eval() for network in networks.values()])
+    return Regressor(about.view, [folded(network.to(device)) for network in networks.values()])
 
 
 def read_networks(run: RunDirectory, stage: str, path: str, networks: Mapping[str, nn.Module]) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import Dataset, ImageDataset
 from labelfill.networks.devices import Computing
+from labelfill.regressors.examples import Evidence
 from labelfill.regressors.job import TrainingJob
-from labelfill.regressors.patch_regressor import Evidence
 from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import RunDirectory
 from labelfill.settings import KeypointModelSettings
@@ -111,7 +111,4 @@ def _with_mirror_shift(
 def pattern_bank(anchors: Anchors, rows: Mask, keypoint: int | None) -> PatternBank:
     """What rows to be filled know, when a keypoint (or any, if None) is asked for."""
     bank = PatternBank.of(anchors, rows)
-    if keypoint is not None:
-        noise = bank.noise[:, keypoint]
-        noise[(noise == 0).any(axis=1)] = np.inf  # a half-labelled point is not shown either
-    return bank
+    return bank if keypoint is None else bank.hiding(keypoint)

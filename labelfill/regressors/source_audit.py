@@ -16,7 +16,7 @@ import numpy as np
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.regressors.answering import Question, answer_in_blocks
 from labelfill.regressors.ensemble import Ensemble, Member
-from labelfill.regressors.patch_regressor import Evidence
+from labelfill.regressors.examples import Evidence
 from labelfill.regressors.setup import Setup, pattern_bank
 from labelfill.regressors.unit_names import UnitKind, UnitName
 from labelfill.regressors.units import Unit
@@ -202,7 +202,8 @@ def _trained(
         view = patch_view(k, expected, prior, schema, setup.settings.patch_size)
         units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, bank))
     evidence = _evidence_of(setup, prior, anchors, home)
-    regressors = setup.trainer.train(units, evidence, "source audit")
+    trunk = setup.trainer.trunk(evidence, setup.blank)
+    regressors = setup.trainer.train(units, evidence, "source audit", trunk)
     return replace(ensemble, patch=dict(zip(banks, regressors, strict=True)))
 
 

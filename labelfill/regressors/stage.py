@@ -143,7 +143,8 @@ def _with_regressors(setup: Setup, ensemble: Ensemble, trainable: Trainable) -> 
     image_only = setup.settings.method == "image-only"
     units = _image_units(setup, trainable) if image_only else _patch_units(setup, trainable)
     evidence = setup.evidence(trainable.prior, trainable.anchors)
-    regressors = setup.trainer.train(units, evidence, "keypoint models")
+    trunk = None if image_only else setup.trainer.trunk(evidence, setup.blank)
+    regressors = setup.trainer.train(units, evidence, "keypoint models", trunk)
     by_unit = dict(zip([unit.name for unit in units], regressors, strict=True))
     patch = {k: by_unit[patch_name(k)] for k in trainable.keypoints.tolist()}
     return replace(ensemble, face=by_unit.get(FACE), patch=patch)

@@ -12,10 +12,12 @@ from labelfill.schema import KeypointSchema
 class UnitKind(StrEnum):
     """Kinds of regressors.
 
-    ``probe`` and ``audit`` look for the first and the second time at a disputed keypoint; ``face`` finds all
-    keypoints of an upright shape, ``coarse`` of a whole image; ``patch`` one keypoint.
+    ``trunk`` learns the patches of all keypoints, and regressors of patches start from it; ``probe`` and
+    ``audit`` look for the first and the second time at a disputed keypoint; ``face`` finds all keypoints of
+    an upright shape, ``coarse`` of a whole image; ``patch`` one keypoint.
     """
 
+    TRUNK = "trunk"
     PROBE = "probe"
     AUDIT = "audit"
     FACE = "face"
@@ -49,7 +51,7 @@ class UnitName:
         return f"shared-models/{self.kind.value}-{keypoint}"
 
 
-FACE, COARSE = UnitName(UnitKind.FACE), UnitName(UnitKind.COARSE)
+TRUNK, FACE, COARSE = (UnitName(kind) for kind in (UnitKind.TRUNK, UnitKind.FACE, UnitKind.COARSE))
 
 
 def patch_name(keypoint: int) -> UnitName:

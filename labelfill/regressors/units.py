@@ -5,28 +5,24 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from labelfill.arrays import Mask
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing
 from labelfill.networks.fit import Plan
 from labelfill.networks.memory import alone
 from labelfill.regressors.ensemble import Regressor
-from labelfill.regressors.files import STAGE, load_regressor, regressor_files
-from labelfill.regressors.patch_regressor import (
-    MOST_EXAMPLES,
-    Evidence,
-    RegressorJob,
-    sought_keypoints,
-    train_folds,
-)
-from labelfill.regressors.unit_names import UnitKind, UnitName
-from labelfill.regressors.views import View
+from labelfill.regressors.examples import MOST_EXAMPLES, Evidence, example_count
+from labelfill.regressors.files import STAGE, load_regressor, load_trunk, regressor_files, trunk_files
+from labelfill.regressors.patch_regressor import RegressorJob
+from labelfill.regressors.trunk import Trunk, TrunkJob, all_looks, most_of_each
+from labelfill.regressors.unit_names import TRUNK, UnitName
+from labelfill.regressors.views import View, ViewKind
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.runs.engines import WorkersLost
 from labelfill.runs.progress import bar
@@ -37,11 +33,13 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
 _log = logging.getLogger("labelfill")
 
-# Regressors of few rows go through them several times per epoch, so that each still takes about this many
-# steps: more epochs instead would each end with a look at the validation rows and a checkpoint.
+# Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn; and by how
+# much smaller its steps are, in rate and rows.
+_TRUNK_SHARE, _TUNING_SHARE, _TUNING_STEP = 0.4, 0.25, 0.5
+# Regressors of few rows go through them several times per epoch, so that each still takes about so many
+# steps, or its share of them: more epochs would each end with a look at the validation rows and a checkpoint.
 _LEAST_STEPS = 100
 _MOST_PASSES = 12
-_FACE_EPOCHS = 1.5
 # In fewer steps than this in all, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 600
 _MOST_WORKERS = 8
@@ -59,16 +57,21 @@ class Unit:
 
 @dataclass(frozen=True)
 class _Task:
-    """A unit and all it needs beside the evidence, for a worker process.
+    """Networks to train in one go, and all they need beside the evidence, for a worker process.
 
     Attributes
     ----------
+    folds
+        One network for each.
+    steps
+        About how many training steps that takes, those of larger networks counted several times.
     checkpoints
         How names of its checkpoints begin; None on a cluster, where a unit that stops is begun again.
     """
 
-    unit: Unit
-    job: RegressorJob
+    job: RegressorJob | TrunkJob
+    folds: tuple[int, ...]
+    steps: float
     checkpoints: Path | None
 
     def checkpoint(self, fold: int) -> Path | None:
@@ -86,81 +89,119 @@ class UnitTrainer:
     seed: int
     computing: Computing
 
-    def train(self, units: Sequence[Unit], evidence: Evidence, desc: str) -> list[Regressor]:
-        """The trained regressors, in the order of `units`."""
-        run, computing = self.run, self.computing
-        tasks = [
-            self._task(unit, evidence) for unit in units
-            if run.finished_unit(STAGE, str(unit.name)) is None
-        ]  # fmt: skip
-        run.checkpoint_folder(STAGE).mkdir(parents=True, exist_ok=True)
-        with bar(total=len(units), desc=desc, unit="model", show=computing.progress) as shown:
-            shown.update(len(units) - len(tasks))
-            for task, fitted in _perform(tasks, evidence, computing):
-                self._keep(task.unit, evidence, fitted)
-                shown.update()
-        return [load_regressor(run, unit.name, evidence.schema, computing.device) for unit in units]
+    def trunk(self, evidence: Evidence, blank: Mask) -> Trunk:
+        """What patch regressors start from, trained when it is first asked for.
 
-    def _task(self, unit: Unit, evidence: Evidence) -> _Task:
-        plan, passes = self._plan(unit, evidence)
-        device = str(self.computing.device)
-        job = RegressorJob(str(unit.name), unit.view, unit.bank, plan, passes, self.seed, device)
-        attempt = self.run.stages[STAGE]["attempt"]
-        begin = self.run.checkpoint_folder(STAGE) / f"{attempt}-{safe_file_name(job.name)}"
-        return _Task(unit, job, None if self.computing.engine.cluster else begin)
+        Parameters
+        ----------
+        blank
+            (n, K): what is to be filled.
+        """
+        name, run = str(TRUNK), self.run
+        if run.finished_unit(STAGE, name) is None:
+            looks = all_looks(evidence, blank, self.settings.patch_size)
+            most = most_of_each(len(looks))
+            examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
+            plan, passes = self._plan(examples, _TRUNK_SHARE)
+            job = TrunkJob(looks, plan, passes, self.seed, str(self.computing.device))
+            folds = range(evidence.fold_count)
+            tasks = [self._task(name, job, (fold,), passes * examples) for fold in folds]
+            done = dict(self._performed(tasks, evidence, "common start"))
+            fitted = [network for fold in folds for network in done[fold]]
+            self._keep(
+                name,
+                "common start",
+                trunk_files(fitted, looks[0].view.size, evidence.schema, examples),
+                fitted,
+            )
+        return load_trunk(run, evidence.schema)
 
-    def _plan(self, unit: Unit, evidence: Evidence) -> tuple[Plan, int]:
-        """How a unit is trained, and how often an epoch goes through its rows."""
+    def train(
+        self, units: Sequence[Unit], evidence: Evidence, desc: str, trunk: Trunk | None = None
+    ) -> list[Regressor]:
+        """The trained regressors, in the order of `units`.
+
+        Parameters
+        ----------
+        trunk
+            What those that see patches start from.
+        """
+        run, schema, folds = self.run, evidence.schema, tuple(range(evidence.fold_count))
+        todo = [unit for unit in units if run.finished_unit(STAGE, str(unit.name)) is None]
+        counts = [example_count(unit.view, unit.bank, evidence) for unit in todo]
+        tasks = []
+        for unit, count in zip(todo, counts, strict=True):
+            from_trunk = trunk if unit.view.kind is ViewKind.PATCH else None
+            tuning = (1.0, 1.0) if from_trunk is None else (_TUNING_SHARE, _TUNING_STEP)
+            plan, passes = self._plan(min(count, MOST_EXAMPLES), *tuning)
+            job = RegressorJob(
+                str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
+                from_trunk,
+            )  # fmt: skip
+            tasks.append(self._task(job.name, job, folds, passes * min(count, MOST_EXAMPLES)))
+        for number, fitted in self._performed(tasks, evidence, desc, len(units) - len(todo)):
+            unit = todo[number]
+            files = regressor_files(unit.name, unit.view, fitted, schema, counts[number])
+            self._keep(str(unit.name), unit.label, files, fitted)
+        return [load_regressor(run, unit.name, schema, self.computing.device) for unit in units]
+
+    def _plan(self, examples: int, share: float, step: float = 1.0) -> tuple[Plan, int]:
+        """For such shares of epochs and of a step, and how often an epoch goes through the rows."""
         settings = self.settings
-        factor = _FACE_EPOCHS if unit.name.kind is UnitKind.FACE else 1.0
-        epochs = max(round(settings.epochs * factor), 1)
+        epochs, batch = max(round(settings.epochs * share), 1), max(round(settings.batch_size * step), 1)
         passes = 1
         if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
-            examples = min(_example_count(unit, evidence), MOST_EXAMPLES)
-            needed = math.ceil(_LEAST_STEPS * settings.batch_size / (examples * epochs))
+            needed = math.ceil(share * _LEAST_STEPS * settings.batch_size / (examples * epochs))
             passes = min(max(needed, 1), _MOST_PASSES)
-        plan = Plan(epochs, settings.batch_size, settings.learning_rate, best_by=settings.best_by)
-        return plan, passes
+        return Plan(epochs, batch, settings.learning_rate * step, best_by=settings.best_by), passes
 
-    def _keep(self, unit: Unit, evidence: Evidence, fitted: list[Fitted]) -> None:
-        name = str(unit.name)
-        files = regressor_files(unit.name, unit.view, fitted, evidence.schema, _example_count(unit, evidence))
+    def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> _Task:
+        # A step of a regressor of all keypoints takes about three times as long.
+        cost = 3 if isinstance(job, RegressorJob) and job.view.keypoint is None else 1
+        steps = cost * job.plan.epochs * len(folds) * examples / job.plan.batch_size
+        attempt = self.run.stages[STAGE]["attempt"]
+        begin = self.run.checkpoint_folder(STAGE) / f"{attempt}-{safe_file_name(name)}"
+        return _Task(job, folds, steps, None if self.computing.engine.cluster else begin)
+
+    def _performed(
+        self, tasks: Sequence[_Task], evidence: Evidence, desc: str, before: int = 0
+    ) -> Iterator[tuple[int, list[Fitted]]]:
+        """The number of each task and what came of it, as they are finished; `before` were done before."""
+        self.run.checkpoint_folder(STAGE).mkdir(parents=True, exist_ok=True)
+        total, show = before + len(tasks), self.computing.progress
+        with bar(total=total, desc=desc, unit="model", show=show) as shown:
+            shown.update(before)
+            for number, fitted in _perform(tasks, evidence, self.computing):
+                yield number, fitted
+                shown.update()
+
+    def _keep(self, name: str, label: str, files: Mapping[str, bytes], fitted: list[Fitted]) -> None:
         best = [network.history[network.best_epoch] for network in fitted]
         self.run.save_unit(STAGE, name, files, {"best": best})
-        self.run.record({"stage": STAGE, "unit": name, "label": unit.label, "best": best})
-
-
-def _example_count(unit: Unit, evidence: Evidence) -> int:
-    """About how many examples one fold's model learns from."""
-    labelled = evidence.anchors.exact[evidence.training]
-    sought = sought_keypoints(unit.view, unit.bank, np.any(labelled, axis=0))
-    count = int(labelled[:, sought].any(axis=1).sum())
-    mirrored = 1 if evidence.partners is None else 2
-    return max(round(count * mirrored * (1 - 1 / evidence.fold_count)), 1)
+        self.run.record({"stage": STAGE, "unit": name, "label": label, "best": best})
 
 
 def _perform(
-    tasks: list[_Task], evidence: Evidence, computing: Computing
-) -> Iterator[tuple[_Task, list[Fitted]]]:
-    """Each task and what came of it, as they are finished: by a process per core or GPU."""
-    engine, steps = computing.engine, [_steps(task, evidence) for task in tasks]
+    tasks: Sequence[_Task], evidence: Evidence, computing: Computing
+) -> Iterator[tuple[int, list[Fitted]]]:
+    """By a process per core or GPU, the longest first."""
+    engine, steps = computing.engine, [task.steps for task in tasks]
     gpus = _gpus(computing.device)
     most = min(os.cpu_count() or 1, _MOST_WORKERS) if computing.device.type == "cpu" else gpus
     workers = min(most, len(tasks))
     few = workers < 2 or sum(steps) < _WORTH_WORKERS
-    # The longest first; a step of a regressor of all keypoints takes about three times as long.
     todo = list(range(len(tasks)))
     if tasks and (engine.cluster or not few):
-        todo.sort(key=lambda i: -steps[i] * (3 if tasks[i].unit.view.keypoint is None else 1))
+        todo.sort(key=lambda i: -steps[i])
         try:
             ordered = {i: tasks[i] for i in todo}
             for number, fitted in engine.results(_train, evidence, ordered, workers, gpus=gpus):
                 todo.remove(number)
-                yield tasks[number], fitted
+                yield number, fitted
         except WorkersLost as lost:
             _log.warning("%s: going on with one model at a time", lost)
     for i in todo:  # few, or those of workers that were lost
-        yield tasks[i], _train(evidence, tasks[i])
+        yield i, _train(evidence, tasks[i])
 
 
 def _gpus(device: torch.device) -> int:
@@ -170,14 +211,7 @@ def _gpus(device: torch.device) -> int:
     return torch.cuda.device_count() if device.index is None else 1
 
 
-def _steps(task: _Task, evidence: Evidence) -> float:
-    """How many training steps a unit takes, over all folds."""
-    plan = task.job.plan
-    examples = task.job.passes * min(_example_count(task.unit, evidence), MOST_EXAMPLES)
-    return plan.epochs * evidence.fold_count * examples / plan.batch_size
-
-
 def _train(evidence: Evidence, task: _Task) -> list[Fitted]:
-    """Train one unit; always with one thread, so that its result does not depend on where it runs."""
+    """Train one task; always with one thread, so that its result does not depend on where it runs."""
     with alone(1):
-        return train_folds(task.job, evidence, checkpoint=task.checkpoint)
+        return task.job.train(evidence, task.folds, task.checkpoint)

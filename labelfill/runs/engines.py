@@ -157,8 +157,8 @@ def _check_workers(client: Any) -> None:
     """
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
-        found = client.run(versions)
-    except (TimeoutError, ImportError) as error:
+        found = _versions_of_workers(client)
+    except (OSError, TimeoutError, ImportError) as error:
         raise DeviceError(
             f"the Dask cluster has no worker that runs labelfill ({error}); start workers by "
             "`dask worker ADDRESS` in an environment where labelfill is installed"
@@ -170,6 +170,18 @@ def _check_workers(client: Any) -> None:
                 f"the Dask worker {worker} has {theirs}, and this command {wanted}: it would come to other "
                 "results; install the same versions there"
             )
+
+
+def _versions_of_workers(client: Any) -> dict[str, dict[str, str]]:
+    """What runs on each worker; asked again if one is lost meanwhile that the scheduler still counts."""
+    for _ in range(_PATIENCE):
+        try:
+            found: dict[str, dict[str, str]] = client.run(versions)
+        except OSError:
+            time.sleep(1)
+        else:
+            return found
+    return client.run(versions)  # type: ignore[no-any-return]  # untyped
 
 
 def _numbered(

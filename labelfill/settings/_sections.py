@@ -137,7 +137,12 @@ class KeypointModelSettings(Settings):
         "mirror partners: auto (by name), none, or a file with lines LEFT,RIGHT",
         metavar="auto|none|FILE",
     )
-    epochs: int = setting(20, "passes over the training rows (more where rows are few)", at_least=1)
+    epochs: int = setting(
+        20,
+        "passes over the training rows (more where rows are few); networks of patches take a quarter, "
+        "their common start two fifths",
+        at_least=1,
+    )
     batch_size: int = setting(64, "rows per training step", at_least=1)
     learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
     patch_size: int = setting(32, "side of a patch in samples", at_least=8, at_most=256)

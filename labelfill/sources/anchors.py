@@ -156,6 +156,13 @@ class PatternBank:
         """Nothing is known."""
         return cls(np.full((1, keypoints, 2), np.inf))
 
+    def hiding(self, keypoint: int) -> PatternBank:
+        """The same for rows that lack a keypoint; a half-labelled point is not shown either."""
+        noise = self.noise.copy()
+        of_keypoint = noise[:, keypoint]
+        of_keypoint[(of_keypoint == 0).any(axis=1)] = np.inf
+        return PatternBank(noise)
+
     def picked(self, count: int, generator: np.random.Generator) -> Array:
         """(count, K, 2), px²: what rows drawn at random know."""
         return self.noise[generator.integers(0, len(self.noise), count)]

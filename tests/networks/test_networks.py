@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from labelfill.networks.architectures import FaceRegressor, FinalNetwork, PatchRegressor, parameter_count
+from labelfill.networks.folding import folded
 
 
 @pytest.mark.parametrize("size", [8, 9, 17, 32])
@@ -52,3 +53,15 @@ def test_parameters_are_counted(network: torch.nn.Module) -> None:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     assert parameter_count(network) == 0
+
+
+@pytest.mark.parametrize("network", [PatchRegressor(16, 3), FaceRegressor(3, 16, 4), FinalNetwork(3, 16, 16)])
+def test_a_folded_network_answers_as_before(network: torch.nn.Module) -> None:
+    """Batch normalisations, whatever they have learnt, are gone; what is answered is not."""
+    torch.manual_seed(0)
+    images, evidence = torch.rand(5, 1, 16, 16), torch.rand(5, 4)
+    for _ in range(20):
+        network(images * 3 - 1, evidence)
+    before = network.eval()(images, evidence)
+    torch.testing.assert_close(folded(network)(images, evidence), before, atol=1e-5, rtol=1e-5)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())

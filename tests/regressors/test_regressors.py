@@ -11,19 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from labelfill.networks.architectures import PatchRegressor
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Plan
-from labelfill.regressors.patch_regressor import (
-    Answer,
-    Evidence,
-    RegressorJob,
-    _examples,
-    _sample,
-    answer,
-    sought_keypoints,
-    train_folds,
-)
+from labelfill.regressors.examples import Evidence, examples_of, sample_of, sought_keypoints
+from labelfill.regressors.patch_regressor import Answer, RegressorJob, answer, train_folds
 from labelfill.regressors.patches import Pyramid
+from labelfill.regressors.trunk import TrunkJob, all_looks
 from labelfill.regressors.views import View, face_view, image_view, look, make_network, patch_view
 from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema
@@ -78,11 +72,11 @@ KINDS = sorted(views())
 
 def answered(
     view: View, network: nn.Module, rows: np.ndarray, expected: Expected, pyramid: Pyramid,
-    *, mirrored: bool = False, shift: float = 0.0,
+    *, mirrored: bool = False,
 ) -> Answer:  # fmt: skip
     prior = world().prior
     seen = look(view, rows, np.full(len(rows), mirrored), expected, prior, FACE)
-    return answer(view, network, seen, pyramid, prior, shift)
+    return answer(view, [network], seen, pyramid, prior)
 
 
 class Told(nn.Module):
@@ -168,9 +162,11 @@ def test_a_network_that_answers_its_targets_finds_the_truth(kind: str, mirrored:
     flipped = np.full(200, mirrored)
     truth = evidence.anchors.take(rows)
     truth = truth.mirrored(FACE, PARTNERS) if mirrored else truth
-    sample = replace(_sample(evidence, ~EYES, evidence.training), rows=rows, mirrored=flipped, anchors=truth)
+    sample = replace(
+        sample_of(evidence, ~EYES, evidence.training), rows=rows, mirrored=flipped, anchors=truth
+    )
     pyramid = Pyramid(evidence.images, CPU)
-    learnt = _examples(view, sample, eyes_only(), evidence, pyramid, 0, jitter=False)
+    learnt = examples_of(view, sample, eyes_only(), evidence, pyramid, 0, jitter=False)
     known = truth.without(~EYES)
     expected = evidence.prior.condition(known.xy, known.noise)
     told = torch.cat([learnt.target, torch.zeros(*learnt.target.shape[:2], 1)], dim=-1)
@@ -189,8 +185,8 @@ def test_the_target_is_where_the_patch_shows_the_keypoint() -> None:
     images = blobs(evidence.anchors.xy[:, alone], FACE.image_size, radius=1.5)
     evidence = replace(evidence, images=images, partners=None)
     view = replace(views()["patch"], size=32, half=12.0)
-    sample = _sample(evidence, np.arange(7) == RIGHT_BROW, evidence.training)
-    learnt = _examples(view, sample, eyes_only(), evidence, Pyramid(images, CPU), 1, jitter=True)
+    sample = sample_of(evidence, np.arange(7) == RIGHT_BROW, evidence.training)
+    learnt = examples_of(view, sample, eyes_only(), evidence, Pyramid(images, CPU), 1, jitter=True)
     weight = torch.relu(learnt.inputs[:, 0] - 2.0)  # far above the standardised background
     along = (torch.arange(32) + 0.5) / 16 - 1
     seen = torch.stack([(weight.sum(1) * along).sum(1), (weight.sum(2) * along).sum(1)], -1)
@@ -201,19 +197,19 @@ def test_the_target_is_where_the_patch_shows_the_keypoint() -> None:
     assert float(error[inside].abs().max()) < 0.08
 
 
-def test_shifted_cuts_of_an_untrained_answer_move_with_the_cut() -> None:
-    """A network that sees nothing answers the patch's centre: beside the expected place by the shift."""
+def test_networks_answer_together_as_they_do_on_average() -> None:
+    """Positions are averaged, and variances; of no rows there are no answers."""
     evidence, view, rows = world(), views()["patch"], np.arange(5)
     expected, pyramid = expected_of(rows), Pyramid(evidence.images, CPU)
-    blind = Told(torch.zeros(0, 1, 3))
-    straight, shifted = (answered(view, blind, rows, expected, pyramid, shift=shift) for shift in (0.0, 0.5))
-    np.testing.assert_allclose(straight.xy[:, 0], expected.xy[:, RIGHT_BROW], atol=1e-9)
-    moved = np.linalg.norm(shifted.xy - straight.xy, axis=2)[:, 0]
+    torch.manual_seed(0)
+    networks = [make_network(view, 7) for _ in range(2)]
+    each = [answered(view, network, rows, expected, pyramid) for network in networks]
     seen = look(view, rows, np.zeros(5, bool), expected, evidence.prior, FACE)
-    np.testing.assert_allclose(moved, np.sqrt(0.5) * seen.scale)
+    both = answer(view, networks, seen, pyramid, evidence.prior)
+    np.testing.assert_allclose(both.xy, (each[0].xy + each[1].xy) / 2)
+    np.testing.assert_allclose(both.sigma, np.sqrt((each[0].sigma ** 2 + each[1].sigma ** 2) / 2))
     nobody = np.zeros(0, np.int64)
-    none = answered(view, blind, nobody, expected_of(nobody), pyramid)
-    assert none.xy.shape == (0, 1, 2)
+    assert answered(view, networks[0], nobody, expected_of(nobody), pyramid).xy.shape == (0, 1, 2)
 
 
 def test_the_mirror_partners_rows_are_learnt_from() -> None:
@@ -223,29 +219,29 @@ def test_the_mirror_partners_rows_are_learnt_from() -> None:
     noise[5:, RIGHT_BROW] = np.inf
     noise[8:, LEFT_BROW] = np.inf
     evidence = replace(evidence, anchors=Anchors(evidence.anchors.xy, noise))
-    sample = _sample(evidence, np.arange(7) == RIGHT_BROW, evidence.training)
+    sample = sample_of(evidence, np.arange(7) == RIGHT_BROW, evidence.training)
     assert sample.rows.tolist() == [*range(5), *range(8)]
     assert sample.mirrored.tolist() == [False] * 5 + [True] * 8
     assert sample.anchors.exact[:, RIGHT_BROW].all()
     np.testing.assert_allclose(
         sample.anchors.xy[5:, RIGHT_BROW, 0], 63 - evidence.anchors.xy[:8, LEFT_BROW, 0]
     )
-    alone = _sample(replace(evidence, partners=None), np.arange(7) == RIGHT_BROW, evidence.training)
+    alone = sample_of(replace(evidence, partners=None), np.arange(7) == RIGHT_BROW, evidence.training)
     assert not alone.mirrored.any()
 
 
 def test_what_a_row_is_told_is_nothing_to_learn() -> None:
     """The face regressor learns what patterns hide, and sees nothing of it in its evidence."""
     evidence, view = world(), views()["face"]
-    sample = _sample(evidence, ~EYES, evidence.training)
+    sample = sample_of(evidence, ~EYES, evidence.training)
     pyramid = Pyramid(evidence.images, CPU)
-    learnt = _examples(view, sample, eyes_only(), evidence, pyramid, 0, jitter=False)
+    learnt = examples_of(view, sample, eyes_only(), evidence, pyramid, 0, jitter=False)
     assert (learnt.weight[:, EYES] == 0).all()
     assert (learnt.weight[:, ~EYES] == 1).all()
     moved = sample.anchors.xy.copy()
     moved[:, ~EYES] += 30
     elsewhere = replace(sample, anchors=Anchors(moved, sample.anchors.noise))
-    again = _examples(view, elsewhere, eyes_only(), evidence, pyramid, 0, jitter=False)
+    again = examples_of(view, elsewhere, eyes_only(), evidence, pyramid, 0, jitter=False)
     assert torch.equal(again.evidence, learnt.evidence)
     assert torch.equal(again.inputs, learnt.inputs)
     assert not torch.equal(again.target, learnt.target)
@@ -254,8 +250,8 @@ def test_what_a_row_is_told_is_nothing_to_learn() -> None:
 def test_patches_lie_off_by_errors_that_the_prior_could_make() -> None:
     """Not always by the one that it made: a row seen often is off by as much as the prior states."""
     evidence, view = world(), views()["patch"]
-    sample = _sample(evidence, np.arange(7) == RIGHT_BROW, evidence.training).take(np.zeros(400, np.int64))
-    learnt = _examples(view, sample, eyes_only(), evidence, Pyramid(evidence.images, CPU), 0, jitter=True)
+    sample = sample_of(evidence, np.arange(7) == RIGHT_BROW, evidence.training).take(np.zeros(400, np.int64))
+    learnt = examples_of(view, sample, eyes_only(), evidence, Pyramid(evidence.images, CPU), 0, jitter=True)
     off = torch.linalg.vector_norm(learnt.target[:, 0] * learnt.scale[:, None], dim=1)  # px
     expected = expected_of(sample.rows[:1]).covariance[0, RIGHT_BROW]
     assert float(off.square().mean()) == pytest.approx(np.trace(expected), rel=0.2)
@@ -299,6 +295,53 @@ def test_a_fold_learns_nothing_of_its_own_rows_nor_of_held_out_ones() -> None:
     assert weights(trained(unlike(evidence, hidden), folds=[1])[0]) == before
     inside = evidence.training & (evidence.folds == 0)
     assert weights(trained(unlike(evidence, inside), folds=[1])[0]) != before
+
+
+def trunk_of(evidence: Evidence, fold: int) -> Fitted:
+    looks = all_looks(evidence, np.tile(~EYES, (ROWS, 1)), 16)
+    return TrunkJob(looks, replace(FEW, epochs=1), 1, 0, "cpu").train(evidence, [fold], lambda _: None)[0]
+
+
+def test_a_folds_trunk_and_what_starts_from_it_learn_nothing_of_its_rows() -> None:
+    """Other labels and images in one fold's rows: its trunk and network stay, the others' do not."""
+    evidence = replace(world(), validation=np.zeros(ROWS, bool))
+    changed = unlike(evidence, (evidence.folds == 1) | ~evidence.training)
+    before, after = ([trunk_of(one, fold) for fold in range(3)] for one in (evidence, changed))
+    assert [weights(a) == weights(b) for a, b in zip(before, after, strict=True)] == [False, True, False]
+
+    def network(evidence: Evidence, trunk: list[Fitted]) -> bytes:
+        states = tuple(fitted.state for fitted in trunk)
+        job = RegressorJob("brow", views()["patch"], eyes_only(), FEW, 1, 0, "cpu", states)
+        return weights(train_folds(job, evidence, folds=[1])[0])
+
+    assert network(evidence, before) == network(changed, after)
+    assert network(evidence, before) != network(evidence, [before[0], before[0], before[2]])
+
+
+def test_a_trunk_answers_each_keypoint_where_its_network_does() -> None:
+    """A network that starts from a trunk answers what the trunk answers for its keypoint."""
+    trunk = PatchRegressor(16, 7).eval()
+    patches, nothing = torch.rand(4, 1, 16, 16), torch.zeros(4, 0)
+    for keypoint in (0, RIGHT_BROW, 6):
+        network = PatchRegressor(16).eval()
+        network.start_from(trunk.state_dict(), keypoint)
+        torch.testing.assert_close(network(patches, nothing)[:, 0], trunk(patches, nothing)[:, keypoint])
+
+
+def test_a_trunk_learns_of_each_patch_where_its_keypoint_is() -> None:
+    """Every example has a weight for one keypoint alone, and rows that do not label it give none."""
+    evidence = world()
+    noise = evidence.anchors.noise.copy()
+    noise[:, CHIN] = np.inf
+    noise[10:, RIGHT_BROW] = np.inf
+    evidence = replace(evidence, partners=None, anchors=Anchors(evidence.anchors.xy, noise))
+    looks = all_looks(evidence, np.tile(~EYES, (ROWS, 1)), 16)
+    job = TrunkJob(looks, FEW, 1, 0, "cpu")
+    examples = job._drawing(evidence, 0, Pyramid(evidence.images, CPU))(0)
+    assert (examples.weight.sum(dim=1) == 1).all()
+    counts = examples.weight.sum(dim=0).tolist()
+    assert counts[CHIN] == 0
+    assert counts[RIGHT_BROW] == (evidence.folds[:10] != 0).sum()
 
 
 def test_validation_chooses_the_epoch_and_teaches_nothing() -> None:

@@ -147,17 +147,20 @@ def fit_joint_correction(
         return None, blended
     sample = _sample(found, -missing, used, folds, keypoints, partners)
     before = float(np.nansum(sample.wanted**2))
-    linear = {value: _error_left(sample, value, 0.0) for value in _PENALTIES}
-    penalty = min(linear, key=lambda value: linear[value])
-    left = {value: _error_left(sample, penalty, value) for value in _RADIAL_SHARES}
-    left = {0.0: linear[penalty], **left}
-    radial = min(left, key=lambda value: left[value])
-    if left[radial] > (1 - _LEAST_GAIN) * before:
+    linear = [_without_folds(sample, value, 0.0) for value in _PENALTIES]
+    best = min(linear, key=lambda fits: fits.error_left)
+    penalty = best.penalty
+    best = min(
+        best,
+        *(_without_folds(sample, penalty, share) for share in _RADIAL_SHARES),
+        key=lambda fits: fits.error_left,
+    )
+    radial = best.radial
+    if best.error_left > (1 - _LEAST_GAIN) * before:
         return None, blended
     corrected = blended.copy()
-    for fold in np.unique(folds[used]).tolist():
+    for fold, fitted in best.by_fold.items():
         rows = folds == fold
-        fitted = _fitted(sample, sample.fold != fold, penalty, radial)
         corrected[rows] = fitted.apply(found.take(rows), blended[rows])
     return _fitted(sample, np.ones(len(sample.fold), bool), penalty, radial), corrected
 
@@ -232,14 +235,24 @@ def _drawn_in(wanted: Array) -> Array:
     return np.asarray(wanted * share[..., None], np.float64)
 
 
-def _error_left(sample: _Sample, penalty: float, radial: float) -> float:
-    """Sum of squared errors that remain on folds left out."""
-    left = 0.0
+@dataclass(frozen=True)
+class _Fits:
+    """By each fold's number what was fitted without it, and the sum of squared errors that remain there."""
+
+    penalty: float
+    radial: float
+    by_fold: dict[int, JointCorrection]
+    error_left: float
+
+
+def _without_folds(sample: _Sample, penalty: float, radial: float) -> _Fits:
+    by_fold, left = {}, 0.0
     for fold in np.unique(sample.fold).tolist():
         out = sample.fold == fold
-        answer = _fitted(sample, ~out, penalty, radial).answer(sample.inputs[out])
+        by_fold[fold] = _fitted(sample, ~out, penalty, radial)
+        answer = by_fold[fold].answer(sample.inputs[out])
         left += float(np.nansum((sample.wanted[out] - answer) ** 2))
-    return left
+    return _Fits(penalty, radial, by_fold, left)
 
 
 def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> JointCorrection:
@@ -253,6 +266,9 @@ def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> Joint
     dual = np.zeros((len(departure) if radial else 0, count, 2))
     length = np.array(_RADIAL_LENGTH * 2 * unit * size)
     labelled: Mask = np.all(np.isfinite(wanted), axis=2)
+    if radial:
+        products = departure @ departure.T
+        likeness = radial * np.exp(-_squared_distances(departure, departure) / length)
     # Keypoints that the same rows label share a system.
     for pattern in np.unique(labelled.T, axis=0):
         labelling, same = pattern, np.flatnonzero((labelled == pattern[:, None]).all(axis=0))
@@ -262,7 +278,8 @@ def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> Joint
         target = wanted[labelling][:, same].reshape(len(part), -1)
         mean, ridge = target.mean(axis=0), penalty * unit * len(part)
         if radial:
-            kernel = part @ part.T / ridge + radial * np.exp(-_squared_distances(part, part) / length)
+            both = np.ix_(labelling, labelling)
+            kernel = products[both] / ridge + likeness[both]
             alpha = np.linalg.solve(kernel + np.eye(len(part)), target - mean)
             slope, shift = part.T @ alpha / ridge, np.zeros(size)
             dual[np.ix_(labelling, same)] = radial * alpha.reshape(len(part), -1, 2)
