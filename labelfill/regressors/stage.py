@@ -27,7 +27,7 @@ from labelfill.regressors.source_audit import (
     compare_sources,
 )
 from labelfill.regressors.trainable import Trainable, find_trainable
-from labelfill.regressors.unit_names import COARSE, FACE, UnitKind, UnitName, patch_name
+from labelfill.regressors.unit_names import COARSE, FACE, TRUNK, UnitKind, UnitName, patch_name
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import face_view, image_view, patch_view
 from labelfill.regressors.whole_image import coarse_completed, with_coarse
@@ -258,12 +258,15 @@ def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
     probes, audits = (
         audit_units(setup, kind, compared.suspected) for kind in (UnitKind.PROBE, UnitKind.AUDIT)
     )
+    # Regressors of patches start from a trunk; without such there is none.
+    start = [TRUNK] if probes or (filling and job.settings.method == "anchored") else []
+    first = [*start, *filling, *probes]
     dataset, names = job.dataset, job.dataset.schema.keypoints
     blank = np.isnan(dataset.table.labels).sum(axis=(0, 2))
     return {
         "state": standing.state,
         "starts over": standing.starts_over,
-        "models done": sum(str(name) in standing.units for name in (*filling, *probes, *audits)),
+        "models done": sum(str(name) in standing.units for name in (*first, *audits)),
         "table": str(dataset.table.path),
         "rows": dataset.table.rows,
         **_without_images_or_frame(dataset),
@@ -279,7 +282,7 @@ def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
         "low data": [names[k] for k in trainable.keypoints.tolist() if trainable.labels[k] < LOW_DATA],
         "folds": setup.preparation.fold_count,
         # A second look at disputed keypoints is taken where a first one says so.
-        "models": [len(filling) + len(probes), len(filling) + len(probes) + len(audits)],
+        "models": [len(first), len(first) + len(audits)],
         "device": str(job.device),
         "writes": [str(run.path / folder) for folder in ("keypoint-models", "shared-models", "report")],
     }
