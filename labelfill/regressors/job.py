@@ -16,6 +16,8 @@ from labelfill.runs import json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.sources.preparation import distrust_inputs, reading_inputs
 
+# Of the networks: 2 since those of patches start from a trunk.
+_FORMAT = 2
 # Of what lies in a smaller square a px is a large part, and so are the errors that labels are taken to have.
 _LEAST_SIDE = 8
 
@@ -48,7 +50,7 @@ class TrainingJob:
             "settings": json_value(self.settings),
             "seed": self.seed,
             "device": self.device.type,
-            "format": 1,
+            "format": 1 if self.settings.method == "prior" else _FORMAT,
             **reading_inputs(self.dataset),
             **distrust_inputs(self.dataset),
         }
