@@ -72,7 +72,7 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
     """
     if data is not None:
         return data
-    recorded = run.manifest.get("input", {}).get("path") if run is not None else None
+    recorded = None if run is None or run.begun_with is None else run.begun_with.path
     found = next(filter(Path.is_file, USUAL_TABLES), None) if recorded is None else Path(recorded)
     if found is None:
         raise DataError(
@@ -139,8 +139,8 @@ def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:
     DataError
         Naming --data, which fills it as it now is.
     """
-    begun_with = run.manifest.get("input")  # none in a run that stopped before its table was read
-    if begun_with and dataset.table.content_sha256 != begun_with["sha256"]:
+    begun_with = run.begun_with
+    if begun_with is not None and dataset.table.content_sha256 != begun_with.sha256:
         path = dataset.table.path
         raise DataError(
             f"{path} has changed since the models in {run.path} were trained on it: train again in another "

@@ -43,7 +43,8 @@ def read_toml(path: Path, sections: Iterable[type[Settings]], *, earlier: bool =
         toml = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Not TOML or UTF-8, a number of thousands of digits, or nested too deep.
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the settings file {path} is not TOML: {error}") from error
     known = {cls.section: cls for cls in sections}
     for name, table in toml.items():
