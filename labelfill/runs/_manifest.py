@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import labelfill
-from labelfill.errors import DamagedFile, ModelError
+from labelfill.errors import DamagedFile, ModelError, refuse_endless
 from labelfill.runs._files import storage_error
 from labelfill.runs.records import parsed_json, record_of
 from labelfill.schema import ImageSize
@@ -168,6 +168,7 @@ def load_manifest(folder: Path) -> dict[str, Json]:
     """
     path = folder / MANIFEST_FILE
     try:
+        refuse_endless(path)
         manifest = parsed_json(path.read_bytes())
     except FileNotFoundError:
         return {"format": FORMAT, "created": now(), "versions": versions(), "stages": {}}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labelfill.errors import StorageError, UsageError
+from labelfill.errors import StorageError, UsageError, refuse_endless
 from labelfill.schema import ImageSize
 from labelfill.settings._fields import Settings, convert, field_types, flag_name, gone_sentence
 
@@ -40,6 +40,7 @@ def read_toml(path: Path, sections: Iterable[type[Settings]], *, earlier: bool =
         If it is not TOML, or holds a table or a key of no meaning, or one that is gone.
     """
     try:
+        refuse_endless(path)
         toml = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"cannot read the settings file {path}: {error.strerror}") from error

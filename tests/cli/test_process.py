@@ -182,3 +182,25 @@ def test_signals_that_are_not_for_it_are_ignored(table: Path) -> None:
     )
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
+
+
+# -- files that never end ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", ["mkfifo odd", "ln -s /dev/zero odd"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "labelfill inspect odd",
+        "labelfill train-keypoint-models --data t.csv --run-dir run --method prior --distrust odd",
+        "labelfill evaluate t.csv odd",
+        "labelfill train-keypoint-models --data t.csv --run-dir run --method prior --settings odd",
+        "labelfill train-keypoint-models --data t.csv --run-dir run --method prior --mirror-pairs odd",
+        "mkdir run; mv odd run/manifest.json; labelfill impute --run-dir run --data t.csv --out f.csv",
+    ],
+)
+def test_what_never_ends_is_refused(table: Path, make: str, command: str) -> None:
+    """A pipe without a writer, and a device: a sentence in place of waiting for ever."""
+    ended = shell(f"{make}; {command}", table.parent)
+    assert ended.returncode in (2, 3, 5)
+    assert ended.stderr.splitlines()[-1].startswith("labelfill: error: ")
