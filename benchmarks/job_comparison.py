@@ -49,6 +49,7 @@ IGNORED_IN_CACHE = {
 
 IGNORED_IN_MANIFEST = {
     "final/model.json": "a hash of the file, which is compared by what it holds: settings may be gone",
+    "seal": "a hash of a stage's inputs and results, which are compared by what they hold",
 }
 """Further ones in a run's ``manifest.json``."""
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from labelfill.cli.main import main
+from labelfill.cli.process import main
 
 if __name__ == "__main__":
     sys.exit(main())

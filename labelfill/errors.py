@@ -94,9 +94,16 @@ def refusal(error: OSError) -> str:
 def reading(path: Path) -> Iterator[None]:
     """A block that reads a file, whose refusals by the system become a `StorageError`."""
     try:
+        refuse_endless(path)
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def refuse_endless(path: Path) -> None:
+    """Refuse a device or a pipe, which may never end, or never begin."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StorageError(f"{path} cannot be read: it is a device or a pipe; save what it gives first")
 
 
 def real_path(path: Path) -> Path:

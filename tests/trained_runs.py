@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from labelfill.data.synthetic import DrawnTable, Source, draw_table
+from labelfill.runs import seal_of
 from labelfill.schema import ImageSize
 
 
@@ -33,6 +35,10 @@ def copied(folder: Path, to: Path) -> Trained:
     for name in ("manifest.json", "settings.toml"):
         file = to / "run" / name
         file.write_text(file.read_text().replace(f"{folder}/", f"{to}/"))
+    manifest = json.loads((to / "run" / "manifest.json").read_text())
+    for stage in manifest["stages"].values():  # results name places of files
+        stage["seal"] = seal_of(stage["inputs"], stage["results"])
+    (to / "run" / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return Trained(to / "t.csv", to / "run")
 
 

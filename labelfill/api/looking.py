@@ -146,7 +146,7 @@ def write_report(
 ) -> None:
     """Write the report of a run with a filled table, or with the one filled last, if there is one."""
     run.require_stage(STAGE)
-    path = data or Path(run.manifest["input"]["path"])
+    path = data or Path(run.input.path)
     dataset = read_run_table(run, path, table, to_fill=True, show_progress=progress)
     refuse_changed_table(run, dataset)
     rows = None

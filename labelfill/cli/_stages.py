@@ -81,7 +81,7 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
     """
     if data is not None:
         return data
-    recorded = run.manifest.get("input", {}).get("path") if run is not None else None
+    recorded = None if run is None or run.begun_with is None else run.begun_with.path
     found = next(filter(Path.is_file, USUAL_TABLES), None) if recorded is None else Path(recorded)
     if found is None:
         raise DataError(

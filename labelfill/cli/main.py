@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
-import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import contextmanager
 
 from labelfill import __version__
 from labelfill.cli._call import Call
 from labelfill.cli._help import GROUPS, GroupedHelp
 from labelfill.cli._options import CommandParser, Commands
+from labelfill.cli._signals import SIGNALS
 from labelfill.errors import EXIT_DONE, DeviceError, Interrupted, LabelfillError, StorageError, UsageError
 
 COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)
@@ -60,34 +57,33 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     _print_whatever_bytes()
-    try:
-        code = _run(argv)
-        sys.stdout.flush()  # here, where a closed pipe is expected
-    except BrokenPipeError:
-        return _leave_quietly()
-    return code
-
-
-def _run(argv: Sequence[str] | None) -> int:
     arguments = argparse.Namespace(verbose=False)  # until what was given is understood
     try:
-        with _termination_as_interrupt():
-            parser = build_parser()
-            arguments = parser.parse_args(argv)
-            if arguments.command is None:
-                parser.print_help(sys.stderr)
-                return UsageError.exit_code
-            with _logging_to_stderr(arguments):
-                code: int | None = arguments.handler(Call(arguments))
-                return code or EXIT_DONE
-    except SystemExit as end:  # argparse: --help, --version, usage errors
-        return end.code if isinstance(end.code, int) else EXIT_DONE
+        code = _run(argv, arguments)
+        sys.stdout.flush()  # here, where a failure still has its exit code
     except KeyboardInterrupt:
         return _report(Interrupted(_how_to_go_on(arguments)))
     except BrokenPipeError:
-        raise
+        return EXIT_BROKEN_PIPE
     except Exception as error:  # the last resort: no traceback shall reach a person who did not ask for it
+        if SIGNALS.arrived:  # an import, say, that tells of the interrupt by an error of its own
+            return _report(Interrupted(_how_to_go_on(arguments)))
         return _report_failure(error, arguments)
+    return code
+
+
+def _run(argv: Sequence[str] | None, arguments: argparse.Namespace) -> int:
+    parser = build_parser()
+    try:
+        parser.parse_args(argv, arguments)
+    except SystemExit as end:  # argparse: --help, --version, usage errors
+        return end.code if isinstance(end.code, int) else EXIT_DONE
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return UsageError.exit_code
+    with _logging_to_stderr(arguments):
+        code: int | None = arguments.handler(Call(arguments))
+    return code or EXIT_DONE
 
 
 def _report_failure(error: Exception, arguments: argparse.Namespace) -> int:
@@ -134,13 +130,6 @@ def _write_traceback(error: Exception) -> str:
         return "run it again with -v to see the traceback"
 
 
-def _leave_quietly() -> int:
-    """The reader of our output is gone (``labelfill ... | head``): say nothing, not even at exit."""
-    with suppress(OSError, ValueError):  # no file behind stdout: nothing to silence
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_BROKEN_PIPE
-
-
 def _print_whatever_bytes() -> None:
     """Names of files and columns that the terminal's encoding lacks must not end the program."""
     for stream in (sys.stdout, sys.stderr):
@@ -175,24 +164,3 @@ def _logging_to_stderr(arguments: argparse.Namespace) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(earlier)
         logger.propagate = propagate
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does: files whole, lock released, exit code 130."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(main())

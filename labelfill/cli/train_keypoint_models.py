@@ -98,6 +98,7 @@ _PARTS = (
     "{rows per part[evaluation]:,} kept for scoring"
 )
 _NOTHING_TO_LEARN = "no keypoint lacks a label: there is nothing to learn"
+_COPIED: Line = ("copied", "but for copies of what identical images label: {copied:point}")
 _LOW_DATA: Line = ("low data", "low data, wide radii: {low data}")
 
 
@@ -138,6 +139,7 @@ PLANNED_TRAINING: tuple[Line, ...] = (
     ("keypoints", lambda r: ["", *table("incomplete keypoint", _INCOMPLETE, r["keypoints"].items()), ""]),
     (lambda r: not r["keypoints"], _NOTHING_TO_LEARN),
     lambda r: (f"will stay blank: {name} ({why})" for name, why in r["left blank"].items()),
+    _COPIED,
     _LOW_DATA,
     (lambda r: r["models"][1], _networks),
     (lambda r: r["keypoints"] and not r["models"][1], "no network: the shape prior alone"),
@@ -187,6 +189,7 @@ TRAINING: tuple[Line, ...] = (
     ("keypoints", _errors),
     (lambda r: not r["keypoints"] and not r["left blank"], _NOTHING_TO_LEARN),
     ("left blank", "will stay blank, too few rows label them: {left blank}"),
+    _COPIED,
     _LOW_DATA,
     ("run_dir", lambda r: next_command("labelfill impute --out filled.csv", r)),
 )

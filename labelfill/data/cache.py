@@ -24,7 +24,7 @@ import numpy as np
 from labelfill.data.dataset import Dataset
 from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DamagedFile, StorageError, reading, refusal
+from labelfill.errors import LabelfillError, StorageError, reading, refusal
 from labelfill.runs import is_alive
 from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema, Placements
@@ -98,7 +98,10 @@ def load(entry: Path, path: Path) -> Kept | None:
         if IMAGES in about.files:
             images = np.load(entry / IMAGES, mmap_mode="r", allow_pickle=False)
     # Whatever a damaged file can make the readers say: the table itself is still there to be read.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, DamagedFile, StorageError):
+    except (
+        OSError, ValueError, TypeError, LookupError, EOFError, RecursionError, MemoryError,
+        zipfile.BadZipFile, LabelfillError,
+    ):  # fmt: skip
         return None
     schema = KeypointSchema(table.keypoints, size)
     dataset = Dataset(

@@ -46,9 +46,9 @@ class ReadingOptions:
         )  # fmt: skip
 
     @classmethod
-    def kept(cls, manifest_input: Mapping[str, Any]) -> ReadingOptions:
-        """Those that the manifest's ``input`` of a run keeps, the usual ones where it keeps none."""
-        return record_of(cls, manifest_input.get("reading", {}))
+    def kept(cls, unusual: Mapping[str, Any]) -> ReadingOptions:
+        """Those that a run keeps as unusual, the usual ones elsewhere."""
+        return record_of(cls, unusual)
 
     @property
     def unusual(self) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelfill.data.table import NoImagesError
-from labelfill.errors import DamagedFile, DataError, ModelError, real_path
-from labelfill.schema import ImageSize
+from labelfill.errors import DamagedFile, DataError, real_path
 from labelfill.settings import Method, TableSettings
 
 if TYPE_CHECKING:
@@ -31,14 +30,12 @@ def reading_of(run: RunDirectory) -> ReadingOptions:
         If its manifest does not hold what it should.
     """
     from labelfill.data.reading_options import ReadingOptions
+    from labelfill.runs import damaged_manifest
 
     try:
-        return ReadingOptions.kept(run.manifest.get("input", {}))
+        return ReadingOptions.kept({} if run.begun_with is None else run.begun_with.reading)
     except DamagedFile as error:
-        raise ModelError(
-            f"{run.path / 'manifest.json'} is damaged ({error}); choose another --run-dir, or remove this "
-            "one to start over"
-        ) from error
+        raise damaged_manifest(run.path, error) from error
 
 
 def read_run_table(
@@ -74,18 +71,20 @@ def read_run_table(
     from labelfill.data.distrust import read_distrust
     from labelfill.data.reading_options import ReadingOptions
 
-    begun_with = run.manifest.get("input", {})
-    same_table = begun_with.get("path") == str(real_path(path))
+    begun_with = run.begun_with
+    same_table = begun_with is not None and begun_with.path == str(real_path(path))
     size, framed, frame, reading = table.image_size, None, None, ReadingOptions.of(table)
     if to_fill or same_table:
         reading = reading.stated_over(reading_of(run))
-    if begun_with and (to_fill or same_table):
-        framed = run.framed
+    if begun_with is not None and (to_fill or same_table):
+        framed = begun_with.framed
         if size is None and run.frame_assumed:
-            frame = ImageSize.parse(begun_with["image_size"])
+            frame = begun_with.size
         elif size is None:
-            size = ImageSize.parse(begun_with["image_size"])
-    beside = Path(begun_with["images_beside"]) if same_table and "images_beside" in begun_with else None
+            size = begun_with.size
+    beside = None
+    if begun_with is not None and same_table and begun_with.images_beside is not None:
+        beside = Path(begun_with.images_beside)
     request = TableRequest(
         size,
         framed,
@@ -119,8 +118,8 @@ def refuse_changed_table(run: RunDirectory, dataset: Dataset) -> None:
     DataError
         Naming --data, which fills it as it now is.
     """
-    begun_with = run.manifest.get("input")  # none in a run that stopped before its table was read
-    if begun_with and dataset.table.content_sha256 != begun_with["sha256"]:
+    begun_with = run.begun_with  # none in a run that stopped before its table was read
+    if begun_with is not None and dataset.table.content_sha256 != begun_with.sha256:
         path = dataset.table.path
         raise DataError(
             f"{path} has changed since the models in {run.path} were trained on it: train again in another "

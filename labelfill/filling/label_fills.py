@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.images.identity import exact_ids
+from labelfill.data.images.identity import exact_ids, rows_to_copy_from
 from labelfill.filling.fills import FillMethod, Fills
 from labelfill.filling.request import FillRequest
 from labelfill.regressors.calibration.conformal import gaussian_radius
@@ -28,15 +28,10 @@ def copied_fills(request: FillRequest) -> Fills:
     side = np.where(request.disputed, request.groups[:, None], UNKNOWN)
     complete: Mask = np.all(np.isfinite(labels), axis=2)
     xy, sigma = np.full(labels.shape, np.nan), np.full(complete.shape, np.nan)
-    _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
-    by_image = np.split(np.argsort(which.reshape(-1), kind="stable"), np.cumsum(counts)[:-1])
-    for rows in (rows for rows in by_image if len(rows) > 1):
-        for number, k in np.argwhere(~observed[rows].all(axis=2)).tolist():
-            row = rows[number]
-            same = rows[complete[rows, k] & (side[rows, k] == side[row, k])]
-            if len(same):
-                xy[row, k] = np.median(labels[same, k], axis=0)
-                sigma[row, k] = max(_PERSON_SIGMA, np.sqrt(np.var(labels[same, k], axis=0).mean()))
+    wanted: Mask = np.any(~observed, axis=2)
+    for row, k, same in rows_to_copy_from(ids, wanted, complete, side):
+        xy[row, k] = np.median(labels[same, k], axis=0)
+        sigma[row, k] = max(_PERSON_SIGMA, np.sqrt(np.var(labels[same, k], axis=0).mean()))
     return _of_labels(request, xy, sigma, FillMethod.COPY)
 
 

@@ -23,7 +23,6 @@ from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import load_about
 from labelfill.runs import RunDirectory, sha256_file
-from labelfill.schema import ImageSize
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import split_inputs
 
@@ -78,21 +77,21 @@ def read_training_table(
         If the table is not the run's own, filled, or has no images.
     """
     models.require_stage(MODELS_STAGE)
-    begun_with = models.manifest["input"]
+    begun_with = models.input
     if models.without_images:
         raise DataError(
-            f"the final network learns from images, and {begun_with['path']}, which the run in {models.path} "
+            f"the final network learns from images, and {begun_with.path}, which the run in {models.path} "
             f"was begun with, has none: add a column {IMAGE_COLUMN} or {IMAGE_PATH_COLUMN}, and run all "
             "stages in another --run-dir"
         )
     original, beside = asked.original, asked.images_beside
     if asked.filled is None and settings.labels != "filled":
-        path = original = original or Path(begun_with["path"])
+        path = original = original or Path(begun_with.path)
     else:
         path = asked.filled or last_filled(run)
         beside = beside or filled_from(run, path)
     request = TableRequest(
-        ImageSize.parse(begun_with["image_size"]), models.framed, images_beside=beside,
+        begun_with.size, models.framed, images_beside=beside,
         allow_outside=asked.allow_outside, filled=True, reading=reading_of(models),
     )  # fmt: skip
     table = read_filled(path, original, request, models.cache, progress=asked.progress)
@@ -163,10 +162,10 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
             "use the --run-dir in which it was filled"
         )
     found = split_inputs(dataset, filled.observed)
-    split_of = models.manifest["split"].get("of", found)
-    if found["images"] != split_of["images"]:
+    split_of = models.split_of or found
+    if found["images"] != split_of.get("images"):
         raise DataError(
-            f"{path} has other images than {models.manifest['input']['path']}, whose rows the run in "
+            f"{path} has other images than {models.input.path}, whose rows the run in "
             f"{models.path} divides into training and held-out ones: fill that table, or train "
             "keypoint models on this one's original in another --run-dir"
         )
@@ -175,10 +174,10 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
         for name, stage in run.stages.items()
         if name.startswith("impute ")
     )
-    if found["observed"] != split_of["observed"] and not wrote_both:
+    if found["observed"] != split_of.get("observed") and not wrote_both:
         raise DataError(
             f"{told_by} and {path} do not belong together: observed cells by them are not those of "
-            f"{models.manifest['input']['path']}, which the run in {models.path} is of; run "
+            f"{models.input.path}, which the run in {models.path} is of; run "
             "`labelfill impute` again, or name the table before it was filled by --data ORIGINAL"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -59,6 +60,11 @@ class FinalAnswers(KeptArrays):
         (m, K, 2) px, each in its own row's convention.
     """
 
+    shapes: ClassVar[Mapping[str, str]] = {
+        "rows": "M <N",
+        "xy": "M K 2",
+    }
+
     rows: Integers
     xy: Array
 
@@ -83,4 +89,6 @@ def load_final_answers(run: RunDirectory) -> FinalAnswers | None:
     entry = run.stages.get(STAGE, {})
     if entry.get("state") != "done" or ANSWERS not in entry["outputs"]:
         return None
-    return kept.read_arrays(run, STAGE, ANSWERS, FinalAnswers.from_arrays)
+    return kept.read_arrays(
+        run, STAGE, ANSWERS, lambda arrays: FinalAnswers.from_arrays(arrays, sizes=run.sizes)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from labelfill.arrays import Array, Mask
 from labelfill.data.images.equalization import equalize
+from labelfill.errors import DamagedFile
 from labelfill.final.targets import Heads
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks
 from labelfill.networks.checkpoints import Fitted
@@ -26,11 +28,13 @@ from labelfill.regressors.files import read_networks
 from labelfill.regressors.mirror_averaging import averaged_with_mirrored
 from labelfill.regressors.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory, json_value, kept
+from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.settings import FinalModelSettings
 
 STAGE = "train-final"
 ROWS_AT_ONCE = 1024
+_LARGEST_INPUT = 4096
 FOLDER = "final"
 WEIGHTS, ABOUT = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
 RADII = f"{FOLDER}/radii.safetensors"
@@ -143,6 +147,21 @@ class FinalFile(kept.SchemaFile):
     best_epoch: int
     history: list[dict[str, float]]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        keypoints = len(self.keypoints)
+        if not all(1 <= side <= _LARGEST_INPUT for side in self.size) or not 0 < self.spread < math.inf:
+            raise DamagedFile("field 'size' or 'spread' is of no network that can be")
+        sources = len(self.sources) or math.inf  # none are named where the table has a single convention
+        if not all(0 <= k < keypoints and 0 <= group < sources for k, group in self.further):
+            raise DamagedFile("field 'further' tells of other keypoints or label sources than are named")
+        heads = keypoints + len(self.further)
+        if self.partners is not None and (
+            len(self.partners) != heads or not all(-1 <= partner < heads for partner in self.partners)
+        ):
+            raise DamagedFile("field 'partners' tells of other keypoints than are named")
+        _settings(self.settings)
+
 
 def model_files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
     """The files that `load_final` reads."""
@@ -178,7 +197,10 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
     read_networks(run, STAGE, WEIGHTS, {"": network})
     calibration = None
     if RADII in run.stages[STAGE]["outputs"]:
-        calibration = kept.read_arrays(run, STAGE, RADII, Calibration.from_arrays)
+        sizes = {"K": heads.count, "M": 1}
+        calibration = kept.read_arrays(
+            run, STAGE, RADII, lambda arrays: Calibration.from_arrays(arrays, sizes=sizes)
+        )
     return FinalModel(
         folded(network.to(device)), about.schema, heads, about.size, about.spread, about.partners,
         about.sources, settings, calibration,
@@ -190,7 +212,7 @@ def _settings(told: dict[str, Any]) -> FinalModelSettings:
     kind = settings_kind(told)
     known = {field.name for field in fields(kind)}
     given = {name: value for name, value in told.items() if name in known}
-    return kind(**given).complete()
+    return record_of(kind, given).complete()
 
 
 def build_final_network(

@@ -106,12 +106,12 @@ _LIMITS = [
 
 
 def _data(run: RunDirectory, model: FinalModel, about: ExportAbout) -> list[str]:
-    learnt = run.stages[MODELS_STAGE].get("results", {})
-    table = run.manifest["input"]
+    learnt = run.stages.get(MODELS_STAGE, {}).get("results", {})
+    table = run.input
     lines = [
         "## Data and conventions",
         "",
-        f"- Trained on {Path(table['path']).name} (SHA-256 of its text {table['sha256'][:12]}...), "
+        f"- Trained on {Path(table.path).name} (SHA-256 of its text {table.sha256[:12]}...), "
         f"{learnt.get('rows', 0):,} rows; blank coordinates were filled first, doubtful fills counting less.",
         f"- Answers in the convention: {about.convention}.",
     ]

@@ -27,7 +27,7 @@ from labelfill.networks.devices import Computing, choose_device
 from labelfill.regressors.files import load_about
 from labelfill.runs import RunDirectory
 from labelfill.runs.progress import bar
-from labelfill.schema import AXES, ImageSize, KeypointSchema
+from labelfill.schema import AXES, KeypointSchema
 from labelfill.settings import PredictSettings, TableSettings
 from labelfill.sources.groups import UNKNOWN
 
@@ -74,7 +74,7 @@ def images_to_predict(
     """
     run.require_stage(STAGE)
     request = TableRequest(
-        table.image_size or ImageSize.parse(run.manifest["input"]["image_size"]),
+        table.image_size or run.input.size,
         run.framed,
         require_keypoints=False,
         images_beside=table.images_beside,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -90,8 +92,13 @@ def resume(checkpoint: Path, state: TrainerState, fitted: Fitted) -> int:
     try:
         tensors = load(data)
         head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    except (SafetensorError, ValueError, KeyError):
+        epoch, best_epoch = int(head["epoch"]), int(head["best_epoch"])
+        other_epoch = int(head.get("other_epoch", -1))
+        history = json.loads(head["history"])
+    except (SafetensorError, ValueError, KeyError, RecursionError):
         return 0  # left by another version, which wrote it otherwise
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        return 0
     device = state.device
     parts: dict[str, dict[str, Tensor]] = {
         part: {} for part in ("network", "best", "other", "average", "optimizer")
@@ -99,13 +106,19 @@ def resume(checkpoint: Path, state: TrainerState, fitted: Fitted) -> int:
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor.to(device)
-    fresh = {name: (tensor.shape, tensor.dtype) for name, tensor in state.network.state_dict().items()}
-    if fresh != {name: (tensor.shape, tensor.dtype) for name, tensor in parts["network"].items()}:
+    weights, moments = _kinds(state.network.state_dict()), _kinds(state.optimizer.state())
+    expected: dict[str, tuple[Any, ...]] = {"network": (weights,), "optimizer": (moments,)}
+    expected |= dict.fromkeys(("average", "best", "other"), (weights, {}))
+    if not all(_kinds(parts[part]) in kinds for part, kinds in expected.items()):
         return 0  # left by another version, whose networks are built otherwise
     state.network.load_state_dict(parts["network"])
     state.optimizer.load(parts["optimizer"])
     state.average = parts["average"]
-    fitted.state, fitted.best_epoch = parts["best"], int(head["best_epoch"])
-    fitted.other, fitted.other_epoch = parts["other"], int(head.get("other_epoch", -1))
-    fitted.history = json.loads(head["history"])
-    return int(head["epoch"]) + 1
+    fitted.state, fitted.best_epoch = parts["best"], best_epoch
+    fitted.other, fitted.other_epoch = parts["other"], other_epoch
+    fitted.history = history
+    return epoch + 1
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

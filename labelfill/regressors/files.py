@@ -17,6 +17,7 @@ Weights are safetensors and the rest is JSON; nothing here can run code when it 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from labelfill.arrays import KeptArrays
+from labelfill.arrays import KeptArrays, check_array
 from labelfill.data.dataset import Dataset
 from labelfill.data.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.errors import DamagedFile, ModelError
@@ -38,12 +39,12 @@ from labelfill.networks.folding import folded
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
 from labelfill.regressors.calibration.radii import Radii
-from labelfill.regressors.ensemble import Ensemble, Regressor
+from labelfill.regressors.ensemble import Ensemble, Member, Regressor
 from labelfill.regressors.trunk import Trunk
 from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory, kept
-from labelfill.schema import KeypointSchema
+from labelfill.schema import ImageSize, KeypointSchema
 from labelfill.shape.prior import ShapePrior
 from labelfill.sources.conventions import ConventionOffset, OffsetEntry, Sources
 from labelfill.sources.groups import SourceGroups
@@ -53,6 +54,8 @@ _PRIOR = "shared-models/prior.safetensors"
 _SOURCES = "shared-models/sources.json"
 _TRUNK = "shared-models/trunk"
 _DISTRUST = "shared-models/distrust.csv"
+# Networks far beyond any that is trained are not built, whatever a file says.
+_MOST_FOLDS, _LARGEST_VIEW = 100, 4096
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,16 @@ class RegressorFile:
     examples: int
     best_epochs: list[int]
     history: list[list[dict[str, float]]]
+
+    def __post_init__(self) -> None:
+        ImageSize.parse(self.image_size)
+        view = self.view
+        if not 1 <= self.folds <= _MOST_FOLDS or not 1 <= view.size <= _LARGEST_VIEW:
+            raise DamagedFile("it tells of more folds, or of a larger view, than there are")
+        if not all(0 < length < math.inf for length in (view.half, view.spread)):
+            raise DamagedFile("field 'view' has lengths that are no positive numbers")
+        if view.keypoint is not None and not 0 <= view.keypoint < len(self.keypoints):
+            raise DamagedFile("field 'view' is of a keypoint that there is not")
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,21 @@ class SourcesFile(kept.SchemaFile):
         lists = (*self.patterns, *self.untested.values(), self.reference)
         if any(len(of_keypoints) != len(self.keypoints) for of_keypoints in lists):
             raise DamagedFile("the file tells of other numbers of keypoints than it names")
+        groups, named = len(self.names), [*self.pattern_group, *map(_number, self.untested)]
+        for entry in self.offsets:
+            named += [entry.group, entry.reference]
+        keypoints = [*self.patch, *self.skipped, *(entry.keypoint for entry in self.offsets)]
+        if len(self.pattern_group) != len(self.patterns) or not all(0 <= group < groups for group in named):
+            raise DamagedFile("the file tells of other label sources than it names")
+        if not all(-1 <= group < groups for group in self.reference):
+            raise DamagedFile("the file tells of other label sources than it names")
+        if not all(0 <= keypoint < len(self.keypoints) for keypoint in keypoints):
+            raise DamagedFile("the file tells of other keypoints than it names")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """K, the number of keypoints; see `KeptArrays.shapes`."""
+        return {"K": len(self.keypoints)}
 
     @property
     def groups(self) -> SourceGroups:
@@ -143,7 +171,7 @@ class SourcesFile(kept.SchemaFile):
     def sources(self, arrays: Mapping[str, NDArray[Any]]) -> Sources:
         """What the run knows of label sources, given the arrays beside the file."""
         offsets = [
-            ConventionOffset.from_arrays(arrays, f"offset{number}.", entry)
+            ConventionOffset.from_arrays(arrays, f"offset{number}.", entry, self.sizes)
             for number, entry in enumerate(self.offsets)
         ]
         untested = {int(group): np.array(keypoints, bool) for group, keypoints in self.untested.items()}
@@ -249,6 +277,13 @@ def read_networks(run: RunDirectory, stage: str, path: str, networks: Mapping[st
             f"{run.path / path} does not hold the network it should ({type(error).__name__}); "
             "train again in another --run-dir"
         ) from error
+    for network in networks.values():
+        for name, tensor in network.state_dict().items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise ModelError(
+                    f"{run.path / path} holds weights that are no finite numbers ({name}); train again in "
+                    "another --run-dir"
+                )
 
 
 def save_ensemble(
@@ -296,7 +331,7 @@ def load_distrusted(run: RunDirectory, dataset: Dataset) -> NDArray[np.bool_] | 
     """(n, K): the labels that training did not trust, if it was on this table; None if there are none."""
     if "distrusted labels" not in run.stages[STAGE]["units"]:
         return None
-    if run.manifest["input"]["sha256"] != dataset.table.content_sha256:
+    if run.input.sha256 != dataset.table.content_sha256:
         return None
     run.read_artefact(STAGE, _DISTRUST)  # verified
     return read_distrust(run.path / _DISTRUST, dataset.table)
@@ -345,15 +380,26 @@ def load_models(run: RunDirectory, device: torch.device) -> KeypointModels:
 def _untrained(schema: KeypointSchema, arrays: Mapping[str, NDArray[Any]]) -> Ensemble:
     """An ensemble without its networks."""
     calibrated, joint = "calibration.weights" in arrays, "joint.weights" in arrays
+    sizes = {"K": schema.count}
+    if "partners" in arrays:
+        check_array("partners", arrays["partners"], np.int64, "K <=K", sizes)
+    if "coarse_noise" in arrays:
+        check_array("coarse_noise", arrays["coarse_noise"], np.float64, "K", sizes)
+    weighted = {**sizes, "M": len(Member)}
     return Ensemble(
         schema,
-        ShapePrior.from_arrays(arrays, "prior."),
+        ShapePrior.from_arrays(arrays, "prior.", sizes=sizes),
         tuple(arrays["partners"].tolist()) if "partners" in arrays else None,
         coarse_noise=arrays.get("coarse_noise"),
-        calibration=Calibration.from_arrays(arrays, "calibration.") if calibrated else None,
-        joint=JointCorrection.from_arrays(arrays, "joint.") if joint else None,
-        radii=Radii.from_arrays(arrays, "radii.") if calibrated else None,
+        calibration=Calibration.from_arrays(arrays, "calibration.", sizes=weighted) if calibrated else None,
+        joint=JointCorrection.from_arrays(arrays, "joint.", sizes=sizes) if joint else None,
+        radii=Radii.from_arrays(arrays, "radii.", sizes=sizes) if calibrated else None,
     )
+
+
+def _number(text: str) -> int:
+    """A group's number, as names of JSON's objects are text; -1 if it is none."""
+    return int(text) if text.isascii() and text.isdigit() else -1
 
 
 def model_id(run: RunDirectory) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,17 @@ class HeldOutPoints(KeptArrays):
         (p, len(COVERAGES)) px: error radii for each of the coverages.
     """
 
+    shapes: ClassVar[Mapping[str, str]] = {
+        "hidden_row": "H <N",
+        "shown": "H K",
+        "hiding": "P <H",
+        "keypoint": "P <K",
+        "truth": "P 2",
+        "found": "P 2",
+        "prior": "P 2",
+        "radius": "P 7",
+    }
+
     hidden_row: Integers
     shown: Mask
     hiding: Integers
@@ -70,6 +81,11 @@ class DisputedLabels(KeptArrays):
     reference
         (r, 2) px.
     """
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "row": "R <N",
+        "reference": "R 2",
+    }
 
     row: Integers
     reference: Array
@@ -116,7 +132,9 @@ def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
                 "another --run-dir to see how far fills are off", run.path,
             )  # fmt: skip
         return None
-    points = kept.read_arrays(run, STAGE, _HELD_OUT, HeldOutPoints.from_arrays)
+    points = kept.read_arrays(
+        run, STAGE, _HELD_OUT, lambda arrays: HeldOutPoints.from_arrays(arrays, sizes=run.sizes)
+    )
     return points if len(points.keypoint) else None
 
 
@@ -124,12 +142,14 @@ def load_disputed(run: RunDirectory) -> list[DisputedLabels]:
     """The labels that were kept, in the order of the sources' offsets; errors as for `load_held_out`."""
     if _DISPUTED not in run.stages[STAGE]["outputs"]:
         return []
-    return kept.read_arrays(run, STAGE, _DISPUTED, _disputed)
+    return kept.read_arrays(run, STAGE, _DISPUTED, lambda arrays: _disputed(arrays, run.sizes))
 
 
-def _disputed(arrays: Mapping[str, NDArray[Any]]) -> list[DisputedLabels]:
+def _disputed(arrays: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> list[DisputedLabels]:
     numbers = [str(number) for number in range(len(arrays) // 2)]
     return [
-        DisputedLabels.from_arrays({name.removesuffix(number): array for name, array in arrays.items()})
+        DisputedLabels.from_arrays(
+            {name.removesuffix(number): array for name, array in arrays.items()}, sizes=sizes
+        )
         for number in numbers
     ]

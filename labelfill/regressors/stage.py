@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from labelfill.arrays import Mask
 from labelfill.data.dataset import Dataset
-from labelfill.errors import real_path
+from labelfill.data.images.identity import exact_ids, rows_to_copy_from
+from labelfill.errors import counted, real_path
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.cross_fitting import Calibrated, calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
@@ -71,7 +73,9 @@ def train_keypoint_models(
 def _train(run: RunDirectory, setup: Setup) -> dict[str, Any]:
     audit = audit_sources(setup)
     trainable = find_trainable(setup, audit.anchors)
-    _warn_of_skipped(setup, trainable)
+    copied = _copied(setup, trainable, audit.offsets)
+    for k, why in _left_blank(setup, trainable, copied).items():
+        _log.warning("%s %s", setup.dataset.schema.keypoints[k], why)
     untrained = Ensemble(setup.dataset.schema, trainable.prior, setup.partners)
     completing, completed = _completed_by_whole_images(setup, untrained, trainable)
     ensemble = _with_regressors(setup, completing, completed)
@@ -79,7 +83,7 @@ def _train(run: RunDirectory, setup: Setup) -> dict[str, Any]:
     disputed = disputed_labels(audit.offsets, setup.labels, setup.preparation.group_of, audit.anchors)
     for_report = report_files(calibrated.held_out, disputed)
     save_ensemble(run, calibrated.ensemble, audit.sources(setup, trainable.skipped), for_report)
-    return _results(setup, audit, completed, calibrated)
+    return _results(setup, audit, completed, calibrated, copied)
 
 
 def _described_input(dataset: Dataset) -> dict[str, Any]:
@@ -109,9 +113,35 @@ def _frame_without_images(dataset: Dataset) -> dict[str, str]:
     return {"without_images": "size assumed"}
 
 
-def _warn_of_skipped(setup: Setup, trainable: Trainable) -> None:
+def _copied(setup: Setup, trainable: Trainable, offsets: Sequence[ConventionOffset]) -> Mapping[int, int]:
+    """By keypoint that no model answers for: of how many blank points identical images give the label."""
+    dataset = setup.dataset
+    if dataset.images is None or not trainable.skipped:
+        return {}
+    labelled: Mask = np.all(np.isfinite(dataset.labels), axis=2)
+    wanted = np.zeros_like(labelled)
+    skipped = list(trainable.skipped)
+    wanted[:, skipped] = np.isnan(dataset.table.labels[:, skipped]).any(axis=2)
+    side = np.full(labelled.shape, -1)
+    for offset in offsets:
+        side[setup.preparation.group_of == offset.group, offset.keypoint] = offset.group
+    found = rows_to_copy_from(exact_ids(dataset.images), wanted, labelled, side)
+    return Counter(k for _, k, _ in found)
+
+
+def _left_blank(setup: Setup, trainable: Trainable, copied: Mapping[int, int]) -> dict[int, str]:
+    """What becomes of keypoints that are not learnt, and why."""
+    blank = np.isnan(setup.dataset.table.labels).any(axis=2).sum(axis=0)
+    told = {}
     for k, why in trainable.skipped.items():
-        _log.warning("%s stays blank: %s", setup.dataset.schema.keypoints[k], why)
+        points = counted(copied.get(k, 0), "point")
+        if not copied.get(k):
+            told[k] = f"stays blank: {why}"
+        elif copied[k] < blank[k]:
+            told[k] = f"stays blank but for {points}, to be copied from identical images: {why}"
+        else:
+            told[k] = f"is not learnt, and all its blank points are to be copied from identical images: {why}"
+    return told
 
 
 def trained_units(setup: Setup, trainable: Trainable) -> list[UnitName]:
@@ -176,7 +206,9 @@ def _expected(prior: ShapePrior, bank: PatternBank) -> Expected:
     return prior.condition(np.zeros(bank.noise.shape), bank.noise)
 
 
-def _results(setup: Setup, audit: Audit, trainable: Trainable, calibrated: Calibrated) -> dict[str, Any]:
+def _results(
+    setup: Setup, audit: Audit, trainable: Trainable, calibrated: Calibrated, copied: Mapping[int, int]
+) -> dict[str, Any]:
     schema, figures = setup.dataset.schema, calibrated.figures
     names, labels, filled = schema.keypoints, trainable.labels, trainable.keypoints.tolist()
     members = [figures[k] for k in filled if k in figures]
@@ -190,6 +222,7 @@ def _results(setup: Setup, audit: Audit, trainable: Trainable, calibrated: Calib
         "mirror shift": round(schema.mirror_shift, 2),
         "regressors": [names[k] for k in filled],
         "left blank": [names[k] for k in sorted(trainable.skipped)],
+        **_copies_of(names, copied),
         "low data": [names[k] for k in filled if labels[k] < LOW_DATA],
         "cross-fitted rmse": _pooled(members, "cross-fitted rmse"),
         "cross-fitted rmse of the prior": _pooled(members, "cross-fitted rmse of the prior"),
@@ -203,6 +236,11 @@ def _without_images_or_frame(dataset: Dataset) -> dict[str, Any]:
         **({} if dataset.images is not None else {"without images": True}),
         **({} if dataset.placements is None else {"frame": str(dataset.schema.image_size)}),
     }
+
+
+def _copies_of(names: Sequence[str], copied: Mapping[int, int]) -> dict[str, dict[str, int]]:
+    """Keypoints left blank of which identical images label some points; nothing if there are none."""
+    return {"copied": {names[k]: points for k, points in copied.items()}} if copied else {}
 
 
 def _rows_per_part(setup: Setup) -> dict[str, int]:
@@ -279,6 +317,7 @@ def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
             for k in np.flatnonzero(setup.blank.any(axis=0)).tolist()
         },
         "left blank": {names[k]: why for k, why in trainable.skipped.items()},
+        **_copies_of(names, _copied(setup, trainable, [])),
         "low data": [names[k] for k in trainable.keypoints.tolist() if trainable.labels[k] < LOW_DATA],
         "folds": setup.preparation.fold_count,
         # A second look at disputed keypoints is taken where a first one says so.

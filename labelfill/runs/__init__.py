@@ -12,7 +12,10 @@ from labelfill.runs._files import remove_orphans_of as remove_orphans_of
 from labelfill.runs._files import safe_file_name as safe_file_name
 from labelfill.runs._files import sha256_file as sha256_file
 from labelfill.runs._files import write_bytes as write_bytes
+from labelfill.runs._manifest import RunInput as RunInput
+from labelfill.runs._manifest import damaged_manifest as damaged_manifest
 from labelfill.runs._manifest import json_value as json_value
+from labelfill.runs._manifest import seal_of as seal_of
 from labelfill.runs._manifest import versions as versions
 from labelfill.runs._split import EVALUATION as EVALUATION
 from labelfill.runs._split import PART_NAMES as PART_NAMES

@@ -29,9 +29,18 @@ from labelfill.runs._files import (
     write_bytes,
 )
 from labelfill.runs._lock import RunLock, warn_if_held
-from labelfill.runs._manifest import MANIFEST_FILE, Json, json_value, load_manifest, now
+from labelfill.runs._manifest import (
+    MANIFEST_FILE,
+    Json,
+    RunInput,
+    damaged_manifest,
+    json_value,
+    load_manifest,
+    now,
+)
 from labelfill.runs._split import load_split, save_split
 from labelfill.runs._stages import Stages
+from labelfill.runs.records import record_of
 from labelfill.settings import Settings
 
 _IGNORE = "# What a run writes is not kept under version control.\n*\n!.gitignore\n"
@@ -46,7 +55,7 @@ class RunDirectory(Stages):
     ----------
     path : Path
     manifest : dict
-        As ``manifest.json`` holds it; changed through the methods.
+        As ``manifest.json`` holds it, checked when it was read; changed through the methods.
     """
 
     _only_looked_at = False
@@ -143,19 +152,38 @@ class RunDirectory(Stages):
         return None if self._only_looked_at else self.path / "cache"
 
     @property
+    def begun_with(self) -> RunInput | None:
+        """The table that the run was begun with; None if it stopped before that was read."""
+        told = self.manifest.get("input")
+        return None if told is None else record_of(RunInput, told)
+
+    @property
+    def input(self) -> RunInput:
+        """The table that a run with a finished stage was begun with.
+
+        Raises
+        ------
+        ModelError
+            If the manifest does not tell.
+        """
+        if self.begun_with is None:
+            raise damaged_manifest(self.path, "field 'input' is missing")
+        return self.begun_with
+
+    @property
     def framed(self) -> bool:
         """Whether the run's images differ in size, so that ``image_size`` of its input is their frame."""
-        return bool(self.manifest.get("input", {}).get("framed", False))
+        return self.begun_with is not None and self.begun_with.framed
 
     @property
     def without_images(self) -> bool:
         """Whether the run's table had no images."""
-        return "without_images" in self.manifest.get("input", {})
+        return self.begun_with is not None and self.begun_with.without_images is not None
 
     @property
     def frame_assumed(self) -> bool:
         """Whether, then, ``image_size`` of its input was assumed from the labels' extent."""
-        return bool(self.manifest.get("input", {}).get("without_images") == "size assumed")
+        return self.begun_with is not None and self.begun_with.without_images == "size assumed"
 
     def record(self, metrics: Mapping[str, object]) -> None:
         """Append one line to ``metrics.jsonl``."""
@@ -169,6 +197,17 @@ class RunDirectory(Stages):
                     raise StorageError(f"cannot write {path}: the disk is full; make space and run again")
         except OSError as error:
             raise storage_error(error, path) from error
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """N, the number of rows of the run's table, if its split tells; see `KeptArrays.shapes`."""
+        split = self.manifest.get("split")
+        return {} if split is None else {"N": split["rows"]}
+
+    @property
+    def split_of(self) -> Mapping[str, Json] | None:
+        """What the run's split is of, and by what; None if it does not tell."""
+        return (self.manifest.get("split") or {}).get("of")
 
     def split(self, rows: int, make: Callable[[], Parts], of: Mapping[str, Json] | None = None) -> Parts:
         """The run's split of a table of `rows` rows: ``split.csv``, made once and verified ever after.

@@ -129,9 +129,14 @@ def load_split(path: Path, rows: int) -> Parts:
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; choose another --run-dir to make a new split") from None
     except OSError as error:
         raise storage_error(error, path, "read") from error
-    lines = list(csv.reader(io.StringIO(text)))
+    try:
+        lines = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise DataError(f"{path} is no split ({error}); choose another --run-dir") from error
     header = lines[0] if lines else []
     if header != ["row", "part"]:
         raise DataError(

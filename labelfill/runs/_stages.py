@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal
 from labelfill.errors import ModelError, StorageError, UsageError, real_path
 from labelfill.runs._files import destination, remove_orphans_of, sha256_file, staged_write
 from labelfill.runs._ledger import Ledger, command_of
-from labelfill.runs._manifest import Json, changes, json_value, now, versions
+from labelfill.runs._manifest import Json, changes, json_value, now, seal_of, versions
 
 StageState = Literal["fresh", "resume", "done"]
 
@@ -160,6 +160,7 @@ class Stages(Ledger):
             known = {path: sha for unit in entry["units"].values() for path, sha in unit["files"].items()}
             entry["outputs"] = {**known, **entry.pop("intent", {})}
             entry.update(state="done", finished=now(), results=json_value(results or {}), replaceable={})
+            entry["seal"] = seal_of(entry["inputs"], entry["results"])
             self.stages[name] = entry  # the last entry is the one finished last
             self.save()
         self._drop_checkpoints(name)

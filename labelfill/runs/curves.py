@@ -12,14 +12,15 @@ the ``history`` of each ``model.json``, so curves that a stop has cut short are 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from labelfill.errors import UsageError
-from labelfill.runs import RunDirectory
+from labelfill.runs import RunDirectory, kept
+from labelfill.runs.records import parsed_json, record_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -29,6 +30,7 @@ _ABOUT = "model.json"
 _SHOWN = ("loss", "rmse", "mae")
 
 Figures = Mapping[str, float]
+History = list[list[dict[str, float]]] | list[dict[str, float]]
 
 
 def require_tensorboard() -> None:
@@ -77,15 +79,15 @@ class Curves:
         for path, data in files.items():
             model, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
             if name == _ABOUT:
-                self._write(model, json.loads(data)["history"])
-                self._whole.add(model)
+                self._write(model, _history(data))
 
-    def _write(self, model: str, history: Any) -> None:
+    def _write(self, model: str, history: History) -> None:
         """A whole curve: ``history`` of a ``model.json`` has one entry per epoch, or one list per fold."""
         if model in self._growing:
             self._growing.pop(model).close()
-        by_fold = isinstance(history[0], list)
-        folds = enumerate(history) if by_fold else [("", history)]
+        self._whole.add(model)
+        by_fold = bool(history) and isinstance(history[0], list)
+        folds: Any = enumerate(history) if by_fold else [("", history)]
         shutil.rmtree(self._folder(model), ignore_errors=True)  # nothing of an earlier curve lies beside it
         for fold, epochs in folds:
             with self._new(f"{model}/fold-{fold}" if by_fold else model) as writer:
@@ -98,8 +100,9 @@ class Curves:
         about = [path for unit in units for path in unit["files"] if PurePosixPath(path).name == _ABOUT]
         models = {str(PurePosixPath(path).parent) for path in about}
         for path in about:
-            if str(PurePosixPath(path).parent) not in self._whole:
-                self.unit_saved({path: self._run.read_artefact(self._stage, path)})
+            model = str(PurePosixPath(path).parent)
+            if model not in self._whole:
+                self._write(model, kept.read(self._run, self._stage, path, _history))
         for shelf in {PurePosixPath(model).parts[0] for model in models}:
             for folder in self._folder(shelf).iterdir():
                 if folder.is_dir() and f"{shelf}/{folder.name}" not in models:
@@ -113,6 +116,19 @@ class Curves:
 
         shutil.rmtree(self._folder(model), ignore_errors=True)
         return SummaryWriter(str(self._folder(model)))
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What is asked of a ``model.json``."""
+
+    history: History
+
+
+def _history(data: bytes) -> History:
+    about = parsed_json(data)
+    found = {"history": about["history"]} if isinstance(about, dict) and "history" in about else about
+    return record_of(_Learnt, found).history
 
 
 def _add(writer: SummaryWriter, step: int, figures: Figures) -> None:

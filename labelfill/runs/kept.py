@@ -59,7 +59,7 @@ def read_json(run: RunDirectory, stage: str, path: str, kind: type[T]) -> T:
             )
         return record_of(kind, value)
 
-    return _read(run, stage, path, parse)
+    return read(run, stage, path, parse)
 
 
 def json_bytes(value: DataclassInstance) -> bytes:
@@ -76,7 +76,7 @@ def read_arrays(run: RunDirectory, stage: str, path: str, parse: Callable[[Array
         except SafetensorError as error:
             raise DamagedFile(str(error)) from error
 
-    return _read(run, stage, path, arrays)
+    return read(run, stage, path, arrays)
 
 
 def arrays_bytes(arrays: Arrays) -> bytes:
@@ -84,7 +84,8 @@ def arrays_bytes(arrays: Arrays) -> bytes:
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
-def _read(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) -> T:
+def read(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) -> T:
+    """What `parse` makes of a file; errors as for `read_json`."""
     content = run.read_artefact(stage, path)
     try:
         return parse(content)

@@ -15,13 +15,35 @@ from labelfill.errors import DamagedFile, LabelfillError, shown
 
 Record = TypeVar("Record")
 
+# What labelfill writes is never nested nearly so deep.
+_DEEPEST = 50
+
 
 def parsed_json(data: bytes | str) -> Any:
     """What a JSON text holds; `DamagedFile` if it is none."""
     try:
-        return json.loads(data)
-    except ValueError as error:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(f"it is no JSON: {error}") from error
+    if _deeper_than(content, _DEEPEST):
+        raise DamagedFile(f"it is nested over {_DEEPEST} deep")
+    return content
+
+
+def _deeper_than(content: Any, most: int) -> bool:
+    """Whether lists and objects stand in each other more often; otherwise walking through them is safe."""
+    level = [content]
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_record(kind: type[Record], data: bytes | str) -> Record:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labelfill.errors import StorageError, UsageError
+from labelfill.errors import StorageError, UsageError, refuse_endless
 from labelfill.schema import ImageSize
 from labelfill.settings._fields import Settings, convert, field_types, flag_name, gone_sentence
 
@@ -40,10 +40,12 @@ def read_toml(path: Path, sections: Iterable[type[Settings]], *, earlier: bool =
         If it is not TOML, or holds a table or a key of no meaning, or one that is gone.
     """
     try:
+        refuse_endless(path)
         toml = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Not TOML or UTF-8, a number of thousands of digits, or nested too deep.
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the settings file {path} is not TOML: {error}") from error
     known = {cls.section: cls for cls in sections}
     for name, table in toml.items():

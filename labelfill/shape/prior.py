@@ -9,9 +9,10 @@ about a coordinate, in px²: 0 for an exact label, `numpy.inf` where nothing is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -68,6 +69,11 @@ class ShapePrior(KeptArrays):
     covariance
         (2K, 2K), px².
     """
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "mean": "K 2",
+        "covariance": "2K 2K",
+    }
 
     mean: Array
     covariance: Array

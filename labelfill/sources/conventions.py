@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +57,15 @@ class ConventionOffset(KeptArrays):
     to_group
         (2A + 3, 2): label minus reference position, from anchors, reference position and 1.
     """
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "mean": "2",
+        "interval": "2 2",
+        "guess_variance": "2",
+        "noise": "2",
+        "anchors": "A <K",
+        "to_group": "2A+3 2",
+    }
 
     group: int
     reference: int

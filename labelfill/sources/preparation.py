@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from labelfill.arrays import Integers, Mask
 from labelfill.data.dataset import Dataset, row_ids, rows_fingerprint
-from labelfill.errors import DataError, UsageError, did_you_mean, listed, place
+from labelfill.errors import DataError, UsageError, did_you_mean, listed, place, refuse_endless
 from labelfill.runs import EVALUATION, TRAINING, VALIDATION, RunDirectory, make_split, rows_together
 from labelfill.runs.randomness import random_key
 from labelfill.schema import declared_mirror_partners, mirror_partners
@@ -237,6 +237,7 @@ def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> 
 def read_mirror_pairs(path: Path) -> list[tuple[str, str]]:
     """Lines ``LEFT,RIGHT``."""
     try:
+        refuse_endless(path)
         lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(

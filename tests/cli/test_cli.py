@@ -286,7 +286,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped() -> None:
 
 PROBE = """
 import signal, sys, time, types
-from labelfill.cli import main as program
+from labelfill.cli import main as program, process
 
 # A shell that runs tests in the background ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -305,7 +305,7 @@ module = types.ModuleType("labelfill.cli.probe")
 module.add_parser, module.handle = add_parser, handle
 sys.modules["labelfill.cli.probe"] = module
 program.COMMANDS = ("probe",)
-sys.exit(program.main(["probe"]))
+sys.exit(process.main(["probe"]))
 """
 
 

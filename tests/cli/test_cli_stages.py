@@ -40,7 +40,7 @@ def test_the_table_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert find_table(None) == Path("data/training.zip")
         (tmp_path / "data" / "training.csv").touch()
         assert find_table(None, run) == Path("data/training.csv")
-        run.note({"input": {"path": "/elsewhere/t.csv"}})
+        run.note({"input": {"path": "/elsewhere/t.csv", "sha256": "", "image_size": "9x9"}})
         assert find_table(None, run) == Path("/elsewhere/t.csv")
         assert find_table(Path("mine.csv"), run) == Path("mine.csv")
 

@@ -59,6 +59,7 @@ def as_version_0_1_wrote_it(run: Path, gone: dict[str, Any], given: dict[str, An
     manifest = json.loads((run / "manifest.json").read_text())
     stage = manifest["stages"]["train-final"]
     stage["inputs"]["settings"].update(gone)
+    del stage["seal"]  # it had none
     manifest["settings"]["final"].update({**dict.fromkeys(gone), **given})
     for files in (stage["outputs"], *(unit["files"] for unit in stage["units"].values())):
         files[MODEL] = hashlib.sha256(text).hexdigest()

@@ -57,6 +57,10 @@ def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
     drawn.images[50] = drawn.images[np.flatnonzero(np.isfinite(drawn.labels[:5, 3]).all(axis=1))[0]]
     table, run, filled = tmp_path / "t.csv", tmp_path / "run", tmp_path / "filled.csv"
     write_table(table, drawn)
+    trained = labelfill("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
+    assert trained.code == 0
+    assert "mouth_center_bottom_lip stays blank but for 1 point, to be copied from id" in trained.err
+    assert "but for copies of what identical images label: mouth_center_bottom_lip (1 point)" in trained.out
     assert trained_on(table, run)["left blank"] == ["mouth_center_bottom_lip"]
     outcome = labelfill("impute", "--run-dir", run, "--out", filled, "--json")
     assert outcome.code == 6
@@ -65,6 +69,27 @@ def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
     observed = bare_table(filled).observed
     assert observed[50, 3].all()
     assert not observed[51:, 3].any()
+
+
+def test_copies_are_announced_before_they_are_made(tmp_path: Path) -> None:
+    """With all images identical a keypoint is not learnt, and every blank point is filled: both are told."""
+    drawn = draw_small_table()
+    drawn.images[:] = drawn.images[0]
+    drawn.labels[0, 3], drawn.labels[1:, 3] = drawn.truth[0, 3], np.nan
+    table, run, filled = tmp_path / "t.csv", tmp_path / "run", tmp_path / "filled.csv"
+    write_table(table, drawn)
+    command = ("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
+    points = int(np.isnan(drawn.labels[:, 3]).any(axis=1).sum())
+    planned = labelfill(*command, "--dry-run").out
+    assert "but for copies of what identical images label: " in planned
+    assert f"mouth_center_bottom_lip ({points} points)" in planned
+    trained = labelfill(*command)
+    assert "mouth_center_bottom_lip is not learnt, and all its blank points are to be copied" in trained.err
+    assert "mouth_center_bottom_lip stays blank" not in trained.err
+    outcome = labelfill("impute", "--run-dir", run, "--out", filled, "--json")
+    assert outcome.code == 0
+    assert bare_table(filled).observed[:, 3].all()
+    check_filled(table, filled, outcome.result)
 
 
 def test_labels_of_one_group_alone_leave_a_keypoint_blank(tmp_path: Path) -> None:

@@ -44,3 +44,8 @@ def record_too_long(where: str, bound: int, *, has_quotes: bool) -> DataError:
     return DataError(
         f"{where}: the row is longer than {bound >> 20} MB, the most that is read as one row; {reason}"
     )
+
+
+def too_many_blank_lines(where: str, bound: int) -> DataError:
+    """The refusal of a table of next to nothing but blank lines."""
+    return DataError(f"{where}: {bound >> 20} MB of blank lines and more; remove them, or is this no table?")

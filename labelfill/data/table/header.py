@@ -8,8 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from labelfill.data.table.faults import too_many_blank_lines
 from labelfill.data.table.tidy import refuse_tidy
-from labelfill.data.table.tokenizer import MAX_RECORD_BYTES, Cursor, field_pattern, line_ends
+from labelfill.data.table.tokenizer import (
+    MAX_BLANK_BYTES,
+    MAX_RECORD_BYTES,
+    Cursor,
+    field_pattern,
+    line_ends,
+)
 from labelfill.errors import DataError, did_you_mean, listed, place, shown
 from labelfill.schema import coordinate_columns, keypoints_in_header
 
@@ -21,6 +28,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 IMAGE_COLUMN, IMAGE_PATH_COLUMN = "Image", "image_path"
 
+# The stated bound on columns: those of an image of 512x512 px, one for each, and of many labels beside.
+MAX_COLUMNS = 300_000
 _FIRST_BYTES = 1 << 16
 BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -91,6 +100,8 @@ def read_header(
         begin = _first_byte(path, buffer)
         if begin == len(buffer) and at_end:
             raise DataError(f"{path} is empty; expected a header with columns such as nose_x,nose_y,Image")
+        if begin > MAX_BLANK_BYTES:
+            raise too_many_blank_lines(place(path), MAX_BLANK_BYTES)
         candidates = {d: _first_record(buffer, begin, d, at_end=at_end) for d in DELIMITERS}
         if at_end or all(candidates.values()):
             break
@@ -99,6 +110,12 @@ def read_header(
             raise DataError(
                 f"{place(path, line=1)}: the header does not end within {bound} MB; is this a table?"
             )
+    most = max((len(fields) for fields, _ in filter(None, candidates.values())), default=0)
+    if most > MAX_COLUMNS:
+        raise DataError(
+            f"{place(path, line=1)}: the header has {most:,} columns, and a table may have {MAX_COLUMNS:,}; "
+            "leave out those that are neither labels nor images"
+        )
     # The first of equals wins: comma before semicolon before tab.
     delimiter = max(DELIMITERS, key=lambda d: _likeness(candidates[d]))
     record = candidates[delimiter]

@@ -27,6 +27,8 @@ from labelfill.errors import DataError, place, shown
 BLOCK_BYTES = 1 << 21
 # The stated bound on one record: a 16 megapixel image as text.
 MAX_RECORD_BYTES = 64 << 20
+# The stated bound on blank lines, all together: each takes as long as a row, and no table has so many.
+MAX_BLANK_BYTES = 8 << 20
 
 # A long field of nothing but doubled quotes would need eight bytes of memory for each.
 _MOST_QUOTES_AT_ONCE = 1 << 20
@@ -88,7 +90,7 @@ class Tokenizer:
             On a record with another number of fields, on unbalanced quotes, and on a record of more than
             `MAX_RECORD_BYTES`.
         """
-        at_end = False
+        at_end, blank = False, 0
         while not at_end:
             # Twice as much every time a record does not end, but not far beyond the longest record.
             carried = len(self.cursor.carry)
@@ -104,6 +106,11 @@ class Tokenizer:
                 self.cursor.line += lines
                 self.cursor.row += len(block.lines)
                 self.cursor.offset += end
+                blank += _blank_bytes(block, end)
+                if blank > MAX_BLANK_BYTES:
+                    raise faults.too_many_blank_lines(
+                        place(self.path, line=self.cursor.line), MAX_BLANK_BYTES
+                    )
                 if len(block.lines):
                     yield block
             self.cursor.carry = buffer[end:]
@@ -216,6 +223,12 @@ class Tokenizer:
         begin = int(ends[-1]) + 1 if len(ends) else 0
         complete = _fields(buffer, begin, separators, self.delimiter).counts if begin else ()
         return place(self.path, row=self.cursor.row + len(complete), line=line)
+
+
+def _blank_bytes(block: RecordBlock, end: int) -> int:
+    """At least so many bytes of the block's are blank lines; each record may end in CR CR LF."""
+    records = int((block.ends[:, -1] - block.starts[:, 0]).sum()) if len(block.lines) else 0
+    return max(end - records - 3 * len(block.lines), 0)
 
 
 def positions(buffer: bytes, *wanted: int) -> Positions:

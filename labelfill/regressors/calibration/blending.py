@@ -8,7 +8,9 @@ not seen; the error radius is a split-conformal quantile of the same residuals (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,14 @@ class Calibration(KeptArrays):
     rows
         (K,): residuals that this rests on.
     """
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "weights": "K M",
+        "sigma_scale": "K",
+        "correlation": "K",
+        "ratios": "K R",
+        "rows": "K",
+    }
 
     weights: Array
     sigma_scale: Array

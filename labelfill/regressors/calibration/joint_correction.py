@@ -13,8 +13,9 @@ regression need not learn how images are turned and scaled, and mirrored rows ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -80,6 +81,18 @@ class JointCorrection(KeptArrays):
     length
         (): squared length of the radial kernel.
     """
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "keypoints": "M <K",
+        "pose": "M 2",
+        "centre": "F",
+        "reach": "F",
+        "weights": "F 2M",
+        "bias": "2M",
+        "support": "S F",
+        "dual": "S 2M",
+        "length": "1",
+    }
 
     keypoints: Integers
     pose: Array
@@ -168,6 +181,18 @@ def fit_joint_correction(
 @dataclass(frozen=True)
 class _Sample:
     """Inputs (n, f), wanted corrections (n, m, 2) with NaN, and folds (n,), mirrored copies included."""
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "keypoints": "M <K",
+        "pose": "M 2",
+        "centre": "F",
+        "reach": "F",
+        "weights": "F 2M",
+        "bias": "2M",
+        "support": "S F",
+        "dual": "S 2M",
+        "length": "1",
+    }
 
     keypoints: Integers
     pose: Array

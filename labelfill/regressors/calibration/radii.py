@@ -14,6 +14,7 @@ keypoints that both this source and the others label.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -57,6 +58,18 @@ class Radii(KeptArrays):
     learnt
         (K,): how many residuals there were of each keypoint.
     """
+
+    shapes: ClassVar[Mapping[str, str]] = {
+        "edges": "K E",
+        "scores": "K E+1 Q",
+        "rows": "K E+1",
+        "labelled": "G K",
+        "widening": "G",
+        "typical": "K",
+        "learnt": "K",
+    }
+    # Infinity ends the last class where there are fewer, and NaN stands where there was no residual.
+    unbounded: ClassVar[frozenset[str]] = frozenset({"edges", "typical"})
 
     edges: Array
     scores: Array

@@ -20,7 +20,6 @@ from labelfill.final.stage import train_final
 from labelfill.regressors.job import training_job
 from labelfill.regressors.stage import train_keypoint_models
 from labelfill.runs import RunDirectory, make_folder, sha256_file
-from labelfill.schema import ImageSize
 from labelfill.settings import (
     FinalModelSettings,
     ImputeSettings,
@@ -63,8 +62,8 @@ class Setting:
     def read(self, run: RunDirectory | None = None) -> Dataset:
         """The table with its images, from a cache that all ways share."""
         size, framed = self.table.image_size, None
-        if run is not None and run.manifest.get("input") and not run.frame_assumed:
-            size, framed = ImageSize.parse(run.manifest["input"]["image_size"]), run.framed
+        if run is not None and run.begun_with is not None and not run.frame_assumed:
+            size, framed = run.begun_with.size, run.framed
         request = TableRequest(
             size, framed, require_images=False, allow_outside=self.table.allow_outside,
             reading=ReadingOptions.of(self.table),

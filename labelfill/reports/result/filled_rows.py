@@ -22,7 +22,7 @@ from labelfill.errors import DataError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import filled_from, last_filled, read_filled
 from labelfill.runs import RunDirectory, sha256_file
-from labelfill.schema import ImageSize, KeypointSchema
+from labelfill.schema import KeypointSchema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,9 +161,9 @@ def read_filled_rows(
         If the table or its sidecar is missing, or the two do not belong together.
     """
     path = filled or last_filled(run)
-    size = run.manifest.get("input", {}).get("image_size")
+    size = None if run.begun_with is None else run.begun_with.size
     request = TableRequest(
-        None if size is None else ImageSize.parse(size), run.framed, images_beside=filled_from(run, path),
+        size, run.framed, images_beside=filled_from(run, path),
         allow_outside=allow_outside, filled=True, reading=reading_of(run),
     )  # fmt: skip
     table = read_filled(path, None, request, run.path / "cache", progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,14 @@ import numpy as np
 from labelfill.errors import counted
 from labelfill.final.held_out import FinalAnswers
 from labelfill.final.model import STAGE as FINAL_STAGE
+from labelfill.final.model import FinalFile
 from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.regressors.files import RegressorFile
 from labelfill.reports.faces import Points, face, key
 from labelfill.reports.pages import Markup, and_more, element, figure, note, paragraph, section, table
 from labelfill.reports.plots import Line, small_curves
 from labelfill.reports.result.held_out import RunTable
-from labelfill.runs import RunDirectory
+from labelfill.runs import RunDirectory, kept
 
 _PANELS = 40
 _WORST = 16
@@ -32,13 +33,14 @@ def learning(run: RunDirectory) -> list[Learning]:
         for path in run.stages.get(stage, {}).get("outputs", {}):
             if not path.endswith("/model.json"):
                 continue
-            about, folder = json.loads(run.read_artefact(stage, path)), path.split("/")[-2]
             if stage == FINAL_STAGE:
-                learnt.append(("final network", [about["history"]]))
-            elif path.startswith("shared-models/") and about.get("keypoint"):  # of the source audit
-                learnt.append((f"{folder.partition('-')[0]}: {about['keypoint']}", about["history"]))
+                learnt.append(("final network", [kept.read_json(run, stage, path, FinalFile).history]))
+                continue
+            about, folder = kept.read_json(run, stage, path, RegressorFile), path.split("/")[-2]
+            if path.startswith("shared-models/") and about.keypoint:  # of the source audit
+                learnt.append((f"{folder.partition('-')[0]}: {about.keypoint}", about.history))
             else:
-                learnt.append((about.get("keypoint") or folder, about["history"]))
+                learnt.append((about.keypoint or folder, about.history))
     return learnt
 
 
@@ -49,7 +51,7 @@ def learning_section(learnt: Sequence[Learning]) -> Markup | None:
         lines = [
             Line([epoch["epoch"] + 1 for epoch in history], [epoch["rmse"] for epoch in history])
             for history in histories
-            if history and all("rmse" in epoch for epoch in history)
+            if history and all({"epoch", "rmse"} <= epoch.keys() for epoch in history)
         ]
         if lines:
             panels.append((name, lines))

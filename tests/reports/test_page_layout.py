@@ -1,0 +1,44 @@
+"""Names from files in every page, in a real browser: no page gets wider than its window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelfill.data.synthetic import draw_table, write_table
+from labelfill.schema import ImageSize
+from tests.browser import chromium, complaints
+from tests.driving import PRIOR, done
+
+LONG = "n" * 10_000
+MARKUP = "<script>alert(1)</script><b>&amp;\u202edlob"
+PARTS = {LONG: "nose_tip", MARKUP: "left_eye_center", "mouth": "mouth_left_corner"}
+
+
+@pytest.mark.slow
+def test_a_name_of_10000_characters_makes_no_page_wide(tmp_path: Path) -> None:
+    """Report, inspection and review; a name that is markup is text, and runs nothing."""
+    table, run = tmp_path / "t.csv", tmp_path / "run"
+    drawn = draw_table(60, 3, keypoints=PARTS, image_size=ImageSize(24, 24), gaps=0.2)
+    drawn.labels[0, 0] = np.nan
+    write_table(table, drawn)
+    pages = {name: tmp_path / f"{name}.html" for name in ("report", "inspect", "review")}
+    done("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
+    done("impute", "--run-dir", run)
+    done("inspect", table, "--html", pages["inspect"])
+    done("report", "--run-dir", run, "--out", pages["report"])
+    done("review", "--run-dir", run, "--out", pages["review"])
+    with chromium(tmp_path / "browser") as browser:
+        for name, page in pages.items():
+            browser.get(page.as_uri())
+            assert complaints(browser) == []
+            wide, high, window = browser.execute_script(
+                "const e = document.documentElement;"
+                "for (const one of document.querySelectorAll('details')) one.open = true;"
+                "return [e.scrollWidth, e.scrollHeight, window.innerWidth]"
+            )
+            assert wide <= window, name
+            assert high < 40_000, name
+            assert browser.execute_script("return document.querySelectorAll('b').length") == 0
