@@ -46,7 +46,7 @@ def test_each_is_filled_as_by_itself(trained: Trained, tmp_path: Path) -> None:
         for folder in (filled(trained), tmp_path / "alone")
     ]
     assert both[0] == both[1]
-    assert len(both[0]) == 3 * PARTS  # each with its provenance and what to look at first
+    assert len(both[0]) == 4 * PARTS  # each with its provenance, its sources and what to look at first
 
 
 def test_a_bad_table_is_named_and_the_rest_goes_on_later(trained: Trained) -> None:
