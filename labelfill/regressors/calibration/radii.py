@@ -13,6 +13,7 @@ keypoints that both this source and the others label.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
