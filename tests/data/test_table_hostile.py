@@ -82,19 +82,18 @@ def test_an_endless_header_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_columns_are_read(tmp_path: Path) -> None:
-    """Half a million keypoints are many, but no reason to fail; so are a million other columns."""
-    half = range(500_000)
-    header = ",".join(f"k{k}_x,k{k}_y" for k in half)
-    (tmp_path / "t.csv").write_text(f"{header}\n{',' * 999_999}\n")
+def test_many_columns_are_read(tmp_path: Path) -> None:
+    """A hundred thousand keypoints are many, but no reason to fail."""
+    header = ",".join(f"k{k}_x,k{k}_y" for k in range(100_000))
+    (tmp_path / "t.csv").write_text(f"{header}\n{',' * 199_999}\n")
     table = read_table(tmp_path / "t.csv", require_images=False)
-    assert table.labels.shape == (1, 500_000, 2)
+    assert table.labels.shape == (1, 100_000, 2)
     assert not table.observed.any()
 
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     """Text that is both huge and shrunk beyond what images shrink is not unpacked to its end."""
-    (tmp_path / "t.zip").write_bytes(zipped(HEADER + b"\n" * (40 << 20)))
+    (tmp_path / "t.zip").write_bytes(zipped(HEADER + b"1,1,0\n" * (8 << 20)))
     with mock.patch.object(container, "BOMB_BYTES", 8 << 20):
         memory, message = peak(tmp_path / "t.zip")
     assert "t.zip unpacks to over 250 times its size" in message

@@ -13,6 +13,7 @@ from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.final.model import FinalFile
 from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import RegressorFile
+from labelfill.regressors.unit_names import TRUNK
 from labelfill.reports.faces import Points, face, key
 from labelfill.reports.pages import Markup, and_more, element, figure, note, paragraph, section, table
 from labelfill.reports.plots import Line, small_curves
@@ -36,7 +37,10 @@ def learning(run: RunDirectory) -> list[Learning]:
             if stage == FINAL_STAGE:
                 learnt.append(("final network", [kept.read_json(run, stage, path, FinalFile).history]))
                 continue
-            about, folder = kept.read_json(run, stage, path, RegressorFile), path.split("/")[-2]
+            folder = path.split("/")[-2]
+            if folder == str(TRUNK):  # which no validation row judges
+                continue
+            about = kept.read_json(run, stage, path, RegressorFile)
             if path.startswith("shared-models/") and about.keypoint:  # of the source audit
                 learnt.append((f"{folder.partition('-')[0]}: {about.keypoint}", about.history))
             else:
