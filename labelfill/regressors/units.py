@@ -33,16 +33,34 @@ __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
 _log = logging.getLogger("labelfill")
 
-# Shares of the epochs asked for: of a trunk, and of what starts from it, which has less to learn; and by how
-# much smaller its steps are, in rate and rows.
-_TRUNK_SHARE, _TUNING_SHARE, _TUNING_STEP = 0.4, 0.25, 0.5
-# Regressors of few rows go through them several times per epoch, so that each still takes about so many
-# steps, or its share of them: more epochs would each end with a look at the validation rows and a checkpoint.
-_LEAST_STEPS = 100
 _MOST_PASSES = 12
 # In fewer steps than this in all, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 600
 _MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a network learns, beside what the settings say.
+
+    Attributes
+    ----------
+    share
+        Of the epochs asked for.
+    step
+        Of the rate and the rows of a step.
+    least_steps
+        In all: networks of few rows go through them several times per epoch. More epochs would each end with
+        a look at the validation rows and a checkpoint.
+    """
+
+    share: float
+    step: float
+    least_steps: int
+
+
+# What starts from a trunk has less to learn.
+_ALONE, _OF_TRUNK, _TUNING = _Course(1.0, 1.0, 100), _Course(0.4, 1.0, 1000), _Course(0.25, 0.5, 200)
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,7 @@ class UnitTrainer:
             looks = all_looks(evidence, blank, self.settings.patch_size)
             most = most_of_each(len(looks))
             examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
-            plan, passes = self._plan(examples, _TRUNK_SHARE)
+            plan, passes = self._plan(examples, _OF_TRUNK)
             job = TrunkJob(looks, plan, passes, self.seed, str(self.computing.device))
             folds = range(evidence.fold_count)
             tasks = [self._task(name, job, (fold,), passes * examples) for fold in folds]
@@ -132,8 +150,8 @@ class UnitTrainer:
         tasks = []
         for unit, count in zip(todo, counts, strict=True):
             from_trunk = trunk if unit.view.kind is ViewKind.PATCH else None
-            tuning = (1.0, 1.0) if from_trunk is None else (_TUNING_SHARE, _TUNING_STEP)
-            plan, passes = self._plan(min(count, MOST_EXAMPLES), *tuning)
+            course = _ALONE if from_trunk is None else _TUNING
+            plan, passes = self._plan(min(count, MOST_EXAMPLES), course)
             job = RegressorJob(
                 str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
                 from_trunk,
@@ -145,15 +163,16 @@ class UnitTrainer:
             self._keep(str(unit.name), unit.label, files, fitted)
         return [load_regressor(run, unit.name, schema, self.computing.device) for unit in units]
 
-    def _plan(self, examples: int, share: float, step: float = 1.0) -> tuple[Plan, int]:
-        """For such shares of epochs and of a step, and how often an epoch goes through the rows."""
+    def _plan(self, examples: int, course: _Course) -> tuple[Plan, int]:
+        """How a network of so many examples learns, and how often an epoch goes through them."""
         settings = self.settings
-        epochs, batch = max(round(settings.epochs * share), 1), max(round(settings.batch_size * step), 1)
+        epochs = max(round(settings.epochs * course.share), 1)
+        batch = max(round(settings.batch_size * course.step), 1)
         passes = 1
         if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
-            needed = math.ceil(share * _LEAST_STEPS * settings.batch_size / (examples * epochs))
+            needed = math.ceil(course.least_steps * batch / (examples * epochs))
             passes = min(max(needed, 1), _MOST_PASSES)
-        return Plan(epochs, batch, settings.learning_rate * step, best_by=settings.best_by), passes
+        return Plan(epochs, batch, settings.learning_rate * course.step, best_by=settings.best_by), passes
 
     def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> _Task:
         # A step of a regressor of all keypoints takes about three times as long.
