@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from labelfill.errors import StorageError, UsageError
 from labelfill.schema import ImageSize
 from labelfill.settings import (
+    NUMBERS,
     SECTIONS,
     FinalModelSettings,
     KeypointModelSettings,
@@ -171,13 +172,14 @@ def values(cls: type[Settings], name: str) -> st.SearchStrategy[Any]:
     """Values that a field may have, hostile texts included."""
     kind = field_types(cls)[name]
     text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
-    by_type: dict[type, st.SearchStrategy[Any]] = {
+    by_type: dict[Any, st.SearchStrategy[Any]] = {
         int: st.integers(8, 64),
         float: st.floats(0.5, 0.75),
         bool: st.booleans(),
         str: st.sampled_from(kind.choices) if kind.choices else text,
         Path: text.map(Path),
         ImageSize: st.builds(ImageSize, st.integers(1, 999), st.integers(1, 999)),
+        NUMBERS: st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
     }
     strategy = st.sampled_from(["cpu", "cuda:1"]) if name == "device" else by_type[kind.plain]
     if name == "source_from":

@@ -82,18 +82,20 @@ def test_one_keypoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_rows_without_any_label(tmp_path: Path) -> None:
-    """They are filled from the image alone, with radii wider than those of rows that know something."""
+    """They are filled from the image alone, and their radii hold as those of other rows do."""
     sources = (Source("1", 0.8, rows_with_gaps=0.3), Source("2", 0.2, labels=()))
     drawn = draw_table(84, 6, keypoints=THREE, image_size=ImageSize(40, 40), sources=sources)
     through_all_stages(tmp_path, drawn)
     nothing = np.isnan(drawn.labels).all(axis=(1, 2))
     assert nothing.sum() >= 15
-    lines = read_provenance(tmp_path / "elsewhere" / "filled.csv")
-    radii = {knows: [] for knows in (True, False)}
-    for line in lines:
-        radii[not nothing[int(line["row"])]].append(float(line["radius"]))
-    assert len(radii[False]) == nothing.sum() * drawn.schema.count
-    assert np.median(radii[False]) > np.median(radii[True])
+    within = []
+    for line in read_provenance(tmp_path / "elsewhere" / "filled.csv"):
+        row, k = int(line["row"]), drawn.schema.keypoints.index(line["keypoint"])
+        if nothing[row]:
+            error = np.hypot(*(np.array([line["x"], line["y"]], float) - drawn.truth[row, k]))
+            within.append(error <= float(line["radius"]))
+    assert len(within) == nothing.sum() * drawn.schema.count
+    assert np.mean(within) >= 0.8, "of radii that hold in 90% of cases"
 
 
 @pytest.mark.slow
