@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from labelfill.data.synthetic import DrawnTable, write_table
+from tests.drawn_points import write_faces
 from tests.driving import PRIOR, done
 from tests.trained_runs import (
     SMALL_FINAL,
@@ -117,3 +118,12 @@ def sample(train_once: TrainOnce) -> Trained:
         done("train-keypoint-models", "--data", new.table, "--run-dir", new.run)
 
     return train_once("sample", train)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Faces in files, and a shape prior learnt from them as a plain table."""
+    folder = tmp_path_factory.mktemp("faces")
+    write_faces(folder)
+    done("train-keypoint-models", "--data", folder / "t.csv", "--run-dir", folder / "run", *PRIOR)
+    return Trained(folder / "t.csv", folder / "run")

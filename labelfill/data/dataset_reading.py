@@ -202,7 +202,7 @@ def _read(
                 show_progress=show_progress,
             )
             reading = replace(reading, bits=files.bits)
-            if reading.coordinates != "px" or files.by_shape or files.told.turned:
+            if reading.coordinates != "px" or files.by_shape or files.findings.turned:
                 sizes = files.sizes()
                 refuse_wrong_turns(table, files, sizes)
                 table = in_px(table, sizes, reading)

@@ -13,14 +13,13 @@ from labelfill.data.dataset import Dataset
 from labelfill.data.images.files import ImageFiles
 from labelfill.data.placeholders import (
     Placeholder,
-    PlaceholderError,
     find_placeholders,
     half_placeholders,
     single_placeholders,
     told,
 )
 from labelfill.data.reading_options import ReadingOptions
-from labelfill.data.table import KeypointTable, image_columns_offered
+from labelfill.data.table import KeypointTable, image_question
 from labelfill.data.units import advised_unit, from_px, small_extent, to_px
 from labelfill.errors import DataError, UsageError, shown
 from labelfill.schema import ImageSize
@@ -81,7 +80,7 @@ def refuse_wrong_turns(table: KeypointTable, files: ImageFiles, sizes: Array) ->
     DataError
         Naming the option that takes files as they are stored.
     """
-    rows = np.flatnonzero([name in files.told.turned for name in files.names])
+    rows = np.flatnonzero([name in files.findings.turned for name in files.names])
     labels = table.labels[rows]
     if table.coordinates != "px" or not np.isfinite(labels).any():
         return
@@ -126,7 +125,7 @@ def refuse_placeholders(table: KeypointTable) -> None:
 
     Raises
     ------
-    PlaceholderError
+    DataError
         Naming what was found and the option that tells what it is.
     """
     _refuse(table, find_placeholders(table.labels, table.labels, table.labels, None))
@@ -136,7 +135,7 @@ def _refuse(table: KeypointTable, found: Sequence[Placeholder]) -> None:
     if found:
         also = [str(each) for each in found[1:]]
         further = f"; so are {' and '.join(also)}" if also else ""
-        raise PlaceholderError(told(table, found[0]) + further)
+        raise DataError(told(table, found[0]) + further)
 
 
 def likely_meant(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
@@ -171,12 +170,10 @@ def _doubts(dataset: Dataset) -> list[str]:
 
 def _images_elsewhere(table: KeypointTable) -> list[str]:
     """A sentence on a column that names image files, in a table that is read without images."""
-    first = [table.extra.get(column, [""])[0] for column in table.columns]
-    offered = image_columns_offered(table.columns, first)
-    if table.image_column is not None or not offered:
+    question = image_question(table.columns, table.first_row)
+    if table.image_column is not None or question is None:
         return []
-    named = f"is {shown(offered[0])} the image? then pass --image-column {offered[0]}"
-    return [f"{table.path} is read without images: {named}"]
+    return [f"{table.path} is read without images: {question}"]
 
 
 def find_in(dataset: Dataset) -> list[Placeholder]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DataError, counted, listed, place
+from labelfill.errors import counted, listed, place
 from labelfill.schema import AXES, coordinate_columns
 
 _LEAST_ROWS = 3
@@ -61,10 +61,6 @@ class Placeholder:
 
     def __str__(self) -> str:
         return f"({plain_number(self.pair[0])}, {plain_number(self.pair[1])})"
-
-
-class PlaceholderError(DataError):
-    """Placeholders stand where labels are expected."""
 
 
 def find_placeholders(

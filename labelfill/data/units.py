@@ -55,8 +55,7 @@ def likely_unit(labels: Array, sizes: Array) -> Coordinates:
 
 def looks_like_shares(labels: Array) -> bool:
     """Whether labels (n, K, 2) are shares of images whose size is not known."""
-    found = labels[np.isfinite(labels)]
-    return bool(len(found) and likely_unit(labels, np.full((1, 2), float(_LEAST_SIDE))) != "px")
+    return likely_unit(labels, np.full((1, 2), float(_LEAST_SIDE))) != "px"
 
 
 def advised_unit(table: KeypointTable, sizes: Array) -> tuple[Coordinates, str] | None:

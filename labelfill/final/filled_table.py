@@ -260,18 +260,21 @@ def read_filled(
 
 def _by_original(dataset: ImageDataset, original: Path) -> Filled:
     table, reading = dataset.table, dataset.reading
-    before, before_any = (
-        read_keypoints(original, filled=filled, require_images=False, reading=reading)
-        for filled in (False, True)
-    )
+    # Where points of any likelihood are read, those that are not sure enough can be told from blanks.
+    however_likely = reading.min_likelihood is not None
+    before = read_keypoints(original, filled=however_likely, require_images=False, reading=reading)
     if before.keypoints != dataset.schema.keypoints or before.rows != table.rows:
         raise DataError(
             f"{original} is not {table.path} before it was filled: it has {before.rows} rows and "
             f"{len(before.keypoints)} keypoints, not {table.rows} and {dataset.schema.count}"
         )
     if reading.coordinates != "px":
-        before, before_any = (in_px(each, table.stated_sizes, reading) for each in (before, before_any))
+        before = in_px(before, table.stated_sizes, reading)
     observed = before.observed
+    if reading.min_likelihood is not None:  # what is not sure enough was left as it stood, not filled
+        unsure = unsure_points(before, reading.min_likelihood)[..., None]
+        observed = observed & ~unsure
+        dataset = _without(dataset, unsure & (np.abs(before.labels - table.labels) < 1e-9))
     altered = observed & ~(np.abs(before.labels - table.labels) < 1e-9)
     if altered.any():
         row, k, axis = (int(i[0]) for i in np.nonzero(altered))
@@ -280,10 +283,6 @@ def _by_original(dataset: ImageDataset, original: Path) -> Filled:
             f"column {dataset.schema.columns[2 * k + axis]!r} was {before.labels[row, k, axis]:g} and is "
             f"{table.labels[row, k, axis]:g}"
         )
-    if reading.min_likelihood is not None:  # what is not sure enough was left as it stood, not filled
-        unsure = unsure_points(before_any, reading.min_likelihood)[..., None]
-        same = np.abs(before_any.labels - table.labels) < 1e-9
-        dataset = _without(dataset, unsure & same)
     return Filled(dataset, observed, np.zeros(observed.shape[:2]))
 
 
@@ -320,9 +319,8 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
             if not matches:
                 raise DataError(
                     f"{sidecar}, line {number}, does not match {table.path}: it belongs to another file, or "
-                    "one of the two was changed; run `labelfill impute` again, or name the table before "
-                    "it was "
-                    "filled by --data ORIGINAL"
+                    "one of the two was changed; run `labelfill impute` again, or name the table before it "
+                    "was filled by --data ORIGINAL"
                 )
             observed[row, k] &= ~new
             harmonised |= entry["method"] == "harmonised"

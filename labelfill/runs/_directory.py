@@ -166,9 +166,10 @@ class RunDirectory(Stages):
         ModelError
             If the manifest does not tell.
         """
-        if self.begun_with is None:
+        begun_with = self.begun_with
+        if begun_with is None:
             raise damaged_manifest(self.path, "field 'input' is missing")
-        return self.begun_with
+        return begun_with
 
     @property
     def framed(self) -> bool:

@@ -8,6 +8,7 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -202,10 +203,15 @@ def _numbers(value: object) -> tuple[float, ...]:
     """One number or several: of a file's array, of a flag given several times, of a text with commas."""
     if isinstance(value, str):
         value = value.split(",")
-    numbers = tuple(map(_number, value)) if isinstance(value, list | tuple) else (_number(value),)
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError
-    return numbers
+    return tuple(map(_finite, value if isinstance(value, list | tuple) else [value]))
+
+
+def _finite(value: object) -> float:
+    with suppress(ValueError, TypeError):
+        number = _number(value)
+        if math.isfinite(number):
+            return number
+    raise UsageError(f"{value!r} is not a finite number")
 
 
 NUMBERS = tuple[float, ...]
@@ -216,5 +222,5 @@ _KINDS: Mapping[Any, _Kind] = {
     str: _Kind("a text", "NAME", _text),
     Path: _Kind("a path", "FILE", _path),
     ImageSize: _Kind("HEIGHTxWIDTH", "HxW", _size),
-    NUMBERS: _Kind("a finite number", "NUMBER", _numbers),
+    NUMBERS: _Kind("numbers", "NUMBER", _numbers),
 }

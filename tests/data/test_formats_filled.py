@@ -16,18 +16,9 @@ from labelfill.data.formats.conversion import convert
 from labelfill.data.formats.visibility import declared_occluded
 from labelfill.data.table import FoundPoints
 from labelfill.errors import DataError
-from tests.drawn_points import write_faces, write_images
-from tests.driving import PRIOR, done, labelfill, read_provenance
+from tests.drawn_points import write_images
+from tests.driving import done, labelfill, read_provenance
 from tests.trained_runs import SMALL_KEYPOINTS, Trained
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Faces in files, and models trained on them as a plain table."""
-    folder = tmp_path_factory.mktemp("faces")
-    write_faces(folder)
-    done("train-keypoint-models", "--data", folder / "t.csv", "--run-dir", folder / "run", *PRIOR)
-    return Trained(folder / "t.csv", folder / "run")
 
 
 def filled(faces: Trained, name: str, out: Path, to: str | None = None) -> Path:

@@ -14,13 +14,19 @@ import tifffile
 from PIL import Image
 
 from labelfill.data.images.decoding import UnusableError
-from labelfill.data.images.pixels import read_grey
+from labelfill.data.images.pixels import bits_of, decoded
 from tests.driving import labelfill
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (6, 9), np.uint8)
 COLOUR = RANDOM.integers(0, 256, (6, 9, 3), np.uint8)
 WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """A file as a table of it alone would be read."""
+    image = decoded(path)
+    return image.grey(2.0 ** bits_of(image.largest) - 1)
 
 
 def luminance(image: Image.Image) -> np.ndarray:
@@ -182,7 +188,7 @@ def test_an_image_names_no_other_file(tmp_path: Path) -> None:
 PROBE = """
 import resource, sys, time
 from pathlib import Path
-from labelfill.data.images.pixels import read_grey
+from tests.data.test_image_kinds import read_grey
 from tests.driving import labelfill
 from labelfill.data.images.decoding import UnusableError
 good, bad = map(Path, sys.argv[1:])

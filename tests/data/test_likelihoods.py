@@ -23,7 +23,7 @@ from labelfill.errors import DataError
 from labelfill.final.filled_table import Filled, FilledRequest, read_training_table
 from labelfill.runs import RunDirectory
 from labelfill.settings import FinalModelSettings
-from tests.drawn_points import write_faces, write_images
+from tests.drawn_points import write_images
 from tests.driving import PRIOR, content, done, labelfill
 from tests.examples import drawing
 from tests.trained_runs import Trained
@@ -288,15 +288,6 @@ def test_json_states_scores_either_way(tmp_path: Path) -> None:
     either = [written(table, ones(table), likelihood=asked, name="f.json") for asked in (False, True)]
     assert either[0] == either[1]
     assert b"0.5124" in either[0]
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Faces in files, and a shape prior learnt from them."""
-    folder = tmp_path_factory.mktemp("faces")
-    write_faces(folder)
-    done("train-keypoint-models", "--data", folder / "t.csv", "--run-dir", folder / "run", *PRIOR)
-    return Trained(folder / "t.csv", folder / "run")
 
 
 def read_by_later_stages(run: Path, filled: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,22 +37,28 @@ _SHAPE_TOLERANCE = 0.01
 _log = logging.getLogger("labelfill")
 
 
+T = TypeVar("T")
+
+
 class BitsUnknownError(Exception):
     """An image states 16 bits, and nobody has said yet how many of them the table's images use."""
 
 
 @dataclass
-class Told:
-    """What is to be said of a table's images once all were read: names of files.
+class Findings:
+    """What was found of files as they were read, by their names.
 
     Attributes
     ----------
+    sizes
+        Height and width, the way round that labels refer to.
     turned
         Those that were turned or mirrored.
     too_bright
         Those with values above white, and the largest of each.
     """
 
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     turned: set[str] = field(default_factory=set)
     too_bright: dict[str, int] = field(default_factory=dict)
 
@@ -92,7 +99,7 @@ class ImageFiles:
     by_shape: bool = False
     exif_turn: bool = True
     bits: int | None = None
-    told: Told = field(default_factory=Told)
+    findings: Findings = field(default_factory=Findings)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -115,42 +122,39 @@ class ImageFiles:
             raise BitsUnknownError
         white = 2.0 ** (self.bits or 8) - 1
         if image.white is None and image.largest > white:
-            self.told.too_bright[self.names[row]] = image.largest
+            self.findings.too_bright[self.names[row]] = image.largest
         height, width = image.values.shape[:2]
         orientation = self._orientation(row, height, width, image.orientation)
+        self.findings.sizes[self.names[row]] = turned_size(height, width, orientation)
         if orientation != AS_STORED:
-            self.told.turned.add(self.names[row])
+            self.findings.turned.add(self.names[row])
         with self._naming(row):
             return turned(image.grey(white), orientation)
 
     def with_bits(self, *, show_progress: bool = False) -> ImageFiles:
         """The same with the fewest bits that hold the largest value of all images that state 16."""
-        largest: dict[str, int] = {}
-        for row in bar(range(len(self)), desc="measuring images", unit="image", show=show_progress):
-            if self.names[row] not in largest:
-                image = self._decoded(row)
-                largest[self.names[row]] = 0 if image.white is not None else image.largest
-        bits = bits_of(max(largest.values()))
+        deep = [image.largest for image in self._once(self._decoded, show_progress) if image.white is None]
+        bits = bits_of(max(deep))
         _log.info(
             "%s: 16-bit images up to %s: %d bits are used, so %s is white",
-            self.table_path, f"{max(largest.values()):,}", bits, f"{2**bits - 1:,}",
+            self.table_path, f"{max(deep):,}", bits, f"{2**bits - 1:,}",
         )  # fmt: skip
         return replace(self, bits=bits)
 
     def tell(self) -> None:
         """Say, once all images were read, what was done to some of them."""
-        if self.told.turned:
+        if self.findings.turned:
             _log.info(
                 "%s: %s turned as the EXIF orientation says, as labelling tools show them; --no-exif-turn "
                 "takes them as they are stored",
-                self.table_path, counted(len(self.told.turned), "image file"),
+                self.table_path, counted(len(self.findings.turned), "image file"),
             )  # fmt: skip
-        if self.told.too_bright:
-            name, largest = max(self.told.too_bright.items(), key=lambda item: item[1])
+        if self.findings.too_bright:
+            name, largest = max(self.findings.too_bright.items(), key=lambda item: item[1])
             _log.warning(
                 "%s: %s brighter than those that the models learnt from, up to %s (%s) where %s is white: "
                 "what is above is cut off",
-                self.table_path, counted(len(self.told.too_bright), "image"), f"{largest:,}", shown(name),
+                self.table_path, counted(len(self.findings.too_bright), "image"), f"{largest:,}", shown(name),
                 f"{2 ** (self.bits or 8) - 1:,}",
             )  # fmt: skip
 
@@ -193,15 +197,22 @@ class ImageFiles:
         return bool(abs(ratio - 1) <= _SHAPE_TOLERANCE + 1 / min(*stated, *size))
 
     def sizes(self, *, show_progress: bool = False) -> NDArray[np.float64]:
-        """(n, 2): height and width of each row's image; a file that several rows name is looked at once."""
-        known: dict[str, tuple[int, int]] = {}
-        for row in bar(range(len(self)), desc="measuring images", unit="image", show=show_progress):
-            if self.names[row] not in known:
-                known[self.names[row]] = self._size(row)
-        return np.array([known[name] for name in self.names], np.float64).reshape(-1, 2)
+        """(n, 2): height and width of each row's image."""
+        by_name = self.findings.sizes
+        by_name |= zip(self._first_rows, self._once(self._size, show_progress), strict=True)
+        return np.array([by_name[name] for name in self.names], np.float64).reshape(-1, 2)
+
+    def _once(self, look: Callable[[int], T], show_progress: bool) -> Iterator[T]:
+        """What is found by looking at each file, by the first row that names it."""
+        rows = self._first_rows.values()
+        for row in bar(rows, desc="measuring images", unit="image", show=show_progress):
+            yield look(row)
 
     def _size(self, row: int) -> tuple[int, int]:
-        """Height and width, from the image's header if that tells it."""
+        """Height and width; if the image was not read yet, from its header if that tells it."""
+        known = self.findings.sizes.get(self.names[row])
+        if known is not None:
+            return known
         height, width, orientation = self._stored_size(row)
         return turned_size(height, width, self._orientation(row, height, width, orientation))
 
@@ -213,8 +224,7 @@ class ImageFiles:
         with suppress(Exception), warnings.catch_warnings():  # whatever it is, reading the image says it
             warnings.simplefilter("ignore")
             with Image.open(path) as header:
-                data = path.read_bytes() if header.format == "PNG" else None
-                orientation = orientation_in_header(header, data)
+                orientation = orientation_in_header(header, path)
                 size = header.height, header.width
                 if header.format == "TIFF":  # whose size Pillow gives as it is to be seen
                     size = turned_size(*size, orientation)
@@ -237,16 +247,21 @@ class ImageFiles:
         return real_path((self.beside or self.table_path).parent)
 
     @cached_property
+    def _first_rows(self) -> dict[str, int]:
+        """The first row that names each file."""
+        rows: dict[str, int] = {}
+        for row, name in enumerate(self.names):
+            rows.setdefault(name, row)
+        return rows
+
+    @cached_property
     def _files(self) -> dict[str, Path]:
         """The file of each name; none is read before all are known to be there."""
-        first_rows: dict[str, int] = {}
-        for row, name in enumerate(self.names):
-            first_rows.setdefault(name, row)
-        found = {name: self._found(name, row) for name, row in first_rows.items()}
+        found = {name: self._found(name, row) for name, row in self._first_rows.items()}
         files = {name: file for name, file in found.items() if file is not None}
-        missing = [name for name in first_rows if name not in files]
+        missing = [name for name in found if name not in files]
         if missing:
-            raise self._missing(missing, first_rows[missing[0]], len(found))
+            raise self._missing(missing, self._first_rows[missing[0]], len(found))
         return files
 
     def _found(self, name: str, row: int) -> Path | None:

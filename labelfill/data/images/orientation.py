@@ -5,6 +5,7 @@ The eight values are those of the tag Orientation (274) of Exif 2.32 and TIFF 6.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -51,8 +52,10 @@ def stated_orientation(image: Any) -> int:
     return found if found in range(1, 9) else AS_STORED
 
 
-def orientation_in_header(image: Any, data: bytes | None) -> int:
-    """The same without decoding pixels; `data` are a PNG's bytes."""
-    if data is not None and "exif" not in image.info and not any(mark in data for mark in _BEHIND_PIXELS):
-        return AS_STORED
+def orientation_in_header(image: Any, path: Path) -> int:
+    """The same of an image at `path` that was opened, without decoding its pixels."""
+    if image.format == "PNG" and "exif" not in image.info:
+        data = path.read_bytes()
+        if not any(mark in data for mark in _BEHIND_PIXELS):
+            return AS_STORED
     return stated_orientation(image)

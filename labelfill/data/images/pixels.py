@@ -113,18 +113,6 @@ def decoded(path: Path) -> Decoded:
         raise UnusableError(f"is no image that can be read ({brief}); replace it") from error
 
 
-def read_grey(path: Path, bits: int | None = None) -> NDArray[np.uint8]:
-    """(h, w) grey as stored; colour becomes luminance, alpha lies on white, other ranges become 0..255.
-
-    Parameters
-    ----------
-    bits
-        How many of 16 are used; None: as many as hold this image's largest value.
-    """
-    image = decoded(path)
-    return image.grey(2.0 ** (bits or bits_of(image.largest)) - 1)
-
-
 def bits_of(largest: int) -> int:
     """The fewest bits of a camera or scanner that hold a value."""
     return next(bits for bits in _BIT_DEPTHS if largest < 2**bits)

@@ -30,7 +30,7 @@ from labelfill.data.table.header import IMAGE_PATH_COLUMN as IMAGE_PATH_COLUMN
 from labelfill.data.table.header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from labelfill.data.table.header import Header as Header
 from labelfill.data.table.header import NoImagesError as NoImagesError
-from labelfill.data.table.header import image_columns_offered as image_columns_offered
+from labelfill.data.table.header import image_question as image_question
 from labelfill.data.table.header import is_grey_text as is_grey_text
 from labelfill.data.table.header import named_image_column as named_image_column
 from labelfill.data.table.header import read_header as read_header
@@ -46,7 +46,6 @@ from labelfill.data.table.reading import ImageTexts as ImageTexts
 from labelfill.data.table.reading import read_table as read_table
 from labelfill.data.table.reading import refuse_blank_image_paths as refuse_blank_image_paths
 from labelfill.data.table.tokenizer import Cursor as Cursor
-from labelfill.data.table.writing import DECIMALS as DECIMALS
 from labelfill.data.table.writing import FoundPoints as FoundPoints
 from labelfill.data.table.writing import Splices as Splices
 from labelfill.data.table.writing import coordinate_text as coordinate_text

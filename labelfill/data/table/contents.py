@@ -81,6 +81,11 @@ class KeypointTable:
     def rows(self) -> int:
         return len(self.lines)
 
+    @property
+    def first_row(self) -> list[str]:
+        """The first row's text in each column; empty for coordinates and grey values."""
+        return [self.extra.get(column, [""])[0] for column in self.columns]
+
     def take(self, rows: NDArray[np.int64]) -> KeypointTable:
         """The same with some of its rows (m,) alone."""
         by_row = ("labels", "field_spans", "lines", "boxes", "declared_blank", "stated_sizes")
@@ -102,5 +107,4 @@ class KeypointTable:
 
 def lacks_images(table: KeypointTable) -> str:
     """What a table without images lacks, and what to do."""
-    first = [table.extra.get(column, [""])[0] for column in table.columns]
-    return without_images(table.path, table.columns, first)
+    return without_images(table.path, table.columns, table.first_row)

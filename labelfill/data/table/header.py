@@ -241,14 +241,13 @@ def _with_usual_name(
     return (*columns[:at], usual, *columns[at + 1 :])
 
 
-def image_columns_offered(columns: Sequence[str], first: Sequence[str]) -> list[str]:
-    """Columns of usual names for images in which the first row names an image file."""
-    return [
-        name
-        for name, value in zip(columns, first, strict=False)
-        if name.lower() in _LIKELY_NAMES
-        and PurePath(value.strip().strip('"')).suffix.lower() in IMAGE_SUFFIXES
-    ]
+def image_question(columns: Sequence[str], first: Sequence[str]) -> str | None:
+    """Whether a column of a likely name holds the images, if the first row names an image file in it."""
+    for name, value in zip(columns, first, strict=False):
+        suffix = PurePath(value.strip().strip('"')).suffix.lower()
+        if name.lower() in _LIKELY_NAMES and suffix in IMAGE_SUFFIXES:
+            return f"is {shown(name)} the image? then pass --image-column {name}"
+    return None
 
 
 def _checked(
@@ -270,7 +269,7 @@ def _checked(
             f"{where}: no keypoint columns ({_found(columns)}), expected pairs named like nose_x and nose_y; "
             "name the coordinate columns so, in a header on the first line"
         )
-    image_column = next((name for name in (IMAGE_COLUMN, IMAGE_PATH_COLUMN) if name in columns), None)
+    image_column = named_image_column(path, columns, None)
     if require_images and image_column is None:
         values = [value.decode("utf-8", "replace") for value in first]
         raise NoImagesError(without_images(path, columns, values))
@@ -285,14 +284,12 @@ def without_images(path: Path, columns: Sequence[str], first: Sequence[str] = ()
     first
         The first row's values, if they are known.
     """
-    offered = image_columns_offered(columns, first)
     alike = [name for name in columns if name.lower() in _LIKELY_NAMES]
-    if offered:
-        hint = f"is {shown(offered[0])} the image? then pass --image-column {offered[0]}"
-    elif alike:
-        hint = f"if column {shown(alike[0])} holds them, pass --image-column {alike[0]}"
-    else:
-        hint = "add one of the two"
+    hint = image_question(columns, first) or (
+        f"if column {shown(alike[0])} holds them, pass --image-column {alike[0]}"
+        if alike
+        else "add one of the two"
+    )
     return (
         f"{place(path)}: no column {IMAGE_COLUMN!r} (grey values) or {IMAGE_PATH_COLUMN!r} (file names) "
         f"({_found(columns)}); {hint}"

@@ -182,18 +182,6 @@ def fit_joint_correction(
 class _Sample:
     """Inputs (n, f), wanted corrections (n, m, 2) with NaN, and folds (n,), mirrored copies included."""
 
-    shapes: ClassVar[Mapping[str, str]] = {
-        "keypoints": "M <K",
-        "pose": "M 2",
-        "centre": "F",
-        "reach": "F",
-        "weights": "F 2M",
-        "bias": "2M",
-        "support": "S F",
-        "dual": "S 2M",
-        "length": "1",
-    }
-
     keypoints: Integers
     pose: Array
     inputs: Array
