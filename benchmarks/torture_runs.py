@@ -44,7 +44,7 @@ from labelfill.cli.main import main as labelfill
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.errors import LabelfillError
 from labelfill.networks import memory
-from labelfill.regressors import units
+from labelfill.networks import tasks
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
 
@@ -224,7 +224,7 @@ def kill_after(process: int, seconds: float) -> None:
 
 
 def with_workers() -> None:
-    units._WORTH_WORKERS = 0  # type: ignore[misc]  # so small a sample would be trained without
+    tasks._WORTH_WORKERS = 0  # type: ignore[misc]  # so small a sample would be trained without
 
 
 def children(process: int) -> Iterator[tuple[int, str]]:

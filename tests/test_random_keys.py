@@ -44,6 +44,11 @@ FINAL = {
     *(("train-final", session, epoch, *use) for session, epochs in SESSIONS.items() for epoch in range(epochs)
       for use in ((), ("order",), ("dropout",))),
 }  # fmt: skip
+SECOND_LOOK = {
+    *(("train-final", what) for what in ("errors", "answers", "joint")),
+    *((f"second look {head}", fold, *use) for head in range(6) for fold in FOLDS
+      for use in (("weights",), (0, "order"), (0, "dropout"), (0, head))),
+}  # fmt: skip
 OTHERS = {
     ("folds",),
     ("audit residuals", 2),
@@ -97,7 +102,7 @@ def test_the_keys_of_a_small_job(keys: list[tuple[int | str, ...]], tmp_path: Pa
     done("impute", *run)
     done("train-final", *run, "--epochs", 2, "--second-session-epochs", 1, "--most-rows", 50)
     assert {key[0] for key in keys} == {SEED}
-    assert {key[1:] for key in keys} == REGRESSORS | TRUNK | FINAL | OTHERS
+    assert {key[1:] for key in keys} == REGRESSORS | TRUNK | FINAL | SECOND_LOOK | OTHERS
 
 
 def test_a_key_is_the_same_everywhere() -> None:

@@ -43,7 +43,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_settings(RunSettings, "device")
     parser.add_settings(TableSettings, "image_size", "image_folder", "allow_outside")
     parser.add_settings(TableSettings, "image_column", "no_exif_turn")
-    parser.add_settings(PredictSettings, "source", "source_from", "batch_size", "coverage")
+    parser.add_settings(PredictSettings, "no_refine", "source", "source_from", "batch_size", "coverage")
     return parser
 
 

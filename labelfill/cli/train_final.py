@@ -48,7 +48,9 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_settings(TableSettings, "image_folder", "allow_outside", "distrust")
     parser.add_settings(FinalModelSettings, "preset", "labels", "epochs", "batch_size", "learning_rate")
     parser.add_settings(FinalModelSettings, "second_session_epochs", "second_session_batch", "best_by")
-    parser.add_settings(FinalModelSettings, "equalize", "flip", "rows", "most_rows", "single_convention")
+    parser.add_settings(
+        FinalModelSettings, "equalize", "flip", "rows", "most_rows", "single_convention", "refine"
+    )
     parser.gone = gone_flags(FinalModelSettings)
     return parser
 
@@ -105,18 +107,29 @@ _SCORED = {
     "validation": "that chose the epoch, for want of others",
 }
 _OBSERVED_LABELS = (("labels", "labels", ","), ("RMSE", "rmse", ".2f"), ("MAE", "mae", ".2f"))
+
+
+def _second_look(r: Result) -> list[str]:
+    told, without = r.get("second look"), r.get("rmse without second look")
+    if without is not None:
+        return [f"these answers are of its second look; without it RMSE is {without:.2f} px"]
+    return [] if told in (None, "none") else [f"second look {told}"]
+
+
 _SCORES: tuple[Line, ...] = (
     "final network: RMSE {rmse:.2f} px, MAE {mae:.2f} px on {rows:row} {which}",
     lambda r: ["", *table("px, observed labels", _OBSERVED_LABELS, with_all(r)), ""],
     ("coverage", "{coverage:.0%} of these points lie within their 90% error radius"),
+    _second_look,
 )
 
 
 def _scores(r: Result) -> list[str]:
     for part, which in _SCORED.items():
         if f"{part} rmse" in r:
-            names = ("rows", "rmse", "mae", "coverage", "keypoints")
-            return lines_of(_SCORES, {"which": which, **{name: r.get(f"{part} {name}") for name in names}})
+            names = ("rows", "rmse", "mae", "coverage", "keypoints", "rmse without second look")
+            scores = {name: r.get(f"{part} {name}") for name in names}
+            return lines_of(_SCORES, {"which": which, "second look": r.get("second look"), **scores})
     return ["final network: trained, but there is no held-out row with a label to score it on"]
 
 

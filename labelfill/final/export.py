@@ -21,10 +21,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from labelfill.errors import ModelError, UsageError
+from labelfill.final.exported_refiner import Constants, ExportedRefiner
 from labelfill.final.model import FinalModel, load_final
 from labelfill.final.model_card import ExportAbout, model_card
 from labelfill.networks.loss import LOG_SIGMA_RANGE
@@ -40,7 +41,7 @@ MOST_DIFFERENCE = 0.01
 _OPSET = 18
 
 
-class ExportedNetwork(nn.Module):
+class ExportedNetwork(Constants):
     """(B, H, W) uint8 grey -> (B, K, 2) px and (B, K) error radius in px (NaN without a calibration).
 
     Parameters
@@ -72,29 +73,25 @@ class ExportedNetwork(nn.Module):
         self.padding = (-size.width % self.reduction, -size.height % self.reduction)
         y = (size.height - 1) / 2 + ((np.arange(tall) + 0.5) * 2 - tall) / longer * size.unit
         x = (size.width - 1) / 2 + ((np.arange(broad) + 0.5) * 2 - broad) / longer * size.unit
-        self._keep("rows", _sampling(y, size.height, self.reduction))
-        self._keep("columns", _sampling(x, size.width, self.reduction).T)
-        self._keep("mirrored_columns", _sampling(size.width - 1 - x, size.width, self.reduction).T)
-        self._keep("centre", size.centre)
+        self.keep("rows", _sampling(y, size.height, self.reduction))
+        self.keep("columns", _sampling(x, size.width, self.reduction).T)
+        self.keep("mirrored_columns", _sampling(size.width - 1 - x, size.width, self.reduction).T)
+        self.keep("centre", size.centre)
         self.spread, self.axis = model.spread, size.width - 1 + 2 * model.schema.mirror_shift
         self.mirrors = model.partners is not None and not model.settings.original
         partners = np.arange(model.heads.count) if model.partners is None else np.asarray(model.partners)
-        self._keep("partners", np.maximum(partners, 0))
-        self._keep("has_partner", partners >= 0)
+        self.keep("partners", np.maximum(partners, 0))
+        self.keep("has_partner", partners >= 0)
         heads = model.heads.in_convention(np.arange(model.heads.count, dtype=float)[None], np.array([group]))
-        self._keep("heads", heads[0].astype(np.int64))
+        self.keep("heads", heads[0].astype(np.int64))
         scale, factor = np.full((2, model.heads.count), np.nan)
-        if model.calibration is not None:
-            scale, factor = model.calibration.sigma_scale, model.calibration.radius_factor(coverage)
-        self._keep("sigma_scale", scale)
-        self._keep("radius_factor", factor)
+        calibration = model.answers_calibration
+        if calibration is not None:
+            scale, factor = calibration.sigma_scale, calibration.radius_factor(coverage)
+        self.refiner = None if model.refiner is None else ExportedRefiner(model.refiner)
+        self.keep("sigma_scale", scale)
+        self.keep("radius_factor", factor)
         self.least_sigma = LEAST_SIGMA
-
-    def _keep(self, name: str, array: NDArray[Any]) -> None:
-        values = np.ascontiguousarray(array)
-        if values.dtype.kind == "f":
-            values = values.astype(np.float32)
-        self.register_buffer(name, torch.from_numpy(values))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates and radii of every image of a batch."""
@@ -105,17 +102,20 @@ class ExportedNetwork(nn.Module):
             grey = torch.where(
                 flat, grey, ((grey - low) * (255 / torch.where(flat, 1.0, high - low))).round()
             )
+        level = grey
         if self.reduction > 1:
             padded = functional.pad(grey[:, None], (0, self.padding[0], 0, self.padding[1]), mode="replicate")
-            grey = functional.avg_pool2d(padded, self.reduction).round()[:, 0]
-        grey = grey / 255
-        xy, sigma = self._one_way(grey, self.columns)
+            level = functional.avg_pool2d(padded, self.reduction).round()[:, 0]
+        level = level / 255
+        xy, sigma = self._one_way(level, self.columns)
         if self.mirrors:
-            other, other_sigma = self._one_way(grey, self.mirrored_columns)
+            other, other_sigma = self._one_way(level, self.mirrored_columns)
             other, other_sigma = other[:, self.partners], other_sigma[:, self.partners]
             other = torch.stack([self.axis - other[..., 0], other[..., 1]], dim=-1)
             xy = torch.where(self.has_partner[:, None], (xy + other) / 2, xy)
             sigma = torch.where(self.has_partner, torch.sqrt((sigma**2 + other_sigma**2) / 2), sigma)
+        if self.refiner is not None:
+            xy, sigma = self.refiner(grey, xy)
         radius = torch.clamp(sigma * self.sigma_scale, min=self.least_sigma) * self.radius_factor
         return xy[:, self.heads], radius[:, self.heads]
 

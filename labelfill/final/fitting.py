@@ -27,9 +27,9 @@ from labelfill.schema import KeypointSchema
 from labelfill.settings import PRESETS, FinalModelSettings
 
 # Training images are turned, scaled and shifted at random by about this much (radians, share, share).
-_TURN, _STRETCH, _SHIFT = 0.15, 0.08, 0.04
+_TURN, _STRETCH, _SHIFT = 0.08, 0.045, 0.022
 
-_LONGEST_SIDE = 96
+_LONGEST_SIDE = 80
 _AVERAGED = 0.995
 # Tables of few rows get more epochs, so that the network still takes about this many steps.
 _LEAST_STEPS = 800

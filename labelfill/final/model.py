@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from labelfill.arrays import Array, Mask
 from labelfill.data.images.equalization import equalize
 from labelfill.errors import DamagedFile
+from labelfill.final.refiner import Refiner
+from labelfill.final.refiner_files import load_refiner, refiner_files
 from labelfill.final.targets import Heads
 from labelfill.networks.architectures import FinalNetwork, SeparateNetworks
 from labelfill.networks.checkpoints import Fitted
@@ -59,7 +61,9 @@ class FinalModel:
     settings
         By which it was trained, complete; a `Design` if the original work's.
     calibration
-        How large errors are, per head; None if no held-out row told.
+        How large errors of the network's own answers are, per head; None if no held-out row told.
+    refiner
+        The second look; None where the network's own answers stand.
     """
 
     network: nn.Module
@@ -71,19 +75,30 @@ class FinalModel:
     sources: tuple[str, ...]
     settings: FinalModelSettings
     calibration: Calibration | None = None
+    refiner: Refiner | None = None
+
+    @property
+    def answers_calibration(self) -> Calibration | None:
+        """How large errors of answers are, those of the second look if there is one."""
+        return self.calibration if self.refiner is None else self.refiner.calibration
 
     def radius(self, sigma: Array, coverage: float) -> Array:
         """(n, heads), px: the distance that the error stays within in `coverage` of cases; NaN if unknown."""
-        if self.calibration is None:
+        calibration = self.answers_calibration
+        if calibration is None:
             return np.full(sigma.shape, np.nan)
-        calibrated = self.calibration.blend(np.zeros((1, *sigma.shape, 2)), sigma[None])[1]
-        radius: Array = calibrated * self.calibration.radius_factor(coverage)
+        calibrated = calibration.blend(np.zeros((1, *sigma.shape, 2)), sigma[None])[1]
+        radius: Array = calibrated * calibration.radius_factor(coverage)
         return radius
 
-    def pyramid(self, images: NDArray[np.uint8], device: torch.device) -> Pyramid:
-        """Images (n, H, W) ready to be sampled, their contrast as the network knows it."""
+    def grey(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Images (n, H, W), their contrast as the networks know it."""
         assert self.settings.equalize is not None
-        return Pyramid(equalize(images, self.settings.equalize), device)
+        return equalize(images, self.settings.equalize)
+
+    def pyramid(self, images: NDArray[np.uint8], device: torch.device) -> Pyramid:
+        """Images (n, H, W) ready to be sampled."""
+        return Pyramid(self.grey(images), device)
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Grey values in 0..1 as the network takes them; the original work took them as they are."""
@@ -92,7 +107,8 @@ class FinalModel:
     def answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
         """Positions (n, heads, 2) and stated sigma (n, heads), px.
 
-        The default network's answer is averaged with that for the mirrored image.
+        The default network's answer is averaged with that for the mirrored image; the second look, if there
+        is one, moves it.
         """
 
         def answer(part: slice, _: int) -> tuple[Array, Array]:
@@ -104,10 +120,15 @@ class FinalModel:
 
     def _answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
         pyramid = self.pyramid(images, device)
-        straight = self._one_way(pyramid, np.zeros(len(images), bool))
+        xy, sigma = self._own(pyramid, len(images))
+        return (xy, sigma) if self.refiner is None else self.refiner.refine(pyramid, xy)
+
+    def _own(self, pyramid: Pyramid, count: int) -> tuple[Array, Array]:
+        """The network's own answers."""
+        straight = self._one_way(pyramid, np.zeros(count, bool))
         if self.partners is None or self.settings.original:
             return straight
-        mirrored = self._one_way(pyramid, np.ones(len(images), bool))
+        mirrored = self._one_way(pyramid, np.ones(count, bool))
         return averaged_with_mirrored(straight, mirrored, self.schema, self.partners)
 
     def _one_way(self, pyramid: Pyramid, mirrored: Mask) -> tuple[Array, Array]:
@@ -174,7 +195,7 @@ def model_files(model: FinalModel, fitted: Fitted) -> dict[str, bytes]:
     files = {WEIGHTS: weights_file(fitted.state), ABOUT: kept.json_bytes(about)}
     if model.calibration is not None:
         files[RADII] = kept.arrays_bytes(model.calibration.to_arrays())
-    return files
+    return files if model.refiner is None else files | refiner_files(model.refiner)
 
 
 def weights_file(state: Mapping[str, Tensor]) -> bytes:
@@ -182,8 +203,13 @@ def weights_file(state: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 
-def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
+def load_final(run: RunDirectory, device: torch.device, *, refined: bool = True) -> FinalModel:
     """Read the final network back.
+
+    Parameters
+    ----------
+    refined
+        With its second look, if it has one.
 
     Raises
     ------
@@ -201,10 +227,21 @@ def load_final(run: RunDirectory, device: torch.device) -> FinalModel:
         calibration = kept.read_arrays(
             run, STAGE, RADII, lambda arrays: Calibration.from_arrays(arrays, sizes=sizes)
         )
+    refiner = None
+    if refined:
+        partners = mirror_of_patches(about.partners, settings)
+        refiner = load_refiner(run, STAGE, about.schema, partners, heads.count, device)
     return FinalModel(
         folded(network.to(device)), about.schema, heads, about.size, about.spread, about.partners,
-        about.sources, settings, calibration,
+        about.sources, settings, calibration, refiner,
     )  # fmt: skip
+
+
+def mirror_of_patches(
+    partners: tuple[int, ...] | None, settings: FinalModelSettings
+) -> tuple[int, ...] | None:
+    """Mirror partners of heads in the second look: none where mirrored rows are not learnt from."""
+    return partners if settings.flip == "on" else None
 
 
 def _settings(told: dict[str, Any]) -> FinalModelSettings:

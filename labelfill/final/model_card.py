@@ -63,6 +63,7 @@ def model_card(
         "Contrast and brightness are evened out inside"
         + ("" if model.partners is None else ", and the answer is averaged with that for the mirrored image")
         + "."
+        + ("" if model.refiner is None else _SECOND_LOOK)
         + (_FRAMED if run.framed else ""),
         "",
         "Keypoints, in order: " + ", ".join(keypoints) + ".",
@@ -89,6 +90,10 @@ _TORCH = [
     "xy, radius = network(torch.from_numpy(images))",
     "```",
 ]
+_SECOND_LOOK = (
+    " What the network of the whole image finds is looked at once more: small networks see a patch around "
+    "each point and move it."
+)
 _FRAMED = (
     " The training images differed in size; each was scaled to fit this frame and centred in it, its edge "
     "continued. Do the same with yours, and take the answer back."

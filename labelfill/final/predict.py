@@ -1,4 +1,4 @@
-"""The final network applied to new images."""
+"""The final network, and its second look, applied to new images."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def predict(
     """
     outputs.check(dataset.table)
     computing = Computing(choose_device(device), progress)
-    model = _model_for(run, dataset, computing.device)
+    model = _model_for(run, dataset, computing.device, refined=not settings.no_refine)
     groups = _asked_sources(dataset, model, settings)
     wanted = None
     if outputs.lookup is not None:
@@ -192,7 +192,7 @@ def predicted(
 ) -> Predictions:  # fmt: skip
     """Apply the final network to images; errors as for `predict`."""
     computing = Computing(choose_device(device), progress)
-    model = _model_for(run, dataset, computing.device)
+    model = _model_for(run, dataset, computing.device, refined=not settings.no_refine)
     found = _Collected(model.schema.count)
     _answer(model, dataset, _asked_sources(dataset, model, settings), settings, computing, [found])
     return Predictions(model.schema.keypoints, np.concatenate(found.xy), np.concatenate(found.radius))
@@ -209,8 +209,8 @@ class _Collected:
         self.radius.append(radius)
 
 
-def _model_for(run: RunDirectory, dataset: Dataset, device: torch.device) -> FinalModel:
-    model = load_final(run, device)
+def _model_for(run: RunDirectory, dataset: Dataset, device: torch.device, *, refined: bool) -> FinalModel:
+    model = load_final(run, device, refined=refined)
     size = model.schema.image_size
     if dataset.schema.image_size != size:
         raise ModelError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,15 @@ from labelfill.final.model import (
     model_files,
     weights_file,
 )
+from labelfill.final.refining import LEAST_GAIN, train_refiner
 from labelfill.final.targets import Heads, Targets, heads_of, targets_of
 from labelfill.networks.architectures import parameter_count
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
-from labelfill.regressors.files import KeypointModels, load_models
+from labelfill.regressors.files import KeypointModels, load_models, load_start
 from labelfill.regressors.scores import score
+from labelfill.regressors.trunk import Start
 from labelfill.runs import RunDirectory, load_split
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.preparation import groups_of_rows
@@ -64,8 +66,10 @@ def _train(run: RunDirectory, job: FinalJob, computing: Computing) -> dict[str, 
     targets = targets_of(filled, heads, groups, models.sources, settings, setup.parts, moved)
     model = fitting.new_model(setup, heads, targets)
     fitted = fitting.fit_sessions(run, setup, model, targets, filled)
-    answers = answer_held_out(model, targets, filled.dataset.images, setup.parts, job.device)
-    calibrated = replace(model, calibration=calibrate_radii(answers.get("validation"), targets))
+    own = answer_held_out(model, targets, filled.dataset.images, setup.parts, job.device)
+    alone = replace(model, calibration=calibrate_radii(own.get("validation"), targets))
+    looked = _second_look(run, job, setup, alone, targets, own, groups)
+    calibrated, answers = looked.model, looked.answers
     scores = _scores(calibrated, targets, answers, groups)
     files = model_files(calibrated, fitted) | answers_file(calibrated, answers, groups)
     if fitted.other:
@@ -76,6 +80,7 @@ def _train(run: RunDirectory, job: FinalJob, computing: Computing) -> dict[str, 
     results = {
         **({} if filled.dataset.placements is None else {"frame": str(setup.schema.image_size)}),
         **scores,
+        **looked.told,
         "parameters": parameter_count(model.network),
         "best epoch": fitted.best_epoch,
         "epochs": len(fitted.history),
@@ -83,6 +88,65 @@ def _train(run: RunDirectory, job: FinalJob, computing: Computing) -> dict[str, 
     }
     run.record({"stage": STAGE, "results": results})
     return results
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """The final network with its second look, if it pays, and answers of held-out rows.
+
+    Attributes
+    ----------
+    told
+        What is said of it among the results.
+    """
+
+    model: FinalModel
+    answers: Mapping[str, PartAnswers]
+    told: dict[str, Any]
+
+
+def _second_look(
+    run: RunDirectory,
+    job: FinalJob,
+    setup: fitting.FinalSetup,
+    alone: FinalModel,
+    targets: Targets,
+    own: Mapping[str, PartAnswers],
+    groups: Integers,
+) -> _Looked:
+    """The second look trained, if it is asked for, and taken, if it answers held-out rows better.
+
+    Parameters
+    ----------
+    own
+        The network's own answers.
+    """
+    if not job.settings.refines:
+        return _Looked(alone, own, {"second look": "none"})
+    images, validation = job.filled.dataset.images, own.get("validation")
+    refiner = train_refiner(run, setup, alone, targets, images, validation, start_of(job))
+    if refiner is None or validation is None:
+        return _Looked(alone, own, {"second look": "left away: too few held-out rows tell how answers err"})
+    refined = replace(alone, refiner=refiner)
+    answers = answer_held_out(refined, targets, images, setup.parts, job.device)
+    before, after = (_scores(alone, targets, each, groups) for each in (own, answers))
+    share = after["validation rmse"] / max(before["validation rmse"], 1e-9)
+    if share**2 > 1 - LEAST_GAIN:
+        why = f"left away: errors of held-out rows would be {share:.2f} times the network's own"
+        return _Looked(alone, own, {"second look": why})
+    calibrated = replace(refiner, calibration=calibrate_radii(answers["validation"], targets))
+    told = {f"{part} rmse without second look": before[f"{part} rmse"] for part in answers}
+    taken = {"second look": "taken", "looks": len(refiner.corrections), **told}
+    return _Looked(replace(alone, refiner=calibrated), answers, taken)
+
+
+def start_of(job: FinalJob) -> Start | None:
+    """What the second look starts from: what keypoint models learnt that filled this very table."""
+    table = job.filled.dataset.table.content_sha256
+    filled = [entry["results"].get("table") for entry in job.models.stages.values() if entry.get("results")]
+    if job.settings.labels != "filled" or table not in filled:
+        return None
+    return load_start(job.models, job.filled.dataset.schema)
 
 
 def _set_up(job: FinalJob, models: KeypointModels, computing: Computing) -> fitting.FinalSetup:

@@ -38,6 +38,11 @@ class Heads:
         """How many points are answered."""
         return self.keypoints + len(self.further)
 
+    @property
+    def of_keypoint(self) -> tuple[int, ...]:
+        """The keypoint of each head."""
+        return (*range(self.keypoints), *(k for k, _ in self.further))
+
     def outputs(self, separate: bool) -> tuple[int, ...]:
         """How many heads each network has: one network, or with `separate` one for each group's heads."""
         if not separate:

@@ -30,13 +30,23 @@ class PatchRegressor(nn.Module):
             nn.Linear(hidden, 3 * keypoints),
         )  # fmt: skip
 
-    def start_from(self, trunk: Mapping[str, Tensor], keypoint: int) -> None:
-        """Begin with the weights of a network of all keypoints, those that answer one of them."""
+    def start_from(self, trunk: Mapping[str, Tensor], keypoints: Mapping[int, int]) -> None:
+        """Begin with the weights of a network of all keypoints.
+
+        Parameters
+        ----------
+        keypoints
+            From an answer of this network to the keypoint among the other's that it begins as; what is not
+            there begins at nothing.
+        """
         last = f"head.{len(self.head) - 1}."
-        rows = slice(3 * keypoint, 3 * keypoint + 3)
-        self.load_state_dict(
-            {name: tensor[rows] if name.startswith(last) else tensor for name, tensor in trunk.items()}
-        )
+        begun = {}
+        for name, tensor in self.state_dict().items():
+            begun[name] = torch.zeros_like(tensor) if name.startswith(last) else trunk[name]
+            if name.startswith(last):
+                for own, other in keypoints.items():
+                    begun[name][3 * own : 3 * own + 3] = trunk[name][3 * other : 3 * other + 3]
+        self.load_state_dict(begun)
 
     def forward(self, patches: Tensor, evidence: Tensor) -> Tensor:
         """(B, 1, S, S) patches -> (B, K, 3); `evidence` (B, 0) is not used."""
@@ -98,9 +108,9 @@ class FinalNetwork(nn.Module):
         outputs: int,
         height: int,
         width: int,
-        channels: Sequence[int] = (16, 32, 64, 128),
+        channels: Sequence[int] = (20, 32, 48, 64),
         hidden: int = 256,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

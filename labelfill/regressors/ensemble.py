@@ -159,7 +159,7 @@ class Ensemble:
                 found, stated = self._both_ways(regressor, rows.take(asked))
                 xy[Member.PATCH][asked, k], sigma[Member.PATCH][asked, k] = found[:, 0], stated[:, 0]
         xy[:, ~wanted], sigma[:, ~wanted] = np.nan, np.nan
-        scale, angle = upright(expected, self.prior.mean)
+        scale, angle = upright(expected.xy, expected.sigma, self.prior.mean)
         return Members(xy, sigma, expected.xy, scale, angle)
 
     def _expected(self, anchors: Anchors, folds: Integers | None) -> Expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,3 +174,26 @@ def chosen_rows(count: int, most: int, passes: int, key: int) -> Integers:
         drawn: Integers = np.random.default_rng(key).permutation(count)[:most]
         return drawn
     return np.tile(np.arange(count), passes)
+
+
+def among(part: Examples, k: int, keypoints: int) -> Examples:
+    """Examples with a target for one keypoint as those of a network of all keypoints."""
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        """(n, 1, ...) among those of all keypoints, which are 0."""
+        wide = values.new_zeros(len(values), keypoints, *values.shape[2:])
+        wide[:, k] = values[:, 0]
+        return wide
+
+    return replace(part, target=spread(part.target), weight=spread(part.weight))
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Examples one after another."""
+    return Examples(
+        torch.cat([part.inputs for part in parts]),
+        torch.cat([part.evidence for part in parts]),
+        torch.cat([part.target for part in parts]),
+        torch.cat([part.weight for part in parts]),
+        torch.cat([part.scale for part in parts]),
+    )

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from labelfill.arrays import KeptArrays, check_array
+from labelfill.arrays import Integers, KeptArrays, check_array
 from labelfill.data.dataset import Dataset
 from labelfill.data.distrust import distrust_bytes, named_labels, read_distrust
 from labelfill.errors import DamagedFile, ModelError
@@ -40,7 +40,7 @@ from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.regressors.ensemble import Ensemble, Member, Regressor
-from labelfill.regressors.trunk import Trunk
+from labelfill.regressors.trunk import Start, Trunk
 from labelfill.regressors.unit_names import COARSE, FACE, UnitName, audit_name, patch_name
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory, kept
@@ -53,6 +53,7 @@ STAGE = "train-keypoint-models"
 _PRIOR = "shared-models/prior.safetensors"
 _SOURCES = "shared-models/sources.json"
 _TRUNK = "shared-models/trunk"
+_FOLDS = "shared-models/trunk/folds.safetensors"
 _DISTRUST = "shared-models/distrust.csv"
 # Networks far beyond any that is trained are not built, whatever a file says.
 _MOST_FOLDS, _LARGEST_VIEW = 100, 4096
@@ -209,13 +210,17 @@ def regressor_files(
 
 
 def trunk_files(
-    fitted: Sequence[Fitted], size: int, schema: KeypointSchema, examples: int
+    fitted: Sequence[Fitted], size: int, schema: KeypointSchema, examples: int, folds: Integers
 ) -> dict[str, bytes]:
     """A trained trunk as files; parameters as for `PatchRegressor`, and `examples` of an epoch."""
     parameters = parameter_count(PatchRegressor(size, schema.count))
     history = [network.history for network in fitted]
     about = TrunkFile(kept.FORMAT, schema.keypoints, size, len(fitted), parameters, examples, history)
-    return {f"{_TRUNK}/model.safetensors": _weights(fitted), f"{_TRUNK}/model.json": kept.json_bytes(about)}
+    return {
+        f"{_TRUNK}/model.safetensors": _weights(fitted),
+        f"{_TRUNK}/model.json": kept.json_bytes(about),
+        _FOLDS: kept.arrays_bytes({"folds": folds}),
+    }
 
 
 def _weights(fitted: Sequence[Fitted]) -> bytes:
@@ -230,10 +235,30 @@ def _weights(fitted: Sequence[Fitted]) -> bytes:
 
 def load_trunk(run: RunDirectory, schema: KeypointSchema) -> Trunk:
     """Read a trunk back; errors as for `load_regressor`."""
+    return _read_trunk(run, schema)[0]
+
+
+def _read_trunk(run: RunDirectory, schema: KeypointSchema) -> tuple[Trunk, int]:
+    """A trunk, and the side of its patches in samples."""
     about = kept.read_json(run, STAGE, f"{_TRUNK}/model.json", TrunkFile)
     networks = {f"fold{fold}.": PatchRegressor(about.size, schema.count) for fold in range(about.folds)}
     read_networks(run, STAGE, f"{_TRUNK}/model.safetensors", networks)
-    return tuple(network.state_dict() for network in networks.values())
+    return tuple(network.state_dict() for network in networks.values()), about.size
+
+
+def load_start(run: RunDirectory, schema: KeypointSchema) -> Start | None:
+    """The trunk and its folds; None if there are none. Errors as for `load_regressor`."""
+    if _FOLDS not in run.stages[STAGE]["outputs"]:
+        return None
+    trunk, size = _read_trunk(run, schema)
+
+    def folds(arrays: Mapping[str, NDArray[Any]]) -> Integers:
+        if "folds" not in arrays:
+            raise DamagedFile("it lacks the array 'folds'")
+        check_array("folds", arrays["folds"], np.int64, "N <=F", {**run.sizes, "F": len(trunk)})
+        return arrays["folds"]
+
+    return Start(trunk, kept.read_arrays(run, STAGE, _FOLDS, folds), size)
 
 
 def load_regressor(

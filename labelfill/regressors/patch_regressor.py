@@ -114,7 +114,7 @@ def train_folds(
         torch.manual_seed(random_key(seed, name, fold, "weights"))
         network = make_network(view, evidence.schema.count)
         if job.trunk is not None and isinstance(network, PatchRegressor) and view.keypoint is not None:
-            network.start_from(job.trunk[fold], view.keypoint)
+            network.start_from(job.trunk[fold], {0: view.keypoint})
         key = (seed, name, fold)
         network = network.to(pyramid.device)
         fitted.append(fit(network, draw, validation, job.plan, key=key, checkpoint=checkpoint(fold)))

@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from labelfill.arrays import Array
-from labelfill.shape.prior import Expected
 
 # How far a training patch is turned and scaled at random: what is left of both after the frame of the
 # expected shape was made upright is about a tenth.
 _TURN = 0.10
 _STRETCH = 0.10
 _GAMMA = 0.4
+# A px of slack, squared: no single keypoint decides alone how a shape lies.
+PIXEL_SLACK = 1.0
+SCALE_RANGE = (0.25, 4.0)
 _PIXEL_NOISE = 0.03
 _IMAGES_AT_ONCE = 256
 
@@ -74,23 +76,23 @@ def _spread(half: Array, offset: Array) -> Array:
     return half.reshape((-1,) + (1,) * (offset.ndim - 1))
 
 
-def upright(expected: Expected, mean: Array) -> tuple[Array, Array]:
-    """Scale (n,) and angle (n,) of the expected shapes against the mean shape (K, 2).
+def upright(xy: Array, sigma: Array, mean: Array) -> tuple[Array, Array]:
+    """Scale (n,) and angle (n,) of shapes (n, K, 2) against the mean shape (K, 2).
 
-    Weighted Procrustes analysis (Umeyama 1991): a keypoint counts by how surely it is expected.
-    Rows of which little is known are taken as upright and of mean size.
+    Weighted Procrustes analysis (Umeyama 1991): a keypoint counts by how surely it is placed, which `sigma`
+    (n, K) in px tells. Rows of which little is known are taken as upright and of mean size.
     """
     if len(mean) < 2:
-        return np.ones(len(expected.xy)), np.zeros(len(expected.xy))
-    weight = 1.0 / (expected.sigma**2 + 1.0)  # a px of slack: no single keypoint decides alone
+        return np.ones(len(xy)), np.zeros(len(xy))
+    weight = 1.0 / (sigma**2 + PIXEL_SLACK)
     weight /= weight.sum(axis=1, keepdims=True)
-    centred = expected.xy - np.einsum("nk,nka->na", weight, expected.xy)[:, None]
+    centred = xy - np.einsum("nk,nka->na", weight, xy)[:, None]
     model = mean[None] - np.einsum("nk,ka->na", weight, mean)[:, None]
     same = np.einsum("nk,nka,nka->n", weight, centred, model)
     cross = np.einsum("nk,nk->n", weight, model[..., 0] * centred[..., 1] - model[..., 1] * centred[..., 0])
     size = np.einsum("nk,nka->n", weight, model**2)
     scale = np.hypot(same, cross) / np.maximum(size, 1e-9)
-    return np.clip(scale, 0.25, 4.0), np.arctan2(cross, same)
+    return np.clip(scale, *SCALE_RANGE), np.arctan2(cross, same)
 
 
 class Pyramid:
@@ -147,18 +149,15 @@ class Pyramid:
         reduction = max(1, int(2 * typical_half / longer))
         level = self._level(reduction)
         high, wide = level.shape[-2] * reduction, level.shape[-1] * reduction
-        down, right = torch.meshgrid(
-            ((torch.arange(tall, device=self.device) + 0.5) * 2 - tall) / longer,
-            ((torch.arange(broad, device=self.device) + 0.5) * 2 - broad) / longer,
-            indexing="ij",
-        )
-        places = torch.stack([right, down, torch.ones_like(right)], dim=-1).view(-1, 3)  # (S * S, 3)
+        down = (((torch.arange(tall, device=self.device) + 0.5) * 2 - tall) / longer)[:, None, None]
+        right = (((torch.arange(broad, device=self.device) + 0.5) * 2 - broad) / longer)[:, None]
         maps = torch.from_numpy(self._maps(frames, mirrored, wide, high)).to(self.device)  # (n, 3, 2)
         index = torch.from_numpy(rows).to(self.device)
         pieces = []
         for begin in range(0, len(rows), _IMAGES_AT_ONCE):  # whole images as floats are large
             part = slice(begin, begin + _IMAGES_AT_ONCE)
-            grid = (places @ maps[part]).view(-1, tall, broad, 2)
+            along, across, middle = maps[part, None, None].unbind(dim=3)  # each (n, 1, 1, 2)
+            grid = right * along + (down * across + middle)
             pieces.append(_sampled(level[index[part]].float(), grid, self.device).div_(255))
         return torch.cat(pieces) if pieces else maps.new_zeros(0, 1, tall, broad)
 

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelfill.arrays import Mask
+from labelfill.arrays import Integers, Mask
 from labelfill.networks.architectures import PatchRegressor
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.regressors.examples import (
     MOST_EXAMPLES,
     Evidence,
+    among,
     chosen_rows,
     examples_of,
+    joined,
     sample_of,
     sought_keypoints,
 )
@@ -34,6 +36,25 @@ from labelfill.sources.anchors import PatternBank
 
 Trunk = tuple[Mapping[str, Tensor], ...]
 """The weights of each fold's network, for all keypoints of the table."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trunk, and which rows its networks have not seen.
+
+    Attributes
+    ----------
+    folds
+        (n,): the fold of each row of the table, without which that fold's network was trained; -1 for rows
+        that none was trained on.
+    size
+        Side of a patch in samples.
+    """
+
+    trunk: Trunk
+    folds: Integers
+    size: int
+
 
 # Of all keypoints together an epoch has at most about this many examples.
 _MOST_TOGETHER = 10_000
@@ -101,8 +122,10 @@ class TrunkJob:
                 key = random_key(self.seed, "trunk", fold, epoch, look.view.answered.start)
                 rows = chosen_rows(len(sample.rows), most, self.passes, key)
                 part = sample.take(rows)
-                parts.append(examples_of(look.view, part, look.bank, evidence, pyramid, key, jitter=True))
-            return _together(self.looks, parts, evidence.schema.count)
+                k = look.view.answered.start
+                examples = examples_of(look.view, part, look.bank, evidence, pyramid, key, jitter=True)
+                parts.append(among(examples, k, evidence.schema.count))
+            return joined(parts)
 
         return draw
 
@@ -110,22 +133,3 @@ class TrunkJob:
 def most_of_each(keypoints: int) -> int:
     """How many examples an epoch of a trunk has of each of so many keypoints at most."""
     return min(MOST_EXAMPLES, _MOST_TOGETHER // keypoints)
-
-
-def _together(looks: Sequence[Look], parts: Sequence[Examples], keypoints: int) -> Examples:
-    """Examples of which each has a target for one keypoint alone."""
-
-    def spread(values: Tensor, k: int) -> Tensor:
-        """(n, 1, ...) among those of all keypoints, which are 0."""
-        among = values.new_zeros(len(values), keypoints, *values.shape[2:])
-        among[:, k] = values[:, 0]
-        return among
-
-    numbered = [(look.view.answered.start, part) for look, part in zip(looks, parts, strict=True)]
-    return Examples(
-        torch.cat([part.inputs for part in parts]),
-        torch.cat([part.evidence for part in parts]),
-        torch.cat([spread(part.target, k) for k, part in numbered]),
-        torch.cat([spread(part.weight, k) for k, part in numbered]),
-        torch.cat([part.scale for part in parts]),
-    )

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
 
 from labelfill.arrays import Mask
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing
 from labelfill.networks.fit import Plan
-from labelfill.networks.memory import alone
+from labelfill.networks.tasks import Task, perform
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.examples import MOST_EXAMPLES, Evidence, example_count
 from labelfill.regressors.files import STAGE, load_regressor, load_trunk, regressor_files, trunk_files
@@ -24,19 +19,13 @@ from labelfill.regressors.trunk import Trunk, TrunkJob, all_looks, most_of_each
 from labelfill.regressors.unit_names import TRUNK, UnitName
 from labelfill.regressors.views import View, ViewKind
 from labelfill.runs import RunDirectory, safe_file_name
-from labelfill.runs.engines import WorkersLost
 from labelfill.runs.progress import bar
 from labelfill.settings import KeypointModelSettings
 from labelfill.sources.anchors import PatternBank
 
 __all__ = ["STAGE", "Unit", "UnitTrainer"]
 
-_log = logging.getLogger("labelfill")
-
 _MOST_PASSES = 12
-# In fewer steps than this in all, starting worker processes costs more than it saves.
-_WORTH_WORKERS = 600
-_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -74,31 +63,6 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Networks to train in one go, and all they need beside the evidence, for a worker process.
-
-    Attributes
-    ----------
-    folds
-        One network for each.
-    steps
-        About how many training steps that takes, those of larger networks counted several times.
-    checkpoints
-        How names of its checkpoints begin; None on a cluster, where a unit that stops is begun again.
-    """
-
-    job: RegressorJob | TrunkJob
-    folds: tuple[int, ...]
-    steps: float
-    checkpoints: Path | None
-
-    def checkpoint(self, fold: int) -> Path | None:
-        """The file of a fold's unfinished state, if it is kept."""
-        begin = self.checkpoints
-        return None if begin is None else begin.with_name(f"{begin.name}-{fold}.safetensors")
-
-
-@dataclass(frozen=True)
 class UnitTrainer:
     """Trains units, skips those that are finished, and writes each as soon as it is."""
 
@@ -129,7 +93,7 @@ class UnitTrainer:
             self._keep(
                 name,
                 "common start",
-                trunk_files(fitted, looks[0].view.size, evidence.schema, examples),
+                trunk_files(fitted, looks[0].view.size, evidence.schema, examples, evidence.folds),
                 fitted,
             )
         return load_trunk(run, evidence.schema)
@@ -174,23 +138,23 @@ class UnitTrainer:
             passes = min(max(needed, 1), _MOST_PASSES)
         return Plan(epochs, batch, settings.learning_rate * course.step, best_by=settings.best_by), passes
 
-    def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> _Task:
+    def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> Task:
         # A step of a regressor of all keypoints takes about three times as long.
         cost = 3 if isinstance(job, RegressorJob) and job.view.keypoint is None else 1
         steps = cost * job.plan.epochs * len(folds) * examples / job.plan.batch_size
         attempt = self.run.stages[STAGE]["attempt"]
         begin = self.run.checkpoint_folder(STAGE) / f"{attempt}-{safe_file_name(name)}"
-        return _Task(job, folds, steps, None if self.computing.engine.cluster else begin)
+        return Task(job, folds, steps, None if self.computing.engine.cluster else begin)
 
     def _performed(
-        self, tasks: Sequence[_Task], evidence: Evidence, desc: str, before: int = 0
+        self, tasks: Sequence[Task], evidence: Evidence, desc: str, before: int = 0
     ) -> Iterator[tuple[int, list[Fitted]]]:
         """The number of each task and what came of it, as they are finished; `before` were done before."""
         self.run.checkpoint_folder(STAGE).mkdir(parents=True, exist_ok=True)
         total, show = before + len(tasks), self.computing.progress
         with bar(total=total, desc=desc, unit="model", show=show) as shown:
             shown.update(before)
-            for number, fitted in _perform(tasks, evidence, self.computing):
+            for number, fitted in perform(tasks, evidence, self.computing):
                 yield number, fitted
                 shown.update()
 
@@ -198,39 +162,3 @@ class UnitTrainer:
         best = [network.history[network.best_epoch] for network in fitted]
         self.run.save_unit(STAGE, name, files, {"best": best})
         self.run.record({"stage": STAGE, "unit": name, "label": label, "best": best})
-
-
-def _perform(
-    tasks: Sequence[_Task], evidence: Evidence, computing: Computing
-) -> Iterator[tuple[int, list[Fitted]]]:
-    """By a process per core or GPU, the longest first."""
-    engine, steps = computing.engine, [task.steps for task in tasks]
-    gpus = _gpus(computing.device)
-    most = min(os.cpu_count() or 1, _MOST_WORKERS) if computing.device.type == "cpu" else gpus
-    workers = min(most, len(tasks))
-    few = workers < 2 or sum(steps) < _WORTH_WORKERS
-    todo = list(range(len(tasks)))
-    if tasks and (engine.cluster or not few):
-        todo.sort(key=lambda i: -steps[i])
-        try:
-            ordered = {i: tasks[i] for i in todo}
-            for number, fitted in engine.results(_train, evidence, ordered, workers, gpus=gpus):
-                todo.remove(number)
-                yield number, fitted
-        except WorkersLost as lost:
-            _log.warning("%s: going on with one model at a time", lost)
-    for i in todo:  # few, or those of workers that were lost
-        yield i, _train(evidence, tasks[i])
-
-
-def _gpus(device: torch.device) -> int:
-    """How many CUDA devices may be used: all, unless one of them was named."""
-    if device.type != "cuda":
-        return 0
-    return torch.cuda.device_count() if device.index is None else 1
-
-
-def _train(evidence: Evidence, task: _Task) -> list[Fitted]:
-    """Train one task; always with one thread, so that its result does not depend on where it runs."""
-    with alone(1):
-        return task.job.train(evidence, task.folds, task.checkpoint)

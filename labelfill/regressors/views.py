@@ -79,15 +79,14 @@ def patch_view(
 ) -> View:
     """A patch around one keypoint, wide enough for the prior's errors on rows like `expected`."""
     sigma = float(np.sqrt(np.mean(expected.sigma[:, keypoint] ** 2)))
-    radius95 = GAUSSIAN_RADIUS_95 * sigma
-    half = max(_PATCH_REACH * prior.extent, _ERRORS_IN_PATCH * radius95, 4.0)
-    return View(
-        keypoint,
-        False,
-        size,
-        min(half, max(schema.image_size.height, schema.image_size.width) / 2),
-        max(sigma, 0.25),
-    )
+    return patch_of_errors(keypoint, sigma, prior.extent, schema, size)
+
+
+def patch_of_errors(keypoint: int, sigma: float, extent: float, schema: KeypointSchema, size: int) -> View:
+    """A patch around one keypoint of a shape `extent` px wide, for errors of `sigma` px per coordinate."""
+    half = max(_PATCH_REACH * extent, _ERRORS_IN_PATCH * GAUSSIAN_RADIUS_95 * sigma, 4.0)
+    longer = max(schema.image_size.height, schema.image_size.width)
+    return View(keypoint, False, size, min(half, longer / 2), max(sigma, 0.25))
 
 
 def face_view(expected: Expected, prior: ShapePrior, schema: KeypointSchema) -> View:
@@ -130,7 +129,7 @@ def look(
             np.tile(schema.image_size.centre, (count, 1)), np.full(count, view.half), np.zeros(count)
         )
         return Seen(rows, mirrored, frames, expected, np.ones(count))
-    scale, angle = upright(expected, prior.mean)
+    scale, angle = upright(expected.xy, expected.sigma, prior.mean)
     centre = expected.xy.mean(axis=1) if view.keypoint is None else expected.xy[:, view.keypoint]
     return Seen(rows, mirrored, Frames(centre, view.half * scale, angle), expected, scale)
 

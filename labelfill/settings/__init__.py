@@ -12,6 +12,7 @@ from labelfill.settings._fields import gone_flags as gone_flags
 from labelfill.settings._presets import PRESETS as PRESETS
 from labelfill.settings._presets import Labels as Labels
 from labelfill.settings._presets import Preset as Preset
+from labelfill.settings._presets import Refine as Refine
 from labelfill.settings._presets import Switch as Switch
 from labelfill.settings._resolution import read_toml as read_toml
 from labelfill.settings._resolution import resolve as resolve

@@ -14,12 +14,13 @@ Preset = Literal["default", "baseline", "phase1", "phase2", "phase3"]
 Labels = Literal["filled", "observed", "complete", "forward-fill", "mean", "knn", "iterative"]
 RowsMode = Literal["together", "parallel", "separate"]
 Switch = Literal["on", "off"]
+Refine = Literal["auto", "none"]
 Equalize = Literal["none", "stretch", "histogram", "adaptive"]
 
 _DEFAULT: dict[str, Any] = {
     "labels": "filled",
-    "epochs": 40,
-    "batch_size": 64,
+    "epochs": 32,
+    "batch_size": 32,
     "learning_rate": 2e-3,
     "second_session_epochs": 0,
     "second_session_batch": 256,

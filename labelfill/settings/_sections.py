@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 from labelfill.errors import UsageError
 from labelfill.schema import ImageSize
 from labelfill.settings._fields import Settings, setting
-from labelfill.settings._presets import GONE, PRESETS, Equalize, Labels, Preset, RowsMode, Switch
+from labelfill.settings._presets import GONE, PRESETS, Equalize, Labels, Preset, Refine, RowsMode, Switch
 
 Method = Literal["anchored", "image-only", "prior"]
 BestBy = Literal["rmse", "mae"]
@@ -243,6 +243,10 @@ class FinalModelSettings(Settings):
         at_least=2,
     )
     single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
+    refine: Refine = setting(
+        "auto",
+        "a second look, at patches around the answers: auto takes it where it pays on held-out rows",
+    )
 
     def complete(self) -> Self:
         """The same with nothing left to the preset."""
@@ -256,12 +260,18 @@ class FinalModelSettings(Settings):
         """Whether it is a stage of the original work: its networks, its loss, the table's outputs alone."""
         return self.preset != "default"
 
+    @property
+    def refines(self) -> bool:
+        """Whether a second look is trained and, if it pays, taken."""
+        return self.refine == "auto" and not self.original
+
     def idle(self) -> Mapping[str, str]:
         idle = {}
         if not self.complete().second_session_epochs:
             idle["second_session_batch"] = "there is no second session without --second-session-epochs"
         if self.original:
             idle["single_convention"] = "the original work's presets train the table's outputs alone"
+            idle["refine"] = "the original work's presets answer by the network alone"
         return idle
 
 
@@ -272,6 +282,7 @@ class PredictSettings(Settings):
     section: ClassVar[str] = "predict"
 
     source: str | None = setting(None, "label source whose convention to answer in")
+    no_refine: bool = setting(False, "answer by the final network alone, without its second look")
     source_from: str | None = setting(
         None, "table and column that name each row's label source", metavar="TABLE:COLUMN"
     )

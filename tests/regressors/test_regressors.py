@@ -324,7 +324,7 @@ def test_a_trunk_answers_each_keypoint_where_its_network_does() -> None:
     patches, nothing = torch.rand(4, 1, 16, 16), torch.zeros(4, 0)
     for keypoint in (0, RIGHT_BROW, 6):
         network = PatchRegressor(16).eval()
-        network.start_from(trunk.state_dict(), keypoint)
+        network.start_from(trunk.state_dict(), {0: keypoint})
         torch.testing.assert_close(network(patches, nothing)[:, 0], trunk(patches, nothing)[:, keypoint])
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from labelfill.regressors import answering, units
+from labelfill.networks import tasks
+from labelfill.regressors import answering
 from labelfill.regressors.units import UnitTrainer
 from labelfill.runs import engines
 from tests.driving import done, files_below, labelfill
@@ -23,7 +24,7 @@ distributed = pytest.importorskip("distributed", reason="the extra dask is not i
 TRAINED = ("keypoint-models", "shared-models")
 
 
-TRAIN, ANSWER = units._train, answering._answer
+TRAIN, ANSWER = tasks._train, answering._answer
 
 
 def train_alike(*what: Any) -> Any:
@@ -41,7 +42,7 @@ def answer_alike(*what: Any) -> Any:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a hundred rows are several shards, other than in the run that these are compared with."""
     monkeypatch.setattr(answering, "ROWS_AT_ONCE", 40)
-    monkeypatch.setattr(units, "_train", train_alike)
+    monkeypatch.setattr(tasks, "_train", train_alike)
     monkeypatch.setattr(answering, "_answer", answer_alike)
 
 
@@ -90,7 +91,7 @@ def test_worker_processes_come_to_the_same_bytes(
     small: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Models trained by loky's processes, however small they are, are those of one process."""
-    monkeypatch.setattr(units, "_WORTH_WORKERS", 0)
+    monkeypatch.setattr(tasks, "_WORTH_WORKERS", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     train(small, tmp_path / "run")
     assert files_below(tmp_path / "run", *TRAINED) == files_below(small.run, *TRAINED)

@@ -26,7 +26,7 @@ from tests.trained_runs import answer_few_rows_at_once
 answer_few_rows_at_once()
 sys.exit(main(sys.argv[1:]))
 """
-WITH_WORKERS = f"from labelfill.regressors import units; units._WORTH_WORKERS = 0\n{PROGRAM}"
+WITH_WORKERS = f"from labelfill.networks import tasks; tasks._WORTH_WORKERS = 0\n{PROGRAM}"
 
 
 def killed(arguments: list[str], when: Callable[[int], bool], program: str = PROGRAM) -> None:

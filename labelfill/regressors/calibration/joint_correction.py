@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 1024
 # A correction that lowers the squared error of rows it was not fitted on by less than this share is not used.
 _LEAST_GAIN = 0.01
 # Where the shape is expected counts this much beside a departure of the same size.
-_POSE_SHARE = 0.5
+POSE_SHARE = 0.5
 # Residuals beyond this many robust standard deviations are drawn in: a few labels may be wrong.
 _OUTLIER = 4.0
 _LEAST_ROWS = 30
@@ -215,7 +215,7 @@ def _inputs(found: Found, keypoints: Integers, pose: Array) -> Array:
     """(n, M + 1, m, 2): each member's departures from what is expected, and the expected shape's own."""
     departures = np.nan_to_num(found.members[:, :, keypoints] - found.expected[None, :, keypoints])
     upright = [turned(departure, -found.angle) / found.scale[:, None, None] for departure in departures]
-    return np.stack([*upright, _POSE_SHARE * (_placed(found, keypoints) - pose)], axis=1)
+    return np.stack([*upright, POSE_SHARE * (_placed(found, keypoints) - pose)], axis=1)
 
 
 def _placed(found: Found, keypoints: Integers) -> Array:
