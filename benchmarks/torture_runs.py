@@ -43,8 +43,7 @@ from benchmarks.measuring import say
 from labelfill.cli.main import main as labelfill
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.errors import LabelfillError
-from labelfill.networks import memory
-from labelfill.networks import tasks
+from labelfill.networks import memory, tasks
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
 

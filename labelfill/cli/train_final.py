@@ -89,6 +89,11 @@ def _job(call: Call, run: RunDirectory, filled: Path | None, original: Path | No
     )  # fmt: skip
 
 
+def _planned_look(r: Result) -> list[str]:
+    patches = r["second look"]
+    return [f"then a second look at {patches} patches of each image, taken if it pays"] if patches else []
+
+
 PLANNED_FINAL: tuple[Line, ...] = (
     planned_state(lambda r: "it was begun before"),
     "{table}, {rows:row}: {training rows:,} to learn from, {validation rows:,} to choose the epoch by",
@@ -98,6 +103,9 @@ PLANNED_FINAL: tuple[Line, ...] = (
         + " epochs"
     ],
     "{outputs:point} answered by {parameters:,} parameters, on {device}",
+    lambda r: (
+        [f"then a second look at {r['second look']} patches, taken if it pays"] if r["second look"] else []
+    ),
     PLANNED_WRITES,
 )
 

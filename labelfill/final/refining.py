@@ -49,7 +49,7 @@ _INSIDE = 0.75
 LEAST_GAIN = 0.01
 # Fewer rows do not tell how the final network errs.
 _LEAST_ROWS = 10
-_MOST_RESIDUAL_ROWS = 1000
+_MOST_RESIDUAL_ROWS = 1500
 _FOLDS, _JOINT_FOLDS = 3, 4
 
 
@@ -77,7 +77,7 @@ class _Course:
         return Plan(epochs, self.batch, self.rate), passes
 
 
-_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(4, 1300, 32, 1e-3, 120)
+_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(4, 1600, 32, 1e-3, 120)
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,10 @@ class RefinerJob:
             if self.start is not None:
                 begun, keypoint = self.start
                 network.start_from(begun.trunk[fold], {self.heads[0]: keypoint})
+            if not any(len(_sample(evidence, head, evidence.folds != fold).rows) for head in self.heads):
+                network.start_from(network.state_dict(), {})  # it leaves answers where they are
+                fitted.append(Fitted(network.state_dict(), -1))
+                continue
             draw = self._drawing(evidence, fold, pyramid)
             key, file = (self.seed, self.name, fold), checkpoint(fold)
             fitted.append(fit(network.to(pyramid.device), draw, None, self.plan, key=key, checkpoint=file))
@@ -294,7 +298,7 @@ def _evidence(
     half = np.array([view.half for view in views])
     patches = Patches(
         mean, sigma, half, np.array([view.spread for view in views]), np.array([size]),
-        _shown(mean, half),
+        _shown(mean, half) & (total > 0),
     )  # fmt: skip
     grey = model.grey(images[training])
     folds, count = _folds(grey, training, start, setup.seed)
@@ -352,12 +356,10 @@ def _trained(
         trunk = tuple(one.state for one in fitted[TRUNK])
         start, keypoints = Start(trunk, evidence.folds, _SIZE), every
     named = {f"second look {head}": (head,) for head in every}
-    fitted = _performed(
-        run, setup, evidence, named, {name: (start, keypoints[head[0]]) for name, head in named.items()}
-    )
-    return [
-        [_folded(one, evidence.patches, setup.computing.device) for one in fitted[name]] for name in named
-    ]
+    starts = {name: (start, keypoints[head]) for name, (head,) in named.items()}
+    fitted = _performed(run, setup, evidence, named, starts)
+    device = setup.computing.device
+    return [[_folded(one, evidence.patches, device) for one in fitted[name]] for name in named]
 
 
 def _folded(fitted: Fitted, patches: Patches, device: torch.device) -> nn.Module:

@@ -269,6 +269,7 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
         "epochs": [plan.epochs for plan in fitting.session_plans(settings, len(training))],
         "outputs": heads.count,
         "parameters": parameter_count(network),
+        "second look": heads.count if settings.refines else 0,
         "device": str(job.device),
         "writes": [str(run.path / folder) for folder in ("final", "report")],
     }

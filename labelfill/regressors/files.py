@@ -5,7 +5,7 @@
     keypoint-models/<keypoint>/model.safetensors   one patch regressor, a network per fold
     keypoint-models/<keypoint>/model.json          what it sees, how it was trained
     shared-models/<name>/...                       regressors that serve all keypoints
-    shared-models/trunk/...                        what patch regressors started from
+    shared-models/trunk/...                        what patch regressors started from, and each row's fold
     shared-models/prior.safetensors                shape prior, calibration
     shared-models/sources.json                     label sources and convention offsets
     shared-models/distrust.csv                     labels that training did not trust, if there were any

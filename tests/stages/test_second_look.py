@@ -80,3 +80,25 @@ def test_other_labels_are_given_nothing_of_the_keypoint_models(small_final: Trai
         for labels in ("observed", "complete", "mean"):
             assert start_of(job_of(run, filled, labels)) is None
         assert start_of(job_of(run, other, "filled", small_final.table)) is None
+
+
+@pytest.mark.parametrize("keypoints", [SMALL_KEYPOINTS[2:3], SMALL_KEYPOINTS])
+def test_a_point_that_few_rows_label_stays_where_the_network_put_it(
+    keypoints: tuple[str, ...], tmp_path: Path
+) -> None:
+    """One keypoint alone, and one of several that hardly a row labels: every row is answered."""
+    drawn = draw_table(150, 6, keypoints=keypoints, image_size=ImageSize(20, 26), gaps=0.2)
+    if len(keypoints) > 1:
+        drawn.labels[2:, 3] = np.nan
+    write_table(tmp_path / "t.csv", drawn)
+    run = ("--run-dir", tmp_path / "run")
+    size = ("--image-size", "20x26")
+    done("train-keypoint-models", "--data", tmp_path / "t.csv", "--method", "prior", *size, *run)
+    labelfill("impute", *run)  # which says that some cells stay blank
+    told = done("train-final", *run, "--epochs", 2)
+    assert told["second look"] == "taken" or "would be" in told["second look"]
+    done("predict", "--images", tmp_path / "t.csv", "--out", tmp_path / "p.csv", *size, *run)
+    with open(tmp_path / "p.csv", encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    assert len(lines) == 151
+    assert "nan" not in "".join(lines[1:]).lower()
