@@ -78,7 +78,7 @@ class ExportedRefiner(Constants):
         self.levels = _heads_by_reduction(patches)
         self.corrections = nn.ModuleList(
             [
-                _Correction(correction) if correction is not None else nn.Identity()
+                nn.Identity() if correction is None else _Correction(correction, self.heads)
                 for correction in refiner.corrections
             ]
         )
@@ -255,9 +255,11 @@ class _Correction(Constants):
     support: Tensor
     dual: Tensor
     lengths: Tensor
+    among_all: Tensor
 
-    def __init__(self, correction: JointCorrection) -> None:
+    def __init__(self, correction: JointCorrection, heads: int) -> None:
         super().__init__()
+        self.keep("among_all", np.eye(heads)[:, correction.keypoints])
         for name, array in correction.to_arrays().items():
             self.keep(name, array)
         self.radial, self.squared_length = (
@@ -288,7 +290,7 @@ class _Correction(Constants):
             distance = torch.clamp(squares - 2 * departure @ self.support.T, min=0.0)
             correction = correction + torch.exp(-distance / self.squared_length) @ self.dual
         moved = _turned(correction.reshape(correction.shape[0], -1, 2), cosine, sine) * scale[:, None, None]
-        return own + moved  # all heads are corrected, in their order
+        return own + self.among_all @ moved
 
 
 def _turned(offset: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ _INSIDE = 0.75
 LEAST_GAIN = 0.01
 # Fewer rows do not tell how the final network errs.
 _LEAST_ROWS = 10
-_MOST_RESIDUAL_ROWS = 1500
+_MOST_RESIDUAL_ROWS = 1000
 _FOLDS, _JOINT_FOLDS = 3, 4
 
 
@@ -77,7 +77,7 @@ class _Course:
         return Plan(epochs, self.batch, self.rate), passes
 
 
-_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(4, 1600, 32, 1e-3, 120)
+_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(4, 1000, 32, 1e-3, 120)
 
 
 @dataclass(frozen=True)
@@ -415,7 +415,7 @@ def _with_corrections(refiner: Refiner, evidence: Evidence, setup: FinalSetup) -
     joint = _random_folds(evidence.images, _JOINT_FOLDS, random_key(setup.seed, STAGE, "joint"))[rows]
     pyramid = Pyramid(evidence.images[rows], setup.computing.device)
     corrections: list[JointCorrection | None] = []
-    heads = np.arange(xy.shape[1])
+    heads = np.flatnonzero(np.isfinite(labels).any(axis=(0, 2)))
     for _ in range(_LOOKS):
         shapes = evidence.patches.around(answered)
         looked = refiner.look(pyramid, shapes, evidence.folds[rows])

@@ -149,15 +149,18 @@ class Pyramid:
         reduction = max(1, int(2 * typical_half / longer))
         level = self._level(reduction)
         high, wide = level.shape[-2] * reduction, level.shape[-1] * reduction
-        down = (((torch.arange(tall, device=self.device) + 0.5) * 2 - tall) / longer)[:, None, None]
-        right = (((torch.arange(broad, device=self.device) + 0.5) * 2 - broad) / longer)[:, None]
+        down, right = torch.meshgrid(
+            ((torch.arange(tall, device=self.device) + 0.5) * 2 - tall) / longer,
+            ((torch.arange(broad, device=self.device) + 0.5) * 2 - broad) / longer,
+            indexing="ij",
+        )
+        places = torch.stack([right, down, torch.ones_like(right)], dim=-1).view(-1, 3)  # (S * S, 3)
         maps = torch.from_numpy(self._maps(frames, mirrored, wide, high)).to(self.device)  # (n, 3, 2)
         index = torch.from_numpy(rows).to(self.device)
         pieces = []
         for begin in range(0, len(rows), _IMAGES_AT_ONCE):  # whole images as floats are large
             part = slice(begin, begin + _IMAGES_AT_ONCE)
-            along, across, middle = maps[part, None, None].unbind(dim=3)  # each (n, 1, 1, 2)
-            grid = right * along + (down * across + middle)
+            grid = (places @ maps[part]).view(-1, tall, broad, 2)
             pieces.append(_sampled(level[index[part]].float(), grid, self.device).div_(255))
         return torch.cat(pieces) if pieces else maps.new_zeros(0, 1, tall, broad)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelfill.arrays import Array
+from labelfill.arrays import Array, Integers
 from labelfill.final.exported_refiner import ExportedRefiner
 from labelfill.final.refiner import Patches, Refiner
 from labelfill.networks.architectures import PatchRegressor
@@ -19,10 +19,11 @@ CPU = torch.device("cpu")
 SIDE = 16
 
 
-def correction(heads: int, rows: int, generator: np.random.Generator) -> JointCorrection:
+def correction(corrected: Integers, rows: int, generator: np.random.Generator) -> JointCorrection:
+    heads = len(corrected)
     features = 2 * 3 * heads
     return JointCorrection(
-        np.arange(heads), generator.normal(size=(heads, 2)), generator.normal(size=features),
+        corrected, generator.normal(size=(heads, 2)), generator.normal(size=features),
         generator.uniform(1, 3, features), generator.normal(size=(features, 2 * heads)) / features,
         generator.normal(size=2 * heads), generator.normal(size=(rows, features)),
         generator.normal(size=(rows, 2 * heads)) / 10, np.array(float(features)),
@@ -47,7 +48,8 @@ def a_refiner(
         apart < half[:, None],
     )
     networks = [[folded(PatchRegressor(SIDE, heads)) for _ in range(2)] for _ in range(heads)]
-    joint = None if heads < 2 else correction(heads, rows, generator)
+    # The last head has no labels that a correction could be fitted on.
+    joint = None if heads < 2 else correction(np.arange(heads - 1), rows, generator)
     return Refiner(schema, partners, patches, networks, (joint, None)[:looks])
 
 

@@ -31,7 +31,7 @@ def test_it_pays_on_faces_and_every_answer_is_its(tmp_path: Path) -> None:
     new = draw_table(60, 4, keypoints=SMALL_KEYPOINTS, image_size=size)
     write_table(tmp_path / "new.csv", new)
     run = ("--run-dir", tmp_path / "run")
-    done("train-keypoint-models", "--data", tmp_path / "t.csv", "--patch-size", 16, "--epochs", 6, *run)
+    done("train-keypoint-models", "--data", tmp_path / "t.csv", "--epochs", 6, *run)
     done("impute", *run)
     told = done("train-final", *run, "--epochs", 16)
     assert told["second look"] == "taken"

@@ -60,8 +60,8 @@ def test_evaluation_rows_have_no_say(
     before, after = files_below(innocent, *FITTED), files_below(tmp_path / "run", *FITTED)
     assert list(before) == list(after)
     assert [name for name in before if before[name] != after[name]] == []
-    final = "final/model.safetensors"
-    assert (innocent / final).read_bytes() == (tmp_path / "run" / final).read_bytes()
+    for final in ("final/model.safetensors", "final/refiner/networks.safetensors"):
+        assert (innocent / final).read_bytes() == (tmp_path / "run" / final).read_bytes()
 
 
 @pytest.mark.slow
@@ -78,7 +78,8 @@ def test_the_poison_would_be_noticed(
     monkeypatch.setattr(preparation, "make_split", lambda *arguments: parts)
     done("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run")
     before, after = files_below(two_sources.run, *FITTED), files_below(tmp_path / "run", *FITTED)
-    weights = [name for name in before if name.endswith(".safetensors")]
+    # Folds are of rows, whatever these hold.
+    weights = [name for name in before if name.endswith(".safetensors") and "folds" not in name]
     assert [name for name in weights if before[name] == after.get(name)] == []
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import solve
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.regressors.patches import turned
@@ -294,7 +293,7 @@ def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> Joint
         if radial:
             both = np.ix_(labelling, labelling)
             kernel = products[both] / ridge + likeness[both]
-            alpha = solve(kernel + np.eye(len(part)), target - mean, assume_a="pos", check_finite=False)
+            alpha = np.linalg.solve(kernel + np.eye(len(part)), target - mean)
             slope, shift = part.T @ alpha / ridge, np.zeros(size)
             dual[np.ix_(labelling, same)] = radial * alpha.reshape(len(part), -1, 2)
         else:
