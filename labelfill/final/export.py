@@ -115,7 +115,7 @@ class ExportedNetwork(Constants):
             xy = torch.where(self.has_partner[:, None], (xy + other) / 2, xy)
             sigma = torch.where(self.has_partner, torch.sqrt((sigma**2 + other_sigma**2) / 2), sigma)
         if self.refiner is not None:
-            xy, sigma = self.refiner(grey, xy)
+            xy, sigma = self.refiner(grey, xy, sigma)
         radius = torch.clamp(sigma * self.sigma_scale, min=self.least_sigma) * self.radius_factor
         return xy[:, self.heads], radius[:, self.heads]
 

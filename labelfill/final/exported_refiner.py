@@ -33,7 +33,7 @@ class Constants(nn.Module):
 
 
 class ExportedRefiner(Constants):
-    """Grey images (B, h, w) in 0..255 and answers (B, H, 2) px -> answers (B, H, 2), sigma (B, H) px."""
+    """Grey images (B, h, w) in 0..255, answers (B, H, 2) and sigma (B, H) px -> answers and sigma."""
 
     mean: Tensor
     share: Tensor
@@ -83,16 +83,16 @@ class ExportedRefiner(Constants):
             ]
         )
 
-    def forward(self, grey: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, grey: Tensor, xy: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Every answer moved."""
-        sigma = xy[..., 0]
+        stated = sigma
         for correction in self.corrections:
             scale, cosine, sine = self._upright(xy)
-            own, others, sigma = self._look(grey, xy, scale, cosine, sine)
+            own, others, looked = self._look(grey, xy, scale, cosine, sine)
             if isinstance(correction, _Correction):
                 own = correction(xy, own, others, scale, cosine, sine)
-            xy = own
-        return xy, sigma
+            xy, stated = own, torch.sqrt((sigma**2 + looked**2) / 2)
+        return xy, stated
 
     def _upright(self, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scale (B,), and cosine and sine of the angle, of shapes against the mean shape."""

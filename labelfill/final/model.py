@@ -121,7 +121,7 @@ class FinalModel:
     def _answer(self, images: NDArray[np.uint8], device: torch.device) -> tuple[Array, Array]:
         pyramid = self.pyramid(images, device)
         xy, sigma = self._own(pyramid, len(images))
-        return (xy, sigma) if self.refiner is None else self.refiner.refine(pyramid, xy)
+        return (xy, sigma) if self.refiner is None else self.refiner.refine(pyramid, xy, sigma)
 
     def _own(self, pyramid: Pyramid, count: int) -> tuple[Array, Array]:
         """The network's own answers."""

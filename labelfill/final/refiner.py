@@ -108,14 +108,18 @@ class Refiner:
     corrections: tuple[JointCorrection | None, ...] = ()
     calibration: Calibration | None = None
 
-    def refine(self, pyramid: Pyramid, xy: Array) -> tuple[Array, Array]:
-        """Positions (n, H, 2) and stated sigma (n, H), px, for answers (n, H, 2) px of a pyramid's images."""
-        sigma = np.zeros(xy.shape[:2])
+    def refine(self, pyramid: Pyramid, xy: Array, sigma: Array) -> tuple[Array, Array]:
+        """Positions (n, H, 2) and stated sigma (n, H), px, for those of a pyramid's images.
+
+        Where the network of the whole image is unsure patches mislead, too: both have a say in sigma.
+        """
+        stated = sigma
         for correction in self.corrections:
             shapes = self.patches.around(xy)
-            found = self.look(pyramid, shapes)
-            xy, sigma = corrected(correction, shapes, found), found.sigma
-        return xy, sigma
+            looked = self.look(pyramid, shapes)
+            xy = corrected(correction, shapes, looked)
+            stated = np.sqrt((sigma**2 + looked.sigma**2) / 2)
+        return xy, stated
 
     def look(self, pyramid: Pyramid, shapes: Shapes, folds: Integers | None = None) -> Looked:
         """What patches show.

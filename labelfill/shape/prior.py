@@ -102,7 +102,8 @@ class ShapePrior(KeptArrays):
         covariance = np.empty((len(xy), self.keypoints, 2, 2))
         for members, inverse in _precisions(self.covariance, flat_noise):
             gain, remaining = _gain(self.covariance, inverse)
-            expected[members] = deviation[members] @ gain.T
+            # Not as a product of matrices, whose last digits depend on how many rows come together.
+            expected[members] = np.einsum("ni,ji->nj", deviation[members], gain)
             blocks = remaining.reshape(self.keypoints, 2, self.keypoints, 2)
             covariance[members] = np.einsum("kakb->kab", blocks)
         return Expected((expected + self.mean.reshape(-1)).reshape(xy.shape), covariance)

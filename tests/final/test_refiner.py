@@ -77,10 +77,11 @@ def images_and_answers(refiner: Refiner, count: int) -> tuple[np.ndarray, Array]
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_exported_module_answers_the_same(refiner: Refiner, count: int) -> None:
     images, xy = images_and_answers(refiner, count)
-    wanted, sigma = refiner.refine(Pyramid(images, CPU), xy)
+    own = np.full(xy.shape[:2], 1.5)
+    wanted, sigma = refiner.refine(Pyramid(images, CPU), xy, own)
     with torch.inference_mode():
         found, stated = ExportedRefiner(refiner)(
-            torch.from_numpy(images).float(), torch.from_numpy(xy.astype(np.float32))
+            *(torch.from_numpy(array.astype(np.float32)) for array in (images, xy, own))
         )
     assert np.abs(wanted - xy).max() > 0.1
     np.testing.assert_allclose(found.numpy(), wanted, atol=2e-3)
@@ -89,8 +90,8 @@ def test_the_exported_module_answers_the_same(refiner: Refiner, count: int) -> N
 
 def test_a_row_is_answered_whatever_rows_come_with_it(refiner: Refiner) -> None:
     images, xy = images_and_answers(refiner, 6)
-    together, _ = refiner.refine(Pyramid(images, CPU), xy)
-    alone, _ = refiner.refine(Pyramid(images[2:3], CPU), xy[2:3])
+    together, _ = refiner.refine(Pyramid(images, CPU), xy, np.ones(xy.shape[:2]))
+    alone, _ = refiner.refine(Pyramid(images[2:3], CPU), xy[2:3], np.ones((1, xy.shape[1])))
     np.testing.assert_allclose(alone[0], together[2], atol=1e-6)
 
 
@@ -110,8 +111,8 @@ def test_mirrored_images_get_mirrored_answers() -> None:
         turned[..., 0] = axis - turned[..., 0]
         return turned
 
-    straight, _ = refiner.refine(Pyramid(images, CPU), xy)
-    mirrored, _ = refiner.refine(Pyramid(images[:, :, ::-1].copy(), CPU), flipped(xy))
+    straight, _ = refiner.refine(Pyramid(images, CPU), xy, np.ones(xy.shape[:2]))
+    mirrored, _ = refiner.refine(Pyramid(images[:, :, ::-1].copy(), CPU), flipped(xy), np.ones(xy.shape[:2]))
     back = flipped(mirrored)
     back[..., 0] += shift
     np.testing.assert_allclose(back, straight, atol=1e-4)
