@@ -167,7 +167,8 @@ class JsonFile:
                 "," if indent is not None else next(commas, default[0]),
                 colon[1] if colon else default[1],
             ),
-            ensure_ascii=text.removeprefix(_BOM).isascii(),
+            # A program that keeps to ASCII escapes DEL, too.
+            ensure_ascii=text.removeprefix(_BOM).isascii() and "\x7f" not in text,
             newline="\r\n" if first_break and text[first_break.start() - 1] == "\r" else "\n",
             before=text[:begin],
             after=text[end:],
