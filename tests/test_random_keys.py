@@ -46,7 +46,7 @@ FINAL = {
 }  # fmt: skip
 SECOND_LOOK = {
     *(("train-final", what) for what in ("errors", "answers", "joint")),
-    *((f"second look {head}", fold, *use) for head in range(6) for fold in FOLDS
+    *((f"second look {head}", fold, *use) for head in range(9) for fold in FOLDS
       for use in (("weights",), (0, "order"), (0, "dropout"), (0, head))),
 }  # fmt: skip
 OTHERS = {
