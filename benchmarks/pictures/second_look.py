@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 
 import labelfill
 from benchmarks.pictures.filled import FILLED, save, show_image
-from labelfill.data.dataset_reading import read_dataset
+from labelfill.data.dataset_reading import TableRequest, read_dataset
+from labelfill.data.table import read_table
 
 OWN = {"marker": "x", "color": "#CC3311", "markersize": 6, "markeredgewidth": 1.6}
 TRUTH = {"marker": "o", "color": "none", "markeredgecolor": "white", "markersize": 9}
@@ -27,7 +28,8 @@ def main(folder: Path, run: Path, pictures: Path) -> None:
         ).xy
         for no_refine in (True, False)
     )  # fmt: skip
-    dataset, places = read_dataset(test), labelfill.read_table(truth).labels
+    dataset = read_dataset(test, TableRequest(require_keypoints=False))
+    places = read_table(truth, require_images=False).labels
     off = np.nanmean(np.linalg.norm(own - places, axis=2), axis=1)
     rows = np.argsort(off)[np.linspace(len(off) // 2, len(off) - 2, FACES).astype(int)]
     figure = Figure(figsize=(3.4 * FACES, 3.9), facecolor="white", layout="constrained")
