@@ -103,9 +103,7 @@ PLANNED_FINAL: tuple[Line, ...] = (
         + " epochs"
     ],
     "{outputs:point} answered by {parameters:,} parameters, on {device}",
-    lambda r: (
-        [f"then a second look at {r['second look']} patches, taken if it pays"] if r["second look"] else []
-    ),
+    _planned_look,
     PLANNED_WRITES,
 )
 

@@ -65,7 +65,7 @@ def new_model(setup: FinalSetup, heads: Heads, targets: Targets) -> FinalModel:
     """An untrained network; labelfill's own begins at the mean shape."""
     schema, settings, training = setup.schema, setup.settings, setup.parts == TRAINING
     size, shape = schema.image_size, input_shape(schema)
-    mean = _mean_target(targets, training, schema)
+    mean = mean_target(targets, training, schema)
     spread = size.unit
     if not settings.original:
         aside = (targets.xy[training] - (mean + size.centre))[targets.weight[training] > 0]
@@ -93,7 +93,7 @@ def _start_at(network: nn.Module, mean: torch.Tensor, outputs: tuple[int, ...]) 
             part.start_at(start)
 
 
-def _mean_target(targets: Targets, training: Mask, schema: KeypointSchema) -> Array:
+def mean_target(targets: Targets, training: Mask, schema: KeypointSchema) -> Array:
     """(heads, 2): mean target of training rows (n,), from the image's centre, px."""
     weight = targets.weight[training][..., None]
     total = (weight * (targets.xy[training] - schema.image_size.centre)).sum(axis=0)
@@ -270,13 +270,7 @@ def _cut(
     light: torch.Generator | None = None,
 ) -> Examples:  # fmt: skip
     schema, unit = model.schema, model.schema.image_size.unit
-    xy, weight = targets.xy[rows], targets.weight[rows]
-    if mirrored.any():
-        assert model.partners is not None
-        order = np.asarray(model.partners)
-        flipped = np.nan_to_num(schema.mirror(xy, model.partners))
-        xy = np.where(mirrored[:, None, None], flipped, xy)
-        weight = np.where(mirrored[:, None], np.where(order >= 0, weight[:, order], 0.0), weight)
+    xy, weight = targets.seen(rows, mirrored, schema, model.partners)
     inputs = pyramid.cut(rows, mirrored, frames, model.size, unit)
     if light is not None:
         inputs = photometric_jitter(inputs, light)

@@ -18,7 +18,7 @@ from torch import nn
 
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.data.images.identity import exact_ids
-from labelfill.final.fitting import FinalSetup, rows_learnt_from
+from labelfill.final.fitting import FinalSetup, mean_target, rows_learnt_from
 from labelfill.final.held_out import PartAnswers
 from labelfill.final.model import STAGE, FinalModel, mirror_of_patches
 from labelfill.final.refiner import Patches, Refiner, departures
@@ -40,7 +40,7 @@ from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
 from labelfill.settings import PRESETS
 
-TRUNK = "second look trunk"
+_TRUNK = "second look trunk"
 _SIZE = 32
 _MOST_PASSES = 12
 _LOOKS = 2
@@ -117,13 +117,7 @@ class Evidence:
 
     def known(self, rows: Integers, mirrored: Mask) -> tuple[Array, Array]:
         """Targets (n, H, 2), NaN where there is none, and weights (n, H); some mirrored."""
-        xy, weight = self.targets.xy[rows], self.targets.weight[rows]
-        if mirrored.any():
-            assert self.partners is not None
-            order = np.asarray(self.partners)
-            flipped = self.schema.mirror(xy, self.partners)
-            xy = np.where(mirrored[:, None, None], flipped, xy)
-            weight = np.where(mirrored[:, None], np.where(order >= 0, weight[:, order], 0.0), weight)
+        xy, weight = self.targets.seen(rows, mirrored, self.schema, self.partners)
         return np.where((weight > 0)[..., None], xy, np.nan), weight
 
     def answered(self, rows: Integers, mirrored: Mask, xy: Array, generator: np.random.Generator) -> Array:
@@ -290,19 +284,18 @@ def _evidence(
     if partners is not None:  # the same patch is looked at for both
         order = np.asarray(partners)
         sigma = np.where(order >= 0, np.maximum(sigma, sigma[order]), sigma)
-    total = inside.weight.sum(axis=0)[:, None]
-    mean = (inside.weight[..., None] * inside.xy).sum(axis=0) / np.maximum(total, 1e-9)
+    mean = mean_target(inside, np.ones(len(training), bool), model.schema) + model.schema.image_size.centre
     extent = float(np.ptp(mean, axis=0).max())
     size = _SIZE if start is None else start.size
     views = [patch_of_errors(head, float(one), extent, model.schema, size) for head, one in enumerate(sigma)]
     half = np.array([view.half for view in views])
     patches = Patches(
         mean, sigma, half, np.array([view.spread for view in views]), np.array([size]),
-        _shown(mean, half) & (total > 0),
+        _shown(mean, half) & (inside.weight.sum(axis=0) > 0)[:, None],
     )  # fmt: skip
-    grey = model.grey(images[training])
+    seen = images[training]
+    grey, (answered, _) = model.grey(seen), model.answer(seen, setup.computing.device)
     folds, count = _folds(grey, training, start, setup.seed)
-    answered, _ = model.answer(images[training], setup.computing.device)
     own = np.where((inside.weight > 0)[..., None], answered - inside.xy, np.nan)
     on_rows = np.array([score(of_head).rmse for of_head in own.swapaxes(0, 1)])
     enlarged = own * (sigma / np.maximum(on_rows, 1e-9))[:, None]
@@ -352,8 +345,8 @@ def _trained(
     heads, keypoints = model.heads, model.heads.of_keypoint
     every = tuple(range(heads.count))
     if start is None:
-        fitted = _performed(run, setup, evidence, {TRUNK: every}, None)
-        trunk = tuple(one.state for one in fitted[TRUNK])
+        fitted = _performed(run, setup, evidence, {_TRUNK: every}, None)
+        trunk = tuple(one.state for one in fitted[_TRUNK])
         start, keypoints = Start(trunk, evidence.folds, _SIZE), every
     named = {f"second look {head}": (head,) for head in every}
     starts = {name: (start, keypoints[head]) for name, (head,) in named.items()}

@@ -86,6 +86,25 @@ class Targets:
     def take(self, rows: Integers) -> Targets:
         return Targets(self.xy[rows], self.weight[rows], self.observed[rows])
 
+    def seen(
+        self, rows: Integers, mirrored: Mask, schema: KeypointSchema, partners: tuple[int, ...] | None
+    ) -> tuple[Array, Array]:
+        """Targets (m, heads, 2) px and weights (m, heads) of rows, some as they are in the mirrored image.
+
+        Parameters
+        ----------
+        partners
+            Mirror partners of heads; not asked for where no row is mirrored.
+        """
+        xy, weight = self.xy[rows], self.weight[rows]
+        if mirrored.any():
+            assert partners is not None
+            order = np.asarray(partners)
+            flipped = np.nan_to_num(schema.mirror(xy, partners))
+            xy = np.where(mirrored[:, None, None], flipped, xy)
+            weight = np.where(mirrored[:, None], np.where(order >= 0, weight[:, order], 0.0), weight)
+        return xy, weight
+
 
 def make_targets(
     filled: Filled, heads: Heads, offsets: list[ConventionOffset], groups: Integers, moved: Anchors | None
