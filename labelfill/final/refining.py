@@ -6,7 +6,6 @@ made on another row, one that it did not learn from: so a row's errors belong to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +41,6 @@ from labelfill.settings import PRESETS
 
 _TRUNK = "second look trunk"
 _SIZE = 32
-_MOST_PASSES = 12
 _LOOKS = 2
 _INSIDE = 0.75
 # A look that lowers the squared error of rows that it did not learn from by a smaller share is not taken.
@@ -71,10 +69,8 @@ class _Course:
         asked
             The share of the preset's epochs that is asked for: who asks for fewer gets fewer.
         """
-        epochs = max(round(self.epochs * min(asked, 1.0)), 1)
-        needed = math.ceil(self.least_steps * self.batch / (max(examples, 1) * epochs))
-        passes = min(max(needed, 1), _MOST_PASSES) if asked >= 1 else 1
-        return Plan(epochs, self.batch, self.rate), passes
+        plan = Plan(max(round(self.epochs * min(asked, 1.0)), 1), self.batch, self.rate)
+        return plan, plan.passes(examples, self.least_steps) if asked >= 1 else 1
 
 
 _OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(4, 1000, 32, 1e-3, 120)

@@ -31,6 +31,8 @@ _LIKELIHOOD_SHARE = 0.8
 # Epochs of small tables take less time than keeping their state: what a killed job loses is the epoch at hand
 # or these seconds.
 _KEPT_EVERY = 2.0
+# How often an epoch goes through few examples at most.
+_MOST_PASSES = 12
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ class Plan:
     l2: float = 0.0
     bfloat16: bool = True
     channels_last: bool = True
+
+    def passes(self, examples: int, least_steps: int) -> int:
+        """How often an epoch goes through so many examples to take at least so many steps in all."""
+        needed = math.ceil(least_steps * self.batch_size / (max(examples, 1) * self.epochs))
+        return min(max(needed, 1), _MOST_PASSES)
 
 
 def fit(

@@ -164,6 +164,12 @@ class SourcesFile(kept.SchemaFile):
         return {"K": len(self.keypoints)}
 
     @property
+    def disputed(self) -> list[tuple[str, str, str]]:
+        """Of each offset the keypoint, its source and the one that it is measured against."""
+        names = self.names
+        return [(self.keypoints[o.keypoint], names[o.group], names[o.reference]) for o in self.offsets]
+
+    @property
     def groups(self) -> SourceGroups:
         """Label sources, and how their rows are told apart."""
         patterns = np.array(self.patterns, bool).reshape(-1, len(self.keypoints))
@@ -371,7 +377,14 @@ def load_about(run: RunDirectory) -> SourcesFile:
         If the stage is not finished, or the file is not as it should be.
     """
     run.require_stage(STAGE)
-    return kept.read_json(run, STAGE, _SOURCES, SourcesFile)
+    about = kept.read_json(run, STAGE, _SOURCES, SourcesFile)
+    told = run.stages[STAGE]["results"]["convention offsets"]
+    if about.disputed != [(offset["keypoint"], offset["source"], offset["reference"]) for offset in told]:
+        raise ModelError(
+            f"{run.path / _SOURCES} tells of other disputed keypoints than the run's manifest; "
+            "train again in another --run-dir"
+        )
+    return about
 
 
 def load_sources(run: RunDirectory) -> tuple[KeypointSchema, Sources]:

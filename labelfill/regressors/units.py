@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +23,6 @@ from labelfill.settings import KeypointModelSettings
 from labelfill.sources.anchors import PatternBank
 
 __all__ = ["STAGE", "Unit", "UnitTrainer"]
-
-_MOST_PASSES = 12
 
 
 @dataclass(frozen=True)
@@ -132,11 +129,9 @@ class UnitTrainer:
         settings = self.settings
         epochs = max(round(settings.epochs * course.share), 1)
         batch = max(round(settings.batch_size * course.step), 1)
-        passes = 1
-        if settings.epochs >= KeypointModelSettings().epochs:  # who asks for fewer epochs gets fewer
-            needed = math.ceil(course.least_steps * batch / (examples * epochs))
-            passes = min(max(needed, 1), _MOST_PASSES)
-        return Plan(epochs, batch, settings.learning_rate * course.step, best_by=settings.best_by), passes
+        plan = Plan(epochs, batch, settings.learning_rate * course.step, best_by=settings.best_by)
+        fewer = settings.epochs < KeypointModelSettings().epochs  # who asks for fewer epochs gets fewer
+        return plan, 1 if fewer else plan.passes(examples, course.least_steps)
 
     def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> Task:
         # A step of a regressor of all keypoints takes about three times as long.

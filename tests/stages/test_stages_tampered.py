@@ -250,6 +250,21 @@ def test_arrays_that_hold_something_else_are_refused(
     refused(labelfill(*commands(small_prior_final, run, tmp_path)[number]), run / file, name)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda v: v["offsets"][0].update(keypoint=0), lambda v: v.update(offsets=[])]
+)
+def test_sources_with_other_disputed_keypoints_are_refused(
+    two_sources_final: Trained, tmp_path: Path, change: Change
+) -> None:
+    """By every command that knows of label sources, though each file by itself is as it should be."""
+    run = tmp_path / "run"
+    shutil.copytree(two_sources_final.run, run)
+    forge(run, "shared-models/sources.json", with_json(change))
+    for command in commands(two_sources_final, run, tmp_path):
+        if command[0] in ("impute", "train-final", "report"):
+            refused(labelfill(*command), run / "shared-models/sources.json", "disputed keypoints")
+
+
 def test_a_cache_that_holds_something_else_is_read_anew(small_prior: Trained, tmp_path: Path) -> None:
     """Whatever stands in an entry, its own hash right or not: the table is read again."""
     run = tmp_path / "run"
