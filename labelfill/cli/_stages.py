@@ -63,6 +63,17 @@ def planned_state(begun: Callable[[Result], str]) -> Callable[[Result], list[str
     return lines
 
 
+def planned_time(what: str) -> Line:
+    """About how long a stage will take, where it could be estimated."""
+
+    def lines(r: Result) -> list[str]:
+        from labelfill.runs.progress import about
+
+        return [f"{what} takes {about(*r['estimated seconds'])} on {r['device']}"]
+
+    return (lambda r: r["state"] != "done" and r["estimated seconds"] is not None, lines)
+
+
 def _writes(r: Result) -> list[str]:
     writes = r["writes"]
     return [f"would write {path}" for path in (writes.values() if isinstance(writes, Mapping) else writes)]

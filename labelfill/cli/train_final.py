@@ -17,6 +17,7 @@ from labelfill.cli._stages import (
     next_command,
     open_run,
     planned_state,
+    planned_time,
     with_curves,
 )
 from labelfill.cli.train_keypoint_models import with_all
@@ -104,6 +105,7 @@ PLANNED_FINAL: tuple[Line, ...] = (
     ],
     "{outputs:point} answered by {parameters:,} parameters, on {device}",
     _planned_look,
+    planned_time("the network's training, the second look not counted,"),
     PLANNED_WRITES,
 )
 

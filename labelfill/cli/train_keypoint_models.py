@@ -19,6 +19,7 @@ from labelfill.cli._stages import (
     next_command,
     open_run,
     planned_state,
+    planned_time,
     with_curves,
 )
 from labelfill.data.run_tables import read_run_table
@@ -88,7 +89,7 @@ def make_job(call: Call, run: RunDirectory) -> TrainingJob:
 
 def describe(call: Call, run: RunDirectory, job: TrainingJob) -> Result:
     """What would be done, and where learning curves would go."""
-    from labelfill.regressors.stage import describe_training
+    from labelfill.regressors.dry_run import describe_training
 
     return with_curves(call, run, describe_training(run, job))
 
@@ -143,6 +144,7 @@ PLANNED_TRAINING: tuple[Line, ...] = (
     _LOW_DATA,
     (lambda r: r["models"][1], _networks),
     (lambda r: r["keypoints"] and not r["models"][1], "no network: the shape prior alone"),
+    planned_time("training"),
     PLANNED_WRITES,
 )
 

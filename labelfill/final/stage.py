@@ -256,6 +256,7 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
     training, validation = fitting.rows_learnt_from(targets, setup.parts, settings, job.seed)
     outputs = heads.outputs(settings.rows == "separate")
     network = build_final_network(outputs, fitting.input_shape(setup.schema), settings)
+    seconds = None if standing.state == "done" else fitting.estimated_seconds(setup, heads, targets, filled)
     return {
         "state": standing.state,
         "starts over": standing.starts_over,
@@ -270,6 +271,7 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
         "outputs": heads.count,
         "parameters": parameter_count(network),
         "second look": heads.count if settings.refines else 0,
+        "estimated seconds": None if seconds is None else [seconds],
         "device": str(job.device),
         "writes": [str(run.path / folder) for folder in ("final", "report")],
     }

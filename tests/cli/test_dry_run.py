@@ -86,6 +86,7 @@ def test_as_many_models_are_trained_as_was_said(small: Trained) -> None:
     stage = RunDirectory.read_only(small.run).stages["train-keypoint-models"]
     check_plan(plan, stage["results"])
     assert plan["models"] == [len(stage["units"]) - 1] * 2, "all but the prior, which is no network"
+    assert plan["estimated seconds"] == [0, 0], "so few steps need no trial"
 
 
 def test_disputed_sources_leave_a_range(two_sources: Trained) -> None:

@@ -47,6 +47,7 @@ from tests.trained_runs import Trained, draw_small_table, draw_two_sources
 CPU = torch.device("cpu")
 SECTIONS = (
     "Before and after",
+    "Counts by keypoint",
     "How far fills are off, beside simple ways of filling",
     "Do the error radii hold?",
     "Do large radii find large errors?",
@@ -87,9 +88,9 @@ def test_a_whole_run_has_a_section_for_everything(reported: Path) -> None:
     page = reported.read_text("utf-8")
     reader = read(page)
     titles = headings(page)
-    for title in SECTIONS[:4]:
+    for title in SECTIONS[:5]:
         assert title in titles
-    for title in (*SECTIONS[5:], "The final network's worst cases", "How the networks learnt"):
+    for title in (*SECTIONS[6:], "The final network's worst cases", "How the networks learnt"):
         assert title in titles
     assert "Label sources and conventions" in titles
     assert "nose_tip, in both conventions" in page

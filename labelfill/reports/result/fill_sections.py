@@ -26,17 +26,41 @@ from labelfill.reports.pages import (
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 from labelfill.runs.randomness import random_key
 
+_PAIRS = 6  # rows shown before and after
 _SHEET = 16  # faces of each contact sheet
 _CROPS = 300  # pictures of single fills, over all keypoints
 _MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
 _SOURCE_ROWS = 15
+_LEGEND = key([("label", "label of the table"), ("filled", "filled, in the circle of its error radius")])
 _HOLDS = {
     "source-shift": "the source never labels it, so nothing verifies the radius",
     "low-data": "fewer than 50 labels to learn from",
     "unknown-source": "of a source that the models have not met",
 }
 _RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
+
+
+def before_and_after(filled: FilledRows) -> Markup | None:
+    """A few rows as the table had them and as they are now, from the surest to the most doubtful."""
+    order = worst_rows(np.where(filled.filled, doubt_of_points(filled), -np.inf))[::-1]
+    if not len(order):
+        return None
+    shown, size = filled.in_frame(), filled.schema.image_size
+    count = min(_PAIRS, len(order))
+    cards = []
+    for row in order[(np.arange(count) * 2 + 1) * len(order) // (2 * count)].tolist():
+        labels, fills = _layers(shown, row)
+        place, new = filled.place(row), int(filled.filled[row].sum())
+        pictures = [
+            face(filled.images[row], size, layers, f"{place}, {when}")
+            for when, layers in (("before", [labels]), ("after", [fills, labels]))
+        ]
+        known = counted(int(np.isfinite(labels.xy).all(axis=1).sum()), "label")
+        pair = element("div", *pictures, class_="pair")
+        cards.append(figure(pair, element("strong", place), f": {known}, {counted(new, 'fill')}"))
+    about = f"{counted(count, 'row')} from the surest to the most doubtful: left the table, right the fills."
+    return section("Before and after", note(about), _LEGEND, element("div", *cards, class_="pairs"))
 
 
 def counts_section(filled: FilledRows) -> Markup:
@@ -56,7 +80,7 @@ def counts_section(filled: FilledRows) -> Markup:
     flags = [word for words in filled.flags[there] for word in str(words).split()]
     flagged = ", ".join(f"{flags.count(word):,} {word}" for word in sorted(set(flags)))
     return section(
-        "Before and after",
+        "Counts by keypoint",
         table(header, rows, numbers=tuple(range(1, len(header)))),
         paragraph(_quality(filled)),
         paragraph(f"Flags of filled points: {flagged}.") if flags else None,
@@ -108,8 +132,7 @@ def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
     shown = filled.in_frame()
     random = np.random.default_rng(random_key(seed, "report", "contact sheet"))
     chosen = np.sort(random.choice(order, min(_SHEET, len(order)), replace=False))
-    legend = key([("label", "label of the table"), ("filled", "filled, in the circle of its error radius")])
-    yield section("Fills: a random sample", legend, _sheet(shown, chosen))
+    yield section("Fills: a random sample", _LEGEND, _sheet(shown, chosen))
     about = "Worst first, as labelfill review shows them; there a person can accept, move or reject each."
     yield section("Fills: the most doubtful rows", note(about), _sheet(shown, order[:_SHEET]))
 
@@ -119,18 +142,23 @@ def _sheet(filled: FilledRows, rows: Integers) -> Markup:
 
 
 def _card(filled: FilledRows, row: int) -> Markup:
-    new, names = filled.filled[row], filled.schema.keypoints
-    radii, place = filled.radius[row, new], filled.place(row)
-    layers = [
-        Points(np.where(new[:, None], filled.places[row], np.nan), names, "filled", filled.radius[row]),
-        Points(np.where(new[:, None], np.nan, filled.labels[row]), names, "label"),
-    ]
+    radii, place = filled.radius[row, filled.filled[row]], filled.place(row)
+    labels, fills = _layers(filled, row)
     flags = ", ".join(flags_of_row(filled, row))
     about = f", {counted(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
         f"; {flags}" if flags else ""
     )
-    picture = face(filled.images[row], filled.schema.image_size, layers, f"{place}{about}")
+    picture = face(filled.images[row], filled.schema.image_size, [fills, labels], f"{place}{about}")
     return figure(picture, element("strong", place), about)
+
+
+def _layers(filled: FilledRows, row: int) -> tuple[Points, Points]:
+    """A row's labels, and its fills with their radii."""
+    new, names = filled.filled[row][:, None], filled.schema.keypoints
+    return (
+        Points(np.where(new, np.nan, filled.labels[row]), names, "label"),
+        Points(np.where(new, filled.places[row], np.nan), names, "filled", filled.radius[row]),
+    )
 
 
 def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:

@@ -18,7 +18,12 @@ from labelfill.regressors.held_out import COVERAGES, load_disputed
 from labelfill.reports.pages import Markup, page, plain, tiles
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.audit_section import audit_section
-from labelfill.reports.result.fill_sections import contact_sheets, counts_section, keypoint_fills_section
+from labelfill.reports.result.fill_sections import (
+    before_and_after,
+    contact_sheets,
+    counts_section,
+    keypoint_fills_section,
+)
 from labelfill.reports.result.filled_rows import FilledRows
 from labelfill.reports.result.held_out import HeldOut, covered, held_out_by_every_way, see_run_table
 from labelfill.reports.result.network_sections import final_section, learning, learning_section, worst_cases
@@ -47,7 +52,8 @@ def run_report(run: RunDirectory, dataset: ImageDataset, filled: FilledRows | No
     held = held_out_by_every_way(run, seen)
     results = run.stages[MODELS_STAGE]["results"]
     final = run.stages.get(FINAL_STAGE, {}).get("results")
-    sections: list[Markup | None] = [tiles(_figures(results, filled, held, final))]
+    sections: list[Markup | None] = [] if filled is None else [before_and_after(filled)]
+    sections.append(tiles(_figures(results, filled, held, final)))
     if filled is not None:
         sections.append(counts_section(filled))
     if held is not None:
