@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "doctor",
-        "check the installation: versions, devices, disk and memory",
-        description="Tell versions and devices, train and fill a tiny drawn table on each device and\n"
-        "compare it with the CPU, and look at free disk and memory.\n"
-        "The exit code is that of the first problem.",
+        "check the installation",
+        description="Print versions and devices, check free memory and disk space, and train and "
+        "fill a tiny\n"
+        "table on each device, compared with the CPU. Exits with the code of the first problem.",
         example="labelfill doctor --run-dir outputs",
     )
     parser.add_settings(RunSettings, "run_dir", "device")

@@ -32,11 +32,11 @@ _CROPS = 300  # pictures of single fills, over all keypoints
 _MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
 _SOURCE_ROWS = 15
-_LEGEND = key([("label", "label of the table"), ("filled", "filled, in the circle of its error radius")])
+_LEGEND = key([("label", "label in the table"), ("filled", "filled, in the circle of its error radius")])
 _HOLDS = {
-    "source-shift": "the source never labels it, so nothing verifies the radius",
+    "source-shift": "this source never labels it, so the radius cannot be verified",
     "low-data": "fewer than 50 labels to learn from",
-    "unknown-source": "of a source that the models have not met",
+    "unknown-source": "from a source that the models were not trained on",
 }
 _RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
 
@@ -59,7 +59,7 @@ def before_and_after(filled: FilledRows) -> Markup | None:
         known = counted(int(np.isfinite(labels.xy).all(axis=1).sum()), "label")
         pair = element("div", *pictures, class_="pair")
         cards.append(figure(pair, element("strong", place), f": {known}, {counted(new, 'fill')}"))
-    about = f"{counted(count, 'row')} from the surest to the most doubtful: left the table, right the fills."
+    about = "From the most certain to the most doubtful row: the table on the left, the fills on the right."
     return section("Before and after", note(about), _LEGEND, element("div", *cards, class_="pairs"))
 
 
@@ -82,13 +82,13 @@ def counts_section(filled: FilledRows) -> Markup:
     return section(
         "Counts by keypoint",
         table(header, rows, numbers=tuple(range(1, len(header)))),
-        paragraph(_quality(filled)),
         paragraph(f"Flags of filled points: {flagged}.") if flags else None,
         _by_source(filled),
     )
 
 
-def _quality(filled: FilledRows) -> str:
+def quality_of(filled: FilledRows) -> str:
+    """A sentence on how good the fill is."""
     share = median_share(filled.radius, filled.dataset)
     if share is None:
         return "Nothing was filled."
@@ -107,7 +107,7 @@ def _by_source(filled: FilledRows) -> Markup | None:
         "flagged",
         "median radius",
         "share of error",
-        "all of them",
+        "for all of them",
     ]
     rows = [
         [
@@ -117,7 +117,7 @@ def _by_source(filled: FilledRows) -> Markup | None:
         ]
         for entry in filled.by_source[:_SOURCE_ROWS]
     ]  # fmt: skip
-    about = "Where errors cost most comes first: by their share of the squared error that is expected in all."
+    about = "Sorted by their share of the total expected squared error, largest first."
     return joined([
         element("h3", "Sources and keypoints"), note(about), table(header, rows, numbers=(2, 3, 4, 5)),
         and_more(len(filled.by_source) - _SOURCE_ROWS, "line"),
@@ -133,7 +133,7 @@ def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
     random = np.random.default_rng(random_key(seed, "report", "contact sheet"))
     chosen = np.sort(random.choice(order, min(_SHEET, len(order)), replace=False))
     yield section("Fills: a random sample", _LEGEND, _sheet(shown, chosen))
-    about = "Worst first, as labelfill review shows them; there a person can accept, move or reject each."
+    about = "Worst first, in the order of labelfill review, where you can accept, move or reject each fill."
     yield section("Fills: the most doubtful rows", note(about), _sheet(shown, order[:_SHEET]))
 
 
@@ -182,7 +182,7 @@ def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
         title = f"{name}: {len(rows):,} filled, median radius {np.median(filled.radius[rows, k]):.1f} px"
         parts += [element("h3", title), element("div", *crops, class_="crops")]
     about = (
-        f"Close up, for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
+        f"Close-ups for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
     )
     return section("Every keypoint's fills", note(about), *parts)
 

@@ -1,4 +1,4 @@
-"""The report of a run: what came of a table, with pictures, in one page."""
+"""The report of a run: what became of a table, with pictures, on one page."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from labelfill.reports.result.fill_sections import (
     contact_sheets,
     counts_section,
     keypoint_fills_section,
+    quality_of,
 )
 from labelfill.reports.result.filled_rows import FilledRows
 from labelfill.reports.result.held_out import HeldOut, covered, held_out_by_every_way, see_run_table
@@ -77,20 +78,22 @@ def _sentences(filled: FilledRows | None, held: HeldOut | None, final: Mapping[s
         new, left = int(filled.new.sum()), int(np.isnan(filled.places).sum())
         sentences.append(
             f"Of {filled.places.size:,} coordinates in {counted(len(filled.places), 'row')}, "
-            f"{filled.places.size - new - left:,} were there, {new:,} were filled and {left:,} stayed blank."
+            f"{filled.places.size - new - left:,} were labelled, {new:,} were filled and {left:,} are still "
+            "blank."
         )
+        sentences.append(quality_of(filled))
     if held is not None:
         simple = {way: held.rmse(way) for way in held.answers if way in SIMPLE_METHODS}
         best = min(simple, key=lambda way: simple[way])
         sentences.append(
-            f"On held-out rows fills err by {held.rmse():.2f} px (RMSE per coordinate; the best simple "
-            f"way, {best}: {simple[best]:.2f}), and {covered(held)[COVERAGES.index(0.9)]:.0%} lie within the "
-            "radius that should hold in 90% of cases."
+            f"On held-out rows the fills are off by {held.rmse():.2f} px (RMSE per coordinate; the best "
+            f"simple method, {best}: {simple[best]:.2f} px), and {covered(held)[COVERAGES.index(0.9)]:.0%} "
+            "of them lie within their 90% radius."
         )
     rmse = None if final is None else final.get("evaluation rmse", final.get("validation rmse"))
     if rmse is not None:
-        sentences.append(f"The final network errs by {rmse:.2f} px on labels that it has not seen.")
-    return " ".join(sentences) or "The keypoint models are trained; nothing is filled yet."
+        sentences.append(f"The final network is off by {rmse:.2f} px on labels that it has not seen.")
+    return " ".join(sentences) or "The keypoint models are trained; no table has been filled yet."
 
 
 def _figures(
