@@ -184,7 +184,7 @@ def rows_learnt_from(
     held_out = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
     if not len(training):
         rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
-        raise DataError(f"there is no {rows}: nothing can be learnt from this table")
+        raise DataError(f"there is no {rows}: the network cannot be trained on this table")
     if settings.most_rows is not None:
         training = _chosen(training, settings.most_rows, seed)
         held_out = _chosen(held_out, settings.most_rows // 2, seed)

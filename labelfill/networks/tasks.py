@@ -109,7 +109,7 @@ def _performed(
                 todo.remove(number)
                 yield number, fitted
         except WorkersLost as lost:
-            _log.warning("%s: going on with one model at a time", lost)
+            _log.warning("%s: continuing with one model at a time", lost)
     for i in todo:  # few, or those of workers that were lost
         yield i, _train(evidence, tasks[i])
 

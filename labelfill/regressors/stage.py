@@ -101,7 +101,7 @@ def _frame_without_images(dataset: Dataset) -> dict[str, str]:
     if not dataset.image_size_assumed:
         return {"without_images": "size stated"}
     _log.info(
-        "%s has no images: a frame of %s is assumed, by the labels' extent; --image-size HxW states another",
+        "%s has no images: an image size of %s is assumed from the labels; set another with --image-size HxW",
         dataset.table.path, dataset.schema.image_size,
     )  # fmt: skip
     return {"without_images": "size assumed"}
@@ -134,9 +134,9 @@ def _left_blank(setup: Setup, trainable: Trainable, copied: Mapping[int, int]) -
         if not copied.get(k):
             told[k] = f"stays blank: {why}"
         elif copied[k] < blank[k]:
-            told[k] = f"stays blank but for {points}, to be copied from identical images: {why}"
+            told[k] = f"stays blank except for {points}, copied from identical images: {why}"
         else:
-            told[k] = f"is not learnt, and all its blank points are to be copied from identical images: {why}"
+            told[k] = f"gets no model, but all its blanks can be copied from identical images: {why}"
     return told
 
 
