@@ -33,7 +33,7 @@ from labelfill.schema import ImageSize
 
 KEYPOINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 INPUTS = ("t.csv", "truth.csv", "filled.csv")
-_BROKEN = ("Traceback (most recent call last)", "a mistake in labelfill itself", "Exception ignored")
+_BROKEN = ("Traceback (most recent call last)", "this is a bug in labelfill", "Exception ignored")
 _SHOWN = 400
 
 

@@ -79,7 +79,7 @@ def _holds(case: Path) -> bool:
         printed = ended.stderr + ended.stdout
         if expected is not None and file == command[-1]:
             holds &= ended.returncode == expected.code and bool(re.search(expected.pattern, printed))
-        holds &= "Traceback" not in printed and "mistake in labelfill" not in printed
+        holds &= "Traceback" not in printed and "bug in labelfill" not in printed
         print(f"  labelfill {' '.join(words)}: exit {ended.returncode}")
         for line in printed.splitlines()[:4]:
             print(f"    {line[:300]}")

@@ -68,7 +68,7 @@ class KeptArrays:
         for field in fields(cls):  # type: ignore[arg-type]  # every heir is a dataclass
             name = f"{prefix}{field.name}"
             if not hasattr(entry, field.name) and name not in arrays:
-                raise DamagedFile(f"it lacks the array {name!r}")
+                raise DamagedFile(f"the array {name!r} is missing")
             if not hasattr(entry, field.name):
                 dtype = typing.get_args(typing.get_args(hints[field.name])[1])[0]
                 shape, finite = cls.shapes[field.name], field.name not in cls.unbounded
@@ -116,10 +116,10 @@ def check_array(
         if length != expected:
             raise DamagedFile(f"the array {name!r} has the shape {array.shape}, expected ({shape})")
     if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DamagedFile(f"the array {name!r} holds what is no finite number")
+        raise DamagedFile(f"the array {name!r} contains values that are not finite")
     bound = next((word for word in shape.split() if word.startswith("<")), None)
     below = None if bound is None else sizes.get(bound.lstrip("<="))
     if bound is not None and below is not None and array.size:
         least = -1 if bound[1] == "=" else 0
         if array.min() < least or array.max() >= below:
-            raise DamagedFile(f"the array {name!r} holds numbers that are not within {least} and {below - 1}")
+            raise DamagedFile(f"the array {name!r} contains numbers outside {least} to {below - 1}")

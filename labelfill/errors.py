@@ -69,16 +69,17 @@ class Interrupted(LabelfillError):
 
 
 _REASONS = {
-    errno.ENOSPC: "the disk is full; make space and run the command again, finished work is kept",
-    errno.EDQUOT: "the disk quota is used up; make space and run the command again, finished work is kept",
+    errno.ENOSPC: "the disk is full; free some space and run the command again, finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again, "
+    "finished work is kept",
     errno.EFBIG: "the file would be larger than the system allows; raise the limit or choose another disk",
     errno.EROFS: "the file system is read-only; choose a folder that can be written",
     errno.EACCES: "permission is denied; change the permissions or choose another folder",
     errno.EPERM: "permission is denied; change the permissions or choose another folder",
-    errno.ENOENT: "the folder does not exist (or was removed meanwhile); create it and run the command again",
+    errno.ENOENT: "the folder does not exist (or has been removed); create it and run the command again",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
-    errno.EEXIST: "something else stands there; choose another path",
-    errno.EISDIR: "a folder stands there; choose another path",
+    errno.EEXIST: "something else exists there; choose another path",
+    errno.EISDIR: "a folder exists there; choose another path",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.EIO: "the disk reported a read or write error; check the disk",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
@@ -103,7 +104,9 @@ def reading(path: Path) -> Iterator[None]:
 def refuse_endless(path: Path) -> None:
     """Refuse a device or a pipe, which may never end, or never begin."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise StorageError(f"{path} cannot be read: it is a device or a pipe; save what it gives first")
+        raise StorageError(
+            f"{path} cannot be read: it is a device or a pipe; save its output to a file first"
+        )
 
 
 def real_path(path: Path) -> Path:
@@ -117,9 +120,9 @@ def real_path(path: Path) -> Path:
     try:
         return path.resolve()
     except RuntimeError as error:  # how Python before 3.13 tells of a circle
-        raise StorageError(f"{path} leads nowhere: its links form a circle; correct it") from error
+        raise StorageError(f"{path} cannot be resolved: its links form a loop; correct it") from error
     except OSError as error:
-        raise StorageError(f"{path} cannot be followed: {error.strerror}") from error
+        raise StorageError(f"{path} cannot be resolved: {error.strerror}") from error
 
 
 def place(path: Path, *, row: int | None = None, line: int | None = None, column: str | None = None) -> str:

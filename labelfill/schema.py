@@ -142,7 +142,7 @@ def declared_mirror_partners(keypoints: Sequence[str], pairs: Sequence[tuple[str
                     f"{did_you_mean(name, keypoints)}"
                 )
         if seen & set(pair):
-            raise DataError(f"mirror pair {pair[0]},{pair[1]}: a keypoint may stand in one pair only")
+            raise DataError(f"mirror pair {pair[0]},{pair[1]}: a keypoint may be in one pair only")
         seen.update(pair)
         partners[index[pair[0]]], partners[index[pair[1]]] = index[pair[1]], index[pair[0]]
     return tuple(partners)

@@ -84,7 +84,7 @@ def _memory() -> Check:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
-        return Check("memory", "this system does not tell")
+        return Check("memory", "not reported by this system")
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
@@ -112,8 +112,8 @@ def _disk(run_dir: Path) -> Check:
         return Check(name, "not writable", problem)
     except LabelfillError as error:
         return Check(name, "not writable", error)
-    found = f"{free / 2**30:.1f} GB free, files are replaced whole"
-    short = StorageError("less than 2 GB of disk is free; make space, or choose another --run-dir")
+    found = f"{free / 2**30:.1f} GB free, files are replaced atomically"
+    short = StorageError("less than 2 GB of disk space is free; free some, or choose another --run-dir")
     return Check(name, found, None if free >= _DISK_WANTED else short)
 
 
@@ -138,13 +138,13 @@ def _trial(device: str, on_cpu: Array | None) -> tuple[Check, Array | None]:
         return Check(name, "failed", error), None
     except Exception as error:  # whatever a broken driver makes of it is what is to be told
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Check(name, "failed", DeviceError(f"{device} does not compute: {what}")), None
+        return Check(name, "failed", DeviceError(f"{device} does not work: {what}")), None
     blank, problem = np.isnan(drawn.labels), None
     rmse = score((filled - drawn.truth)[blank]).rmse
     found = f"{time.perf_counter() - begun:.1f} s, RMSE {rmse:.2f} px"
     size = 24 / 4  # no fill of a drawn face may be a quarter of the image off, on average
     if not np.isfinite(filled[blank]).all() or rmse > size:
-        problem = DeviceError(f"{device} fills a drawn table {rmse:.2f} px off")
+        problem = DeviceError(f"fills on {device} are off by {rmse:.2f} px on a drawn table")
     elif on_cpu is not None:
         apart = float(np.abs(filled - on_cpu)[blank].max())
         found += f", at most {apart:.4f} px from the CPU's fills"

@@ -260,5 +260,5 @@ def _page(run_dir: Place, out: Place | None, name: str, *, force: bool) -> Path:
     if out is None:
         return Path(run_dir) / name
     if Path(out).exists() and not force:
-        raise UsageError(f"{out} exists already: choose another file, or force=True to replace it")
+        raise UsageError(f"{out} already exists: choose another file, or pass force=True to overwrite it")
     return Path(out)

@@ -15,8 +15,8 @@ from labelfill.settings import SECTIONS, Settings, read_toml, resolve
 S = TypeVar("S", bound=Settings)
 
 SETTINGS_FILE = Path("labelfill.toml")
-REPLACE = "choose another file, or --force to replace it"
-OVERWRITE = "use --force to overwrite it, or write to another file"
+REPLACE = "choose another file, or use --force to overwrite it"
+OVERWRITE = "choose another file, or use --force to overwrite it"
 
 
 class Call:
@@ -54,7 +54,7 @@ class Call:
             With the `remedy`.
         """
         if path is not None and path.exists() and not self.given.force:
-            raise UsageError(f"{path} exists already: {remedy}")
+            raise UsageError(f"{path} already exists: {remedy}")
 
     def tell(self, result: Result, lines: Sequence[Line], beside: Result | None = None) -> None:
         """A result on stdout: as JSON, or by its declared lines, which may name what is known `beside` it."""

@@ -55,7 +55,7 @@ def _overall(r: Result) -> list[str]:
 def _final_networks(r: Result) -> list[str]:
     finals = _finals(r)
     rows = next(iter(finals.values()))["rows"]
-    sentence = f"final networks on {rows:,} held-out rows, observed labels, trained by the same split"
+    sentence = f"final networks on observed labels of {rows:,} held-out rows, trained on the same split"
     return [sentence, "", *table("final network, px", _FINAL, finals.items()), ""]
 
 
@@ -69,11 +69,11 @@ def _per_keypoint(r: Result) -> list[str]:
 COMPARISON: tuple[Line, ...] = (
     (
         "held_out",
-        "{cells:,} cells in {rows:,} rows, labels of held-out rows of {table}, "
-        "hidden as its own rows lack them",
+        "{cells:,} cells in {rows:,} held-out rows of {table}, hidden in the patterns in which "
+        "the table lacks labels",
     ),
     (lambda r: not r["held_out"], "{cells:,} cells in {rows:,} rows, blank in {table} and known in {truth}"),
-    ("not_compared", "left blank by some way, not compared: {not_compared:,} cells"),
+    ("not_compared", "left blank by at least one way, not compared: {not_compared:,} cells"),
     _overall,
     (_finals, _final_networks),
     _per_keypoint,
@@ -113,7 +113,8 @@ def _steps(r: Result) -> Iterable[str]:
 
 
 JOURNEY: tuple[Line, ...] = (
-    "final networks, step by step: px on {steps[0][rows]:,} held-out rows, observed labels; {budget}",
+    "final networks, step by step: errors in px on observed labels of {steps[0][rows]:,} "
+    "held-out rows; {budget}",
     "",
     _steps,
 )

@@ -94,9 +94,10 @@ class CommandParser(argparse.ArgumentParser):
     def add_run_options(self) -> None:
         """--run-dir, --seed, --force and --settings."""
         self.add_settings(RunSettings, "run_dir", "seed")
-        self.add_switch("--force", "start over, and overwrite existing outputs")
+        self.add_switch("--force", "start over and overwrite existing outputs")
         self.add_settings_file(
-            "settings file (TOML), below environment and flags (default: labelfill.toml, if there is one)"
+            "settings file (TOML); environment variables and flags override it (default: "
+            "labelfill.toml, if it exists)"
         )
 
     def add_reading_options(self) -> None:
@@ -106,7 +107,10 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_dry_run_option(self) -> None:
         """--dry-run."""
-        self.add_switch("--dry-run", "read the table and say what would be done; write nothing")
+        self.add_switch(
+            "--dry-run",
+            "read the table and print what would be done and how long it would take; write nothing",
+        )
 
     def add_stage_options(self) -> None:
         """What every stage that reads a table takes."""
@@ -121,22 +125,22 @@ class CommandParser(argparse.ArgumentParser):
             "--keypoints",
             default="all",
             metavar="all|rare|NAME,...",
-            help=f"which keypoints to score; rare are those labelled in under half of {rows} (default: all)",
+            help=f"keypoints to score; rare: those labelled in fewer than half of {rows} (default: all)",
         )
 
     def add_page_options(self) -> None:
         """What commands take that write a page on a run."""
         self.add_settings(RunSettings, "run_dir")
         self.add_settings(TableSettings, "allow_outside")
-        self.add_switch("--force", "replace a page that exists")
+        self.add_switch("--force", "overwrite an existing page")
         self.add_settings_file()
 
     def add_output_options(self) -> None:
         """-v, -q and --json."""
         loudness = self.add_mutually_exclusive_group()
-        loudness.add_argument("-v", "--verbose", action="store_true", help="tell more, and show tracebacks")
+        loudness.add_argument("-v", "--verbose", action="store_true", help="print more, and show tracebacks")
         loudness.add_argument(
-            "-q", "--quiet", action="store_true", help="warnings and errors only, no progress"
+            "-q", "--quiet", action="store_true", help="print only warnings and errors, no progress"
         )
         self.add_switch("--json", "print the result as JSON")
 

@@ -22,11 +22,12 @@ USUAL_TABLES = (Path("data/training.csv"), Path("data/training.zip"))
 NOTHING_DONE = "dry run: nothing is trained and nothing is written"
 DONE_BEFORE: Line = (
     lambda r: r["state"] == "done before",
-    "done before with the same input and settings, nothing was done now (--force starts over):",
+    "already done with the same input and settings (--force starts over):",
 )
 FRAME: Line = (
     "frame",
-    "images differ in size: each is scaled into a frame of {frame}; errors here are in px of that frame",
+    "images differ in size: all are scaled to a common frame of {frame}; errors below are in px "
+    "of that frame",
 )
 
 
@@ -52,15 +53,26 @@ def planned_state(begun: Callable[[Result], str]) -> Callable[[Result], list[str
 
     def lines(r: Result) -> list[str]:
         if r["starts over"]:
-            return ["would start over (--force): what was done before would be lost"]
+            return ["would start over (--force) and discard earlier results"]
         words = {
-            "fresh": "would begin",
-            "resume": f"would go on: {begun(r)}",
-            "done": "would do nothing: done before with the same input and settings (--force starts over)",
+            "fresh": "would start",
+            "resume": f"would resume: {begun(r)}",
+            "done": "would do nothing: already done with the same input and settings (--force starts over)",
         }
         return [words[r["state"]]]
 
     return lines
+
+
+def planned_time(what: str) -> Line:
+    """About how long a stage will take, where it could be estimated."""
+
+    def lines(r: Result) -> list[str]:
+        from labelfill.runs.progress import about
+
+        return [f"{what} takes {about(*r['estimated seconds'])} on {r['device']}"]
+
+    return (lambda r: r["state"] != "done" and r["estimated seconds"] is not None, lines)
 
 
 def _writes(r: Result) -> list[str]:
@@ -85,8 +97,8 @@ def find_table(data: Path | None, run: RunDirectory | None = None) -> Path:
     found = next(filter(Path.is_file, USUAL_TABLES), None) if recorded is None else Path(recorded)
     if found is None:
         raise DataError(
-            f"there is no table at {' or '.join(map(str, USUAL_TABLES))}: name yours by --data TABLE, "
-            "draw a sample by `labelfill demo-data`, or put there the training.zip of Kaggle's competition "
+            f"no table found at {' or '.join(map(str, USUAL_TABLES))}: pass yours with --data TABLE, create "
+            "a sample with `labelfill demo-data`, or download training.zip from Kaggle's competition "
             "facial-keypoints-detection (https://www.kaggle.com/c/facial-keypoints-detection/data)"
         )
     return found

@@ -36,40 +36,43 @@ _QUICK_FINAL: dict[str, Any] = {"epochs": 2, "second_session_epochs": 1, "most_r
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "compare",
-        "score ways of filling, and final networks, side by side",
-        description="Fill the blank cells of a table in several ways and score each: RMSE and MAE in px,\n"
-        "seconds, memory, parameters. With --truth on cells that are blank in TABLE, known in TRUTH, and\n"
-        "filled in every way; without, on labels of held-out rows, hidden as the table's own rows lack.\n"
-        "--final also trains the final network on each; --journey trains that of the original work, step by\n"
-        "step. All learn by one split; what is trained is kept in RUN-DIR/compare, and goes on where it was\n"
-        "stopped.",
+        "compare ways of filling, and final networks",
+        description="Fill the blank cells of a table in several ways and compare them: RMSE and MAE in px,\n"
+        "seconds, memory, parameters. With --truth, cells are scored that are blank in TABLE, known in\n"
+        "TRUTH and filled in every way; without it, labels of held-out rows are hidden in the patterns in\n"
+        "which labels are missing from the table. --final also trains the final network on each filled\n"
+        "table; --journey trains the networks of the original work, step by step. All use the same split.\n"
+        "Trained models are kept in RUN-DIR/compare; an interrupted comparison resumes.",
         example="labelfill compare data/training.csv --truth data/truth.csv --filled filled.csv",
     )
-    parser.add_path("table", "TABLE", "the table with blanks (default: as --data elsewhere)", nargs="?")
-    parser.add_path("--truth", "TABLE", "the table that knows what the blanks hide")
+    parser.add_path(
+        "table", "TABLE", "the table with blanks (default: data/training.csv or data/training.zip)", nargs="?"
+    )
+    parser.add_path("--truth", "TABLE", "the complete table")
     parser.add_argument(
         "--filled",
         type=Path,
         action="append",
         default=[],
         metavar="TABLE",
-        help="TABLE filled before, by labelfill or anything else; may be given several times",
+        help="a filled version of TABLE, from labelfill or any other program; may be repeated",
     )
     parser.add_argument(
         "--ways",
         metavar="WAY,...",
-        help="ways to fill, or none; knn and iterative need scikit-learn; anchored is labelfill's own, prior "
-        f"its shape prior alone (default: {_ALL}; without images those of labels alone; with --filled those "
-        "that need no training)",
+        help="ways to fill, or none; knn and iterative need scikit-learn; anchored is "
+        "labelfill's default, prior "
+        f"its shape prior alone (default: {_ALL}; without images, those that use labels alone; with "
+        "--filled, those that need no training)",
     )
-    parser.add_switch("--final", "also train the final network on each way's fills")
-    parser.add_switch("--journey", "train the original work's final network, step by step, instead")
+    parser.add_switch("--final", "also train the final network on each filled table")
+    parser.add_switch("--journey", "instead train the networks of the original work, step by step")
     parser.add_switch(
-        "--quick", "prove the path: 1 epoch of keypoint models, 2 epochs of final networks on 120 rows"
+        "--quick", "smoke test: 1 epoch for keypoint models, 2 epochs on 120 rows for final networks"
     )
-    parser.add_keypoints("TABLE's rows")
-    parser.add_path("--csv", "FILE", "also write the scores as a table")
-    parser.add_path("--plot", "FILE", "also draw them: .png or .svg")
+    parser.add_keypoints("the rows of TABLE")
+    parser.add_path("--csv", "FILE", "also write the scores to this CSV file")
+    parser.add_path("--plot", "FILE", "also plot the scores: .png or .svg")
     parser.add_run_options()
     parser.add_settings(RunSettings, "device")
     parser.add_settings(TableSettings, "image_size", "source_column", "group_column", "allow_outside")
@@ -133,14 +136,14 @@ def _check(call: Call) -> None:
     for file in (call.given.csv, call.given.plot):
         call.refuse_existing(file, OVERWRITE)
     if call.given.plot is not None and call.given.plot.suffix not in (".png", ".svg"):
-        raise UsageError(f"--plot {call.given.plot}: choose one of these suffixes: .png, .svg")
+        raise UsageError(f"--plot {call.given.plot}: the suffix must be .png or .svg")
     given = {"--truth": call.given.truth, "--filled": call.given.filled, "--ways": call.given.ways,
              "--final": call.given.final, "--preset": call.given.preset}  # fmt: skip
     if call.given.journey and any(given.values()):
         names = ", ".join(name for name, value in given.items() if value)
-        raise UsageError(f"{names} would do nothing beside --journey, which has its own; leave it out")
+        raise UsageError(f"{names} has no effect with --journey; leave it out")
     if call.given.preset is not None and not call.given.final and not call.given.journey:
-        raise UsageError("--preset would do nothing without --final; leave it out")
+        raise UsageError("--preset has no effect without --final; leave it out")
 
 
 def _ways(call: Call, table: Path) -> list[Any]:
@@ -170,10 +173,10 @@ def _trained(call: Call, table: Path) -> TrainedWays:
 
 def _budget(call: Call) -> dict[str, str]:
     if not call.given.quick:
-        return {"budget": "whole budget of each preset"}
+        return {"budget": "full budget of each preset"}
     return {
         "budget": f"--quick: {_QUICK_FINAL['epochs']} epochs on {_QUICK_FINAL['most_rows']} training rows, "
-        "which proves the path and no more"
+        "a smoke test, not a result"
     }
 
 

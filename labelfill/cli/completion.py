@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> CommandParser:
         "in ~/.tcshrc: source FILE, with the script in that file.",
         example="labelfill completion bash",
     )
-    parser.add_argument("shell", choices=SHELLS, help="the shell to write for")
+    parser.add_argument("shell", choices=SHELLS, help="the shell")
     return parser
 
 

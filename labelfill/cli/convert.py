@@ -16,18 +16,18 @@ def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "convert",
         "write keypoints in another tool's format",
-        description="Read keypoints in any format that labelfill knows, and write them in another one.\n"
-        "The format of IN is found from its content. docs/formats.md says what each format keeps.",
+        description="Read keypoints in any supported format and write them in another one. The format of IN\n"
+        "is detected from its content. docs/formats.md lists what each format keeps.",
         example="labelfill convert person_keypoints.json table.csv",
     )
     parser.add_path("source", "IN", "the file to read")
     parser.add_path("out", "OUT", "the file to write")
     parser.add_argument(
-        "--to", choices=_FORMATS, metavar="|".join(_FORMATS), help="its format (default: by the name of OUT)"
+        "--to", choices=_FORMATS, metavar="|".join(_FORMATS), help="format of OUT (default: from its name)"
     )
     parser.add_settings(TableSettings, "image_size", "image_folder", "allow_outside")
     parser.add_reading_options()
-    parser.add_switch("--force", "overwrite what exists")
+    parser.add_switch("--force", "overwrite existing files")
     return parser
 
 
@@ -48,6 +48,6 @@ def handle(call: Call) -> None:
 
 CONVERSION: tuple[Line, ...] = (
     "{rows:,} rows of {keypoints} keypoints, {observed:,} coordinates",
-    ("images_written", "wrote {images_written:,} images beside it"),
+    ("images_written", "wrote {images_written:,} images next to it"),
     "wrote {out} ({in words})",
 )

@@ -15,10 +15,10 @@ _FOLDER = Path("data")
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "demo-data",
-        "draw a sample of faces in Kaggle's schema, with its truth",
-        description="Draw faces whose keypoints are all known, and write them as tables in the schema of\n"
-        "Kaggle's Facial Keypoints Detection: training.csv with its gaps and two conventions,\n"
-        "truth.csv with what the gaps hide, test.csv and test_truth.csv with other faces.",
+        "create a sample of drawn faces in Kaggle's schema",
+        description="Draw faces whose keypoints are all known, and write tables in the schema of Kaggle's\n"
+        "Facial Keypoints Detection: training.csv with gaps and two labelling conventions, truth.csv with\n"
+        "all labels, test.csv and test_truth.csv with other faces.",
         example="labelfill demo-data --out data --rows 700 --seed 0",
     )
     parser.add_argument("--out", type=Path, default=_FOLDER, metavar="FOLDER", help=f"default: {_FOLDER}")
@@ -26,10 +26,10 @@ def add_parser(commands: Commands) -> CommandParser:
         "--rows",
         type=int,
         metavar="NUMBER",
-        help="rows of training.csv (default: 700, for which all three stages take some minutes)",
+        help="rows of training.csv (default: 700, for which all three stages take a few minutes)",
     )
     parser.add_settings(RunSettings, "seed")
-    parser.add_switch("--force", "replace files that exist")
+    parser.add_switch("--force", "overwrite existing files")
     return parser
 
 

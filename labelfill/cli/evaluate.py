@@ -21,28 +21,30 @@ def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "evaluate",
         "score a filled or predicted table against the truth",
-        description="Score a table's coordinates against those of another table: RMSE and MAE in px,\n"
-        "over all, per keypoint and per coordinate. Rows are joined by a column of ids that both\n"
-        "tables have, else by a column 'row' (0-based), else by order.",
+        description="Score the coordinates of a table against those of another table: RMSE and MAE in px,\n"
+        "overall, per keypoint and per coordinate. Rows are joined by an ID column that both tables\n"
+        "have, else by a column 'row' (0-based), else by order.",
         example="labelfill evaluate filled.csv data/truth.csv --blank-in data/training.csv --keypoints rare",
     )
     parser.add_path("table", "TABLE", "the filled or predicted table")
-    parser.add_path("truth", "TRUTH", "the table that knows the coordinates")
+    parser.add_path("truth", "TRUTH", "the table with the true coordinates")
     parser.add_path(
-        "--blank-in", "ORIGINAL", "score only what is blank in this table, the one that was filled"
+        "--blank-in",
+        "ORIGINAL",
+        "score only coordinates that are blank in this table, the one before filling",
     )
-    parser.add_argument("--by", metavar="COLUMN", help="score the rows of each value of this column, too")
+    parser.add_argument("--by", metavar="COLUMN", help="also score the rows of each value of this column")
     parser.add_argument(
         "--mix",
         metavar="VALUE=WEIGHT,...",
-        help="with --by: also the root of the values' weighted mean squared error, as in 1=0.649,2=0.351",
+        help="with --by: also print the RMSE of a weighted mix of the values, such as 1=0.649,2=0.351",
     )
     parser.add_keypoints("the rows of ORIGINAL, or of TRUTH without it")
     parser.add_settings(TableSettings, "missing_value")
     parser.add_path(
         "--distrust",
         "FILE",
-        "labels of TRUTH that count as unlabelled: a file of lines row,keypoint, as inspect writes",
+        "labels of TRUTH to ignore: a file with lines row,keypoint, as written by inspect --write-distrust",
     )
     return parser
 
@@ -68,7 +70,7 @@ def _parse_mix(text: str) -> dict[str, float]:
         value, number = value.strip(), _number(weight)
         if not value or value in weights or number is None:
             raise UsageError(
-                f"--mix {text!r}: {part!r} is not VALUE=WEIGHT with a value of its own; "
+                f"--mix {text!r}: {part!r} is not VALUE=WEIGHT, or repeats a value; "
                 "expected for example 1=0.649,2=0.351"
             )
         weights[value] = number
@@ -124,10 +126,10 @@ def _mixed(r: Result) -> list[str]:
 
 
 EVALUATION: tuple[Line, ...] = (
-    (lambda r: r["joined_by"] == "order", "{table} against {truth}: {rows:,} rows, in the same order"),
+    (lambda r: r["joined_by"] == "order", "{table} against {truth}: {rows:,} rows, joined by order"),
     (lambda r: r["joined_by"] != "order", "{table} against {truth}: {rows:,} rows, joined by {joined_by!r}"),
-    ("rows_not_found", "not in the table, not scored: {rows_not_found:,} rows of the truth"),
-    ("left_blank", "left blank by the table, not scored: {left_blank:,} coordinates"),
+    ("rows_not_found", "missing from the table, not scored: {rows_not_found:,} rows of the truth"),
+    ("left_blank", "blank in the table, not scored: {left_blank:,} coordinates"),
     lambda r: table("px", _FIGURES, _scored(r)),
     ("mix", _mixed),
 )

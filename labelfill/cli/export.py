@@ -12,14 +12,15 @@ def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "export",
         "write the final network as one file for other programs",
-        description="Write the final network as one file: grey pixels in (uint8, any batch), coordinates\n"
-        "and error radii in px out, mirror averaging included. A model card beside it (OUT with .md) says\n"
-        "what it learnt from, how good it is and where it ends. ONNX needs the extra onnx; torch writes the\n"
-        ".pt2 of torch.export.",
+        description="Write the final network to one file. Input: grey pixels (uint8, any batch "
+        "size); output:\n"
+        "coordinates and error radii in px. Averaging with the mirrored image is included. A model card\n"
+        "next to it (OUT with .md) describes its training data, accuracy and limits. ONNX needs the extra\n"
+        "onnx; torch writes a .pt2 file of torch.export.",
         example="labelfill export --format onnx --out keypoints.onnx",
     )
     parser.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="(default: onnx)")
-    parser.add_path("--out", "FILE", "where to write: .onnx, or .pt2 for torch", required=True)
+    parser.add_path("--out", "FILE", "file to write: .onnx, or .pt2 for torch", required=True)
     parser.add_settings(RunSettings, "run_dir")
     parser.add_switch("--force", "overwrite existing files")
     parser.add_settings_file()
@@ -46,8 +47,8 @@ def handle(call: Call) -> None:
 
 
 EXPORT: tuple[Line, ...] = (
-    "{count:keypoint} in images of {image_size}, in the convention: {convention}",
-    "answers at most {difference:.4f} px beside the network it was made of",
+    "{count:keypoint} in images of {image_size}, convention: {convention}",
+    "predictions differ from the original network by at most {difference:.4f} px",
     "wrote {out}",
     "wrote {card}",
 )

@@ -37,16 +37,16 @@ def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "impute",
         "fill the blank coordinates of a table",
-        description="Fill every blank coordinate of a table and leave every other byte as it is\n"
+        description="Fill every blank coordinate of a table and leave every other byte unchanged\n"
         "(in JSON and Parquet: every other value).\n"
-        "Where each filled value comes from stands in a second file, OUT.provenance.csv.",
+        "A second file, OUT.provenance.csv, records where each filled value comes from.",
         example="labelfill impute --out filled.csv",
     )
     parser.add_path(
         "--out",
         "TABLE",
-        "where to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory); a folder, if "
-        "--data is a pattern of many tables such as 'parts/*.csv'",
+        "filled table to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory); a "
+        "folder if --data is a pattern such as 'parts/*.csv'",
     )
     parser.add_stage_options()
     parser.add_settings(TableSettings, "image_folder", "allow_outside", "distrust")
@@ -86,13 +86,13 @@ def tables_of_pattern(data: Path | None) -> dict[str, Path] | None:
         return None
     found = [Path(path) for path in sorted(glob.glob(str(data), recursive=True)) if Path(path).is_file()]
     if not found:
-        raise DataError(f"no file is called like {data}")
+        raise DataError(f"no file matches {data}")
     tables: dict[str, Path] = {}
     for path in found:
         if path.name in tables:
             raise DataError(
-                f"{tables[path.name]} and {path} have one name, and would be filled into one file: "
-                "give a pattern for each folder, with an --out of its own"
+                f"{tables[path.name]} and {path} have the same name and would overwrite each other: "
+                "run one command per folder, each with its own --out"
             )
         tables[path.name] = path
     return tables
@@ -123,10 +123,10 @@ def _each(tables: Mapping[str, Path], call: Call, run: RunDirectory) -> list[Res
     }
     given = [name for name, file in lists.items() if file is not None]
     if given:
-        raise UsageError(f"{' and '.join(given)} names rows of one table: fill that table by itself")
+        raise UsageError(f"{' and '.join(given)} refers to the rows of one table: fill that table on its own")
     folder = call.given.out or run.path / "filled"
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file; many tables are filled into a folder")
+        raise UsageError(f"--out {folder} is a file; with several tables it must be a folder")
     run.make_folder(folder)
     results = []
     for number, (name, path) in enumerate(tables.items(), start=1):
@@ -166,7 +166,7 @@ def _perform(path: Path, out: Path, call: Call, run: RunDirectory) -> Result:
 
 _UNKNOWN_SOURCE: Line = (
     "unknown_source_rows",
-    "of a label source that the models have not met: {unknown_source_rows:row}, with wider radii",
+    "from a label source unknown to the models: {unknown_source_rows:row}, with wider radii",
 )
 
 
@@ -175,18 +175,19 @@ def _cells(r: Result) -> Iterable[tuple[str, Result]]:
     return [(name, {"filled": n, "left_blank": left.get(name, 0)}) for name, n in r["keypoints"].items()]
 
 
-_FILLED = (("to be filled", "filled", ","), ("to stay blank", "left_blank", ","))
+_FILLED = (("would be filled", "filled", ","), ("would stay blank", "left_blank", ","))
 PLANNED_FILLING: tuple[Line, ...] = (
-    planned_state(lambda r: "the table is not written yet"),
-    "{table}, {rows:row}: {observed:,} cells observed, {filled:,} to be filled, {left_blank:,} to stay blank",
+    planned_state(lambda r: "the table has not been written yet"),
+    "{table}, {rows:row}: {observed:,} cells observed, {filled:,} would be filled, "
+    "{left_blank:,} would stay blank",
     ("keypoints", lambda r: ["", *table("cells", _FILLED, _cells(r)), ""]),
-    ("copies", "from an identical image: {copies:point}"),
+    ("copies", "copied from an identical image: {copies:point}"),
     (
         "kept_occluded",
-        "declared hidden, to stay blank: {kept_occluded:point} (--fill-occluded fills them, too)",
+        "marked as occluded, would stay blank: {kept_occluded:point} (--fill-occluded fills them)",
     ),
-    ("rejected", "rejected, to stay blank: {rejected:cell}"),
-    ("max_radius", "whatever is less certain than {max_radius:g} px would stay blank, too"),
+    ("rejected", "rejected, would stay blank: {rejected:cell}"),
+    ("max_radius", "points with an error radius above {max_radius:g} px would also stay blank"),
     _UNKNOWN_SOURCE,
     "on {device}",
     PLANNED_WRITES,
@@ -204,15 +205,15 @@ PLANNED_FILLINGS: tuple[Line, ...] = (
 
 # What images would add: figures of docs/accuracy.md.
 _WITHOUT_IMAGES = (
-    "filled by labels alone; with images, in a column Image or image_path, networks also look at each row, "
-    "which took the error on real faces from 1.65 to 1.12 px"
+    "filled from labels alone; with images, in a column Image or image_path, networks also look at each row, "
+    "which lowered the error on real faces from 1.65 to 1.12 px"
 )
 _METHODS = {
     "regressor": "by regressors",
     "copy": "from an identical image",
     "prior": "by the shape prior",
-    "convention": "moved into their own source's convention",
-    "confirmed": "confirmed by a person",
+    "convention": "converted to the convention of their source",
+    "confirmed": "confirmed in review",
 }
 
 
@@ -224,7 +225,7 @@ def _left_blank(r: Result) -> list[str]:
     """Where cells were left blank and why, with counts where there are several reasons."""
     rest = r["left_blank"] - r["rejected"] - r["too_uncertain"]
     counts = (rest, r["rejected"], r["too_uncertain"])
-    reasons = zip(("too few rows label them", "rejected", "too uncertain"), counts, strict=True)
+    reasons = zip(("too few labels", "rejected", "too uncertain"), counts, strict=True)
     given = {why: count for why, count in reasons if count}
     why = next(iter(given)) if len(given) == 1 else shown(given, "cell")
     return [f"left blank, {why}: {shown(r['left_blank_keypoints'], 'cell')}"]
@@ -234,7 +235,7 @@ def _quality(r: Result) -> list[str]:
     from labelfill.filling.quality import quality_sentence
 
     sentence = quality_sentence(r["median_radius"], r["median_radius_share"], r["image_size"])
-    return [sentence, f"an error radius holds in {r['coverage']:.0%} of cases"]
+    return [sentence, f"error radii cover {r['coverage']:.0%} of errors"]
 
 
 _COSTLIEST = 3
@@ -248,7 +249,7 @@ _COST = (
 def _costliest(r: Result) -> list[str]:
     """The keypoints of a source in which errors are expected to add up to most."""
     named = ((_of_source(entry), entry) for entry in r["by_source"][:_COSTLIEST])
-    return ["", *table("worth a look first", _COST, named), ""]
+    return ["", *table("check these first", _COST, named), ""]
 
 
 def _of_source(entry: Result) -> str:
@@ -257,8 +258,8 @@ def _of_source(entry: Result) -> str:
 
 
 _HOLDS = {
-    "source-shift": "never labelled by their source, so nothing verifies their radii",
-    "low-data": "few labels to learn from, wide radii",
+    "source-shift": "never labelled by their source, so their radii cannot be verified",
+    "low-data": "few training labels, wide radii",
 }
 
 
@@ -274,7 +275,7 @@ def _of_sources(r: Result) -> list[str]:
 
 
 _NEXT = (
-    ("review", "go through doubtful fills"),
+    ("review", "check doubtful fills"),
     ("report", "see errors and pictures"),
     ("train-final", "train the final network"),
 )
@@ -296,16 +297,16 @@ FILLING: tuple[Line, ...] = (
         # Columns of likelihoods may be new, and empty.
         lambda r: [
             f"nothing to fill: all {r['observed']:,} cells are observed"
-            + ("" if r.get("likelihood") else ", the output is the input")
+            + ("" if r.get("likelihood") else ", the output equals the input")
         ],
     ),
     ("left_blank_keypoints", _left_blank),
-    ("kept_occluded", "declared hidden, left blank: {kept_occluded:point} (--fill-occluded fills them, too)"),
+    ("kept_occluded", "marked as occluded, left blank: {kept_occluded:point} (--fill-occluded fills them)"),
     ("methods", _filled_points),
     _UNKNOWN_SOURCE,
     ("quality", _quality),
     ("by_source", _costliest),
-    ("to_review", "flagged one by one, listed worst first: {to_review:point}"),
+    ("to_review", "flagged and listed, worst first: {to_review:point}"),
     ("by_source", _of_sources),
     ("without_images", _WITHOUT_IMAGES),
     "{seconds:.1f} s, {rows_per_second:,.0f} rows per second",
@@ -331,14 +332,14 @@ def _tables_and_all(r: Result) -> Iterable[tuple[str, Result]]:
 
 def _filled_into(r: Result) -> list[str]:
     before = sum(filled["state"] == "done before" for filled in r["tables"])
-    done = f", {before} of them before" if before else ""
+    done = f", {before} of them earlier" if before else ""
     where = f"{counted(len(r['tables']), 'table')} into {Path(r['tables'][0]['out']).parent}"
-    return [f"filled {where}{done}; beside each, where its filled values come from"]
+    return [f"filled {where}{done}, each with its provenance"]
 
 
 FILLINGS: tuple[Line, ...] = (
     lambda r: table("table", _FILLED_TABLES, _tables_and_all(r)),
-    "each radius holds in {coverage:.0%} of cases",
+    "error radii cover {coverage:.0%} of errors",
     _filled_into,
     (lambda r: r["tables"][0].get("without_images"), _WITHOUT_IMAGES),
 )

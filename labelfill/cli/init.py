@@ -12,9 +12,10 @@ from labelfill.settings import SECTIONS, template
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "init",
-        "write a settings file with every option, commented",
-        description="Write labelfill.toml: every setting with what it is and its default, commented out.\n"
-        "Commands find it by themselves in the folder in which they are called.",
+        "write a settings file with every option commented out",
+        description="Write labelfill.toml, which lists every setting with its meaning and "
+        "default, commented out.\n"
+        "Commands read it from the folder in which they are run.",
         example="labelfill init",
     )
     parser.add_argument(
@@ -22,7 +23,7 @@ def add_parser(commands: Commands) -> CommandParser:
         type=Path,
         default=SETTINGS_FILE,
         metavar="FILE",
-        help=f"where to write (default: {SETTINGS_FILE})",
+        help=f"file to write (default: {SETTINGS_FILE})",
     )
     parser.add_switch("--force", "overwrite an existing file")
     return parser

@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "inspect",
-        "look at a table before anything is trained",
-        description="Count a table's labels and gaps, and find rows whose labels look wrong, images that\n"
-        "repeat or show nothing, and label sources. Images are looked at if the table has them.\n"
+        "check a table before training",
+        description="Count labels and gaps of a table, and find suspicious labels, duplicate or "
+        "empty images,\n"
+        "and label sources. Images are checked too if the table has them.\n"
         "Nothing is trained or changed.",
         example="labelfill inspect data/training.csv --html inspection.html --write-distrust distrust.csv",
     )
     parser.add_path(
         "table",
         "TABLE",
-        ".csv, .csv.gz or a .zip that holds one (default: data/training.csv or data/training.zip)",
+        ".csv, .csv.gz or a .zip with one .csv inside (default: data/training.csv or data/training.zip)",
         nargs="?",
     )
     parser.add_settings(TableSettings, "image_size", "source_column", "image_folder", "allow_outside")
@@ -42,15 +43,15 @@ def add_parser(commands: Commands) -> CommandParser:
     parser.add_path(
         "--run-dir",
         "FOLDER",
-        "also judge labels by the keypoint models of this run, and tell what its source audit found",
+        "also check labels with the keypoint models of this run, and print its source audit",
     )
-    parser.add_path("--html", "FILE", "write a page with pictures to this file")
+    parser.add_path("--html", "FILE", "also write an HTML page with pictures to this file")
     parser.add_path(
         "--write-distrust",
         "FILE",
-        "write the labels in question of the flagged rows to this file, as lines row,keypoint",
+        "write the suspicious labels to this file, as lines row,keypoint",
     )
-    parser.add_switch("--force", "replace files that exist")
+    parser.add_switch("--force", "overwrite existing files")
     return parser
 
 
@@ -118,7 +119,7 @@ def _check_outputs(call: Call) -> None:
     for path in (html, call.given.write_distrust):
         call.refuse_existing(path)
     if html is not None and html == call.given.write_distrust:
-        raise UsageError(f"--html and --write-distrust name the same file {html}: choose two")
+        raise UsageError(f"--html and --write-distrust name the same file {html}: choose two different ones")
     if html is not None:
         from labelfill.data.showing import require_matplotlib
 
@@ -165,15 +166,18 @@ def _audit(r: Result) -> list[str]:
     """What the run's source audit found, below an empty line."""
     offsets = r["convention_offsets"]
     if not offsets:
-        return ["", "conventions  the run's source audit found no keypoint that sources mark differently"]
+        return ["", "conventions  the source audit of the run found no differences between sources"]
     keypoints = counted(len(offsets), "keypoint")
-    lines = [f"conventions  {keypoints} marked differently, by the run's source audit"]
+    lines = [
+        f"conventions  {keypoints} marked differently by the sources, according to the "
+        "source audit of the run"
+    ]
     return ["", *lines, *(f"  {offset_sentence(offset)}" for offset in offsets)]
 
 
 INSPECTION: tuple[Line, ...] = (
     "{table}: {summary}",
-    ("frame", "\nimages differ in size: px are those of the frame of {frame} that each is scaled into"),
+    ("frame", "\nimages differ in size: px refer to the common frame of {frame} that all are scaled to"),
     (lambda r: "convention_offsets" in r, _audit),
     ("written", lambda r: ["", *(f"wrote {line}" for line in r["written"])]),
 )

@@ -38,8 +38,8 @@ exit codes: 0 done, 2 usage, 3 bad data, 4 device or memory, 5 input/output,
 def build_parser() -> CommandParser:
     parser = CommandParser(
         prog="labelfill",
-        description="Completes a partially labelled keypoint table: trains one small network per keypoint,\n"
-        "fills every blank coordinate, and trains one final network on the filled table.",
+        description="Complete a partially labelled keypoint table: train one small network per keypoint,\n"
+        "fill every blank coordinate, and train one final network on the filled table.",
         epilog=_EPILOG,
         formatter_class=GroupedHelp,
         allow_abbrev=False,
@@ -93,19 +93,17 @@ def _report_failure(error: Exception, arguments: argparse.Namespace) -> int:
     if isinstance(error, LabelfillError):
         return _report(error)
     if isinstance(error, MemoryError):
-        return _report(
-            DeviceError("the memory does not suffice; close other programs or use a smaller batch size")
-        )
+        return _report(DeviceError("out of memory; close other programs or use a smaller batch size"))
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     # Torch's errors, which is not imported for this.
     if type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in what:
-        return _report(DeviceError(f"the memory does not suffice ({what}); use a smaller batch size"))
+        return _report(DeviceError(f"out of memory ({what}); use a smaller batch size"))
     if isinstance(error, OSError):
         return _report(
             StorageError(f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}")
         )
     where = "see the traceback above" if arguments.verbose else _write_traceback(error)
-    print(f"labelfill: error: a mistake in labelfill itself, {what}; {where}", file=sys.stderr)
+    print(f"labelfill: error: this is a bug in labelfill: {what}; {where}", file=sys.stderr)
     return EXIT_UNEXPECTED
 
 
@@ -117,7 +115,7 @@ def _report(error: LabelfillError) -> int:
 
 def _how_to_go_on(arguments: argparse.Namespace) -> str:
     if hasattr(arguments, "run_dir"):
-        return "stopped; what was finished is kept: run the same command again to go on where it stopped"
+        return "stopped; finished work is kept: run the same command again to resume"
     return "stopped; run the same command again to start over"
 
 
@@ -127,7 +125,7 @@ def _write_traceback(error: Exception) -> str:
             traceback.print_exception(error, file=file)
             return f"the traceback is in {file.name}"
     except OSError:
-        return "run it again with -v to see the traceback"
+        return "run the command again with -v to see the traceback"
 
 
 def _print_whatever_bytes() -> None:

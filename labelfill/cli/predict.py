@@ -18,25 +18,25 @@ def add_parser(commands: Commands) -> CommandParser:
         "predict",
         "find all keypoints in new images",
         description="Apply the final network to a table of images, or to a folder of image files. Keypoint\n"
-        "columns are not needed; other columns are carried through, and each point gets an error radius.\n"
-        "With --lookup and --submission also write the coordinates that a look-up table asks for, as\n"
-        "Kaggle wants them: moved onto the image, each image in the convention of the label source that\n"
-        "labels what is asked for.",
+        "columns are not needed; other columns are copied, and each point gets an error radius.\n"
+        "With --lookup and --submission, also write a Kaggle submission: the coordinates that the\n"
+        "look-up table requests, clipped to the image. Each image is answered in the convention of the\n"
+        "label source that labels the requested keypoints.",
         example="labelfill predict --images test.zip --out predictions.csv\n"
         "  labelfill predict --images test.zip --lookup IdLookupTable.csv --submission submission.csv",
     )
     parser.add_path(
         "--images",
         "TABLE|FOLDER",
-        "the table of images, or a folder of image files (default: data/test.csv or data/test.zip)",
+        "table of images, or folder of image files (default: data/test.csv or data/test.zip)",
     )
-    parser.add_path("--out", "TABLE", "where to write all coordinates")
+    parser.add_path("--out", "TABLE", "table of coordinates to write")
     parser.add_path(
         "--lookup",
         "TABLE",
-        "which coordinates of which images to submit: columns RowId, ImageId, FeatureName",
+        "table of requested coordinates: columns RowId, ImageId, FeatureName",
     )
-    parser.add_path("--submission", "TABLE", "where to write them: columns RowId, Location")
+    parser.add_path("--submission", "TABLE", "submission to write: columns RowId, Location")
     parser.add_settings(RunSettings, "run_dir")
     parser.add_switch("--force", "overwrite an existing output")
     parser.add_settings_file()
@@ -77,8 +77,8 @@ def find_images(images: Path | None) -> Path:
     found = images or next(filter(Path.is_file, _USUAL_IMAGES), None)
     if found is None:
         raise UsageError(
-            f"there are no images at {' or '.join(map(str, _USUAL_IMAGES))}: name yours by --images TABLE, "
-            "or by --images FOLDER"
+            f"no images found at {' or '.join(map(str, _USUAL_IMAGES))}: pass yours with --images TABLE "
+            "or --images FOLDER"
         )
     return found
 
@@ -87,8 +87,8 @@ def _conventions(r: Result) -> list[str]:
     undeclared, convention = r["rows in the reference convention"], "in the reference convention"
     if undeclared < r["rows"]:
         named = ", ".join(f"{name}: {count:,}" for name, count in r["rows per source"].items())
-        without = f", {counted(undeclared, 'row')} without one {convention}" if undeclared else ""
-        convention = f"each row in its source's convention (rows per source: {named}){without}"
+        without = f", {counted(undeclared, 'row')} without a source {convention}" if undeclared else ""
+        convention = f"each row in the convention of its source (rows per source: {named}){without}"
     return [filled_in("{keypoints:keypoint} in {rows:image}, ", r) + convention]
 
 
@@ -96,12 +96,12 @@ PREDICTION: tuple[Line, ...] = (
     _conventions,
     (
         "median radius",
-        "error radius in px (holds in {coverage:.0%} of cases): {median radius:.2f} in the median",
+        "median error radius ({coverage:.0%} coverage): {median radius:.2f} px",
     ),
     (
         "submission",
-        "{locations:location} asked for in {images asked for:image}, "
-        "{clipped:,} of them moved onto the image",
+        "{locations:location} requested in {images asked for:image}, {clipped:,} of them clipped "
+        "to the image",
     ),
     ("out", "wrote {out}"),
     ("submission", "wrote {submission}"),

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "report",
-        "write a page on what came of a run",
-        description="Write one HTML page on a run: counts before and after, errors of fills on held-out\n"
-        "rows beside simple ways of filling, whether the error radii hold, label sources with\n"
-        "both conventions, fills to look at, the final network's errors, and learning curves.",
+        "write a page with the results of a run",
+        description="Write one HTML page with the results of a run: rows before and after, "
+        "counts, errors on\n"
+        "held-out rows compared with simple methods, coverage of the error radii, label sources and\n"
+        "their conventions, examples of fills, errors of the final network, and learning curves.",
         example="labelfill report --run-dir outputs --out report.html",
     )
-    parser.add_path("--filled", "TABLE", "the filled table to show (default: the one that impute wrote last)")
-    parser.add_path("--out", "FILE", "the page (default: report.html in the run directory)")
+    parser.add_path("--filled", "TABLE", "filled table to show (default: the one written last by impute)")
+    parser.add_path("--out", "FILE", "page to write (default: report.html in the run directory)")
     parser.add_settings(TableSettings, "data")
     parser.add_page_options()
     return parser

@@ -33,14 +33,16 @@ SECTIONS = (TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSett
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "run",
-        "do all three stages: train, fill, train the final network",
+        "run all three stages: train, fill, train the final network",
         description="Train the keypoint models, fill the table, train the final network and write a report\n"
-        "with pictures. Stages that are finished are not done again. Settings of single stages\n"
-        "come from --settings. A table without images is filled by --method prior, and that is all.",
+        "with pictures. Finished stages are skipped. Use --settings to set options of single\n"
+        "stages. For a table without images use --method prior; it ends with the filled table.",
         example="labelfill run --data data/training.zip --out filled.csv",
     )
     parser.add_path(
-        "--out", "TABLE", "the filled table: .csv, .csv.gz or .zip (default: filled.csv in the run directory)"
+        "--out",
+        "TABLE",
+        "filled table to write: .csv, .csv.gz or .zip (default: filled.csv in the run directory)",
     )
     parser.add_stage_options()
     parser.add_settings(RunSettings, "tensorboard")
@@ -111,16 +113,16 @@ def _report(call: Call, run: RunDirectory, filled: Path, results: Mapping[str, R
     try:
         report.write_report(call, run, filled, out)
     except LabelfillError as error:
-        _log.warning("no report is written: %s", error)
+        _log.warning("the report was not written: %s", error)
         return {"out": None}
     return {"out": str(out)}
 
 
 # Of stages whose input is still to be made, or cannot be, by their state.
 _WITHOUT_INPUT: dict[str, tuple[Line, ...]] = {
-    "after training": ("would follow once the models are trained", PLANNED_WRITES),
-    "after filling": ("would follow once the table is filled", PLANNED_WRITES),
-    NEEDS_IMAGES: ("none: it learns from images, and the table has none; the filled table is the result",),
+    "after training": ("would run after the models are trained", PLANNED_WRITES),
+    "after filling": ("would run after the table is filled", PLANNED_WRITES),
+    NEEDS_IMAGES: ("none: it needs images, and the table has none; the result is the filled table",),
 }
 # Title of each stage, and its lines before and after it is done.
 _STAGES = {

@@ -17,6 +17,7 @@ from labelfill.cli._stages import (
     next_command,
     open_run,
     planned_state,
+    planned_time,
     with_curves,
 )
 from labelfill.cli.train_keypoint_models import with_all
@@ -33,13 +34,15 @@ def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         COMMAND,
         "train one network for all keypoints on a filled table",
-        description="Train one network that finds all keypoints in a whole image, on a filled table;\n"
-        "doubtful fills count less, and only observed labels are scored.",
+        description="Train one network that finds all keypoints in an image, on a filled table.\n"
+        "Doubtful fills get less weight; only observed labels are used for scoring.",
         example="labelfill train-final --filled filled.csv",
     )
-    parser.add_path("--filled", "TABLE", "the filled table (default: the one that impute wrote last)")
+    parser.add_path("--filled", "TABLE", "the filled table (default: the one written last by impute)")
     parser.add_path(
-        "--data", "ORIGINAL", "the table before it was filled, where the filled one has no provenance file"
+        "--data",
+        "ORIGINAL",
+        "the table before it was filled; only needed if the filled table has no provenance file",
     )
     parser.add_run_options()
     parser.add_dry_run_option()
@@ -91,26 +94,27 @@ def _job(call: Call, run: RunDirectory, filled: Path | None, original: Path | No
 
 def _planned_look(r: Result) -> list[str]:
     patches = r["second look"]
-    return [f"then a second look at {patches} patches of each image, taken if it pays"] if patches else []
+    return [f"then a second look at {patches} patches of each image, kept if it helps"] if patches else []
 
 
 PLANNED_FINAL: tuple[Line, ...] = (
-    planned_state(lambda r: "it was begun before"),
-    "{table}, {rows:row}: {training rows:,} to learn from, {validation rows:,} to choose the epoch by",
+    planned_state(lambda r: "it was started before"),
+    "{table}, {rows:row}: {training rows:,} for training, {validation rows:,} to select the epoch",
     lambda r: [
         filled_in("preset {preset}, labels {labels}, ", r)
         + " and ".join(f"{count:,}" for count in r["epochs"])
         + " epochs"
     ],
-    "{outputs:point} answered by {parameters:,} parameters, on {device}",
+    "{outputs:point} per image, {parameters:,} parameters, on {device}",
     _planned_look,
+    planned_time("training the network, without the second look,"),
     PLANNED_WRITES,
 )
 
 # The rows that the final network is scored on are the first of these that have labels.
 _SCORED = {
-    "evaluation": "that no stage has learnt from",
-    "validation": "that chose the epoch, for want of others",
+    "evaluation": "never used in training",
+    "validation": "used to select the epoch, as there are no others",
 }
 _OBSERVED_LABELS = (("labels", "labels", ","), ("RMSE", "rmse", ".2f"), ("MAE", "mae", ".2f"))
 
@@ -118,7 +122,7 @@ _OBSERVED_LABELS = (("labels", "labels", ","), ("RMSE", "rmse", ".2f"), ("MAE", 
 def _second_look(r: Result) -> list[str]:
     told, without = r.get("second look"), r.get("rmse without second look")
     if without is not None:
-        return [f"these answers are of its second look; without it RMSE is {without:.2f} px"]
+        return [f"with its second look; without it the RMSE is {without:.2f} px"]
     return [] if told in (None, "none") else [f"second look {told}"]
 
 
@@ -136,7 +140,7 @@ def _scores(r: Result) -> list[str]:
             names = ("rows", "rmse", "mae", "coverage", "keypoints", "rmse without second look")
             scores = {name: r.get(f"{part} {name}") for name in names}
             return lines_of(_SCORES, {"which": which, "second look": r.get("second look"), **scores})
-    return ["final network: trained, but there is no held-out row with a label to score it on"]
+    return ["final network: trained, but not scored, as no held-out row has a label"]
 
 
 FINAL: tuple[Line, ...] = (

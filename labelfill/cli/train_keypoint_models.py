@@ -19,6 +19,7 @@ from labelfill.cli._stages import (
     next_command,
     open_run,
     planned_state,
+    planned_time,
     with_curves,
 )
 from labelfill.data.run_tables import read_run_table
@@ -35,9 +36,9 @@ COMMAND = "train-keypoint-models"
 def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         COMMAND,
-        "train one small network per incomplete keypoint",
-        description="Train one small network for each keypoint that some row of the table lacks,\n"
-        "on the rows that label it, and keep them in the run directory.",
+        "train one small network for each incomplete keypoint",
+        description="For each keypoint that is blank in some rows, train one small network on the rows that\n"
+        "label it, and store it in the run directory.",
         example="labelfill train-keypoint-models --data data/training.zip --run-dir outputs",
     )
     parser.add_stage_options()
@@ -88,18 +89,18 @@ def make_job(call: Call, run: RunDirectory) -> TrainingJob:
 
 def describe(call: Call, run: RunDirectory, job: TrainingJob) -> Result:
     """What would be done, and where learning curves would go."""
-    from labelfill.regressors.stage import describe_training
+    from labelfill.regressors.dry_run import describe_training
 
     return with_curves(call, run, describe_training(run, job))
 
 
 _PARTS = (
-    "{rows per part[training]:,} to learn from, {rows per part[validation]:,} to choose epochs by, "
-    "{rows per part[evaluation]:,} kept for scoring"
+    "{rows per part[training]:,} for training, {rows per part[validation]:,} to select epochs, "
+    "{rows per part[evaluation]:,} held out for scoring"
 )
-_NOTHING_TO_LEARN = "no keypoint lacks a label: there is nothing to learn"
-_COPIED: Line = ("copied", "but for copies of what identical images label: {copied:point}")
-_LOW_DATA: Line = ("low data", "low data, wide radii: {low data}")
+_NOTHING_TO_LEARN = "no keypoint has blanks: there is nothing to train"
+_COPIED: Line = ("copied", "except for copies from identical images: {copied:point}")
+_LOW_DATA: Line = ("low data", "few labels, wide error radii: {low data}")
 
 
 def _sources(disputed: str, *, none: str, several: str = "") -> Callable[[Result], list[str]]:
@@ -120,29 +121,30 @@ def _range(counts: Sequence[int]) -> str:
 
 def _networks(r: Result) -> list[str]:
     networks = _range([r["folds"] * count for count in r["models"]])
-    return [f"{networks} networks, {r['folds']} to a model, on {r['device']}"]
+    return [f"{networks} networks, {r['folds']} per model, on {r['device']}"]
 
 
 def _suspected(how: str) -> Callable[[Result], list[str]]:
     """A line on the label sources, and how keypoints that seem disputed are to be judged."""
-    none = "; no keypoint seems disputed between them"
-    return _sources("suspected", none=none, several=f"; to be {how}: {{suspected}}")
+    none = "; they seem to agree on every keypoint"
+    return _sources("suspected", none=none, several=f"; {how}: {{suspected}}")
 
 
-_INCOMPLETE = (("labels to learn from", "labels", ","), ("blank cells", "blank cells", ","))
+_INCOMPLETE = (("training labels", "labels", ","), ("blank cells", "blank cells", ","))
 PLANNED_TRAINING: tuple[Line, ...] = (
     planned_state(lambda r: f"{r['models done']} of {_range(r['models'])} models are finished"),
     "{table}, {rows:row}: " + _PARTS,
-    ("frame", "images differ in size: each is scaled into a frame of {frame}"),
-    (lambda r: not r.get("without images"), _suspected("measured against the images")),
-    ("without images", _suspected("measured against the shape of the labels alone")),
+    ("frame", "images differ in size: all are scaled to a common frame of {frame}"),
+    (lambda r: not r.get("without images"), _suspected("conventions to be measured in the images")),
+    ("without images", _suspected("conventions to be measured by the shape of the labels")),
     ("keypoints", lambda r: ["", *table("incomplete keypoint", _INCOMPLETE, r["keypoints"].items()), ""]),
     (lambda r: not r["keypoints"], _NOTHING_TO_LEARN),
     lambda r: (f"will stay blank: {name} ({why})" for name, why in r["left blank"].items()),
     _COPIED,
     _LOW_DATA,
     (lambda r: r["models"][1], _networks),
-    (lambda r: r["keypoints"] and not r["models"][1], "no network: the shape prior alone"),
+    (lambda r: r["keypoints"] and not r["models"][1], "no networks, only the shape prior"),
+    planned_time("training"),
     PLANNED_WRITES,
 )
 
@@ -176,19 +178,19 @@ def _errors(r: Result) -> list[str]:
     """Errors per keypoint, beside those of the shape prior where something else fills."""
     fills_by_prior = r["cross-fitted rmse"] == r["cross-fitted rmse of the prior"]
     columns = _HIDDEN_LABELS[:-1] if fills_by_prior else _HIDDEN_LABELS
-    return ["", *table("px, on rows not learnt from", columns, with_all(r)), ""]
+    return ["", *table("px, on held-out rows", columns, with_all(r)), ""]
 
 
 TRAINING: tuple[Line, ...] = (
     DONE_BEFORE,
     "{rows:row}: " + _PARTS,
-    ("without images", "no images: the shape prior learns from labels alone"),
+    ("without images", "no images: the shape prior is fitted to the labels"),
     FRAME,
-    _sources("convention offsets", none="; no keypoint is disputed between them"),
+    _sources("convention offsets", none="; they agree on every tested keypoint"),
     lambda r: map(offset_sentence, r["convention offsets"]),
     ("keypoints", _errors),
     (lambda r: not r["keypoints"] and not r["left blank"], _NOTHING_TO_LEARN),
-    ("left blank", "will stay blank, too few rows label them: {left blank}"),
+    ("left blank", "will stay blank for lack of labels: {left blank}"),
     _COPIED,
     _LOW_DATA,
     ("run_dir", lambda r: next_command("labelfill impute --out filled.csv", r)),

@@ -173,7 +173,7 @@ def _refuse_the_input(table: KeypointTable, out: Path, paths: Sequence[Path]) ->
     for path in paths:
         if real_path(path) == real_path(table.path):
             raise UsageError(
-                f"--out {out} would write to {path}, the table that is read; give another file, "
+                f"--out {out} would overwrite the input {path}; choose another file, "
                 "the original is never changed"
             )
 
@@ -197,7 +197,7 @@ def _of_the_models_kind(run: RunDirectory, dataset: Dataset) -> Dataset:
             for names, other in ((schema.keypoints, found.keypoints), (found.keypoints, schema.keypoints))
         )
         raise ModelError(
-            f"{path} has other keypoints than the models in {run.path} (it lacks {lacking}; only it has "
+            f"{path} has different keypoints than the models in {run.path} (missing: {lacking}; additional: "
             f"{further}); train models for it in another --run-dir"
         )
     if found.image_size != schema.image_size:

@@ -46,7 +46,7 @@ def fill_simply(labels: Array, method: SimpleMethod, learn_from: Mask | None = N
     """
     if method not in SIMPLE_METHODS:
         known_methods = ", ".join(SIMPLE_METHODS)
-        raise UsageError(f"no simple way of filling is called {method!r}; there are {known_methods}")
+        raise UsageError(f"unknown simple method {method!r}; choose from {known_methods}")
     columns = labels.reshape(len(labels), -1)
     blank = np.isnan(columns)
     givers = np.ones(len(columns), bool) if learn_from is None else learn_from
@@ -97,7 +97,7 @@ def require_imputers() -> Any:
     except ImportError:
         raise UsageError(
             "the ways 'knn' and 'iterative' need scikit-learn, which is not installed: "
-            "pip install 'labelfill[compare]', or leave them out by --ways"
+            "pip install 'labelfill[compare]', or leave them out with --ways"
         ) from None
     return sklearn.impute
 

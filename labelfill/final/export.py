@@ -170,18 +170,18 @@ def export(
     if how not in get_args(ExportFormat):
         raise UsageError(f"--format {how} is not one of {', '.join(get_args(ExportFormat))}")
     if out.suffix.lower() != SUFFIXES[how]:
-        raise UsageError(f"--out {out}: a file of --format {how} is named *{SUFFIXES[how]}")
+        raise UsageError(f"--out {out}: the name of a file of --format {how} must end in {SUFFIXES[how]}")
     card = out.with_suffix(".md")
     for path in (out, card):
         if path.exists() and not force:
-            raise UsageError(f"{path} exists already: use --force to overwrite it, or write to another file")
+            raise UsageError(f"{path} already exists: choose another file, or use --force to overwrite it")
     if how == "onnx":
         _require_onnx()
     model = load_final(run, torch.device("cpu"))
     if model.settings.equalize not in ("none", "stretch"):
         raise UsageError(
             f"the final network in {run.path} was trained on images equalised by "
-            f"{model.settings.equalize!r}, which cannot be written into one file; "
+            f"{model.settings.equalize!r}, which cannot be exported; "
             "train one with --equalize none or stretch"
         )
     group = UNKNOWN
@@ -200,7 +200,8 @@ def export(
     difference = _difference(data, how, model, network, group)
     if not difference <= MOST_DIFFERENCE:
         raise ModelError(
-            f"the exported network answers {difference:.3f} px beside the one in {run.path}, more than "
+            f"the predictions of the exported network differ by {difference:.3f} px from those of "
+            f"{run.path}, more than "
             f"{MOST_DIFFERENCE} px; nothing was written"
         )
     write_bytes(card, model_card(run, model, out.name, how, about, difference).encode())

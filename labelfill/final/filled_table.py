@@ -124,7 +124,7 @@ def last_filled(run: RunDirectory) -> Path:
     stage = run.last_finished("impute")
     if stage is None:
         raise ModelError(
-            f"{run.path} has filled no table yet: run `labelfill impute` first, or give --filled TABLE"
+            f"{run.path} has not filled a table yet: run `labelfill impute` first, or pass --filled TABLE"
         )
     return run.path / str(run.stages[stage]["inputs"]["out"])
 
@@ -158,7 +158,7 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
     path, schema = dataset.table.path, load_about(models).schema
     if dataset.schema != replace(schema, mirror_shift=dataset.schema.mirror_shift):
         raise DataError(
-            f"{path} has other keypoints or images than the run in {models.path}; "
+            f"{path} has different keypoints or images than the run in {models.path}; "
             "use the --run-dir in which it was filled"
         )
     found = split_inputs(dataset, filled.observed)
@@ -176,9 +176,9 @@ def _check_same_table(models: RunDirectory, run: RunDirectory, filled: Filled, t
     )
     if found["observed"] != split_of.get("observed") and not wrote_both:
         raise DataError(
-            f"{told_by} and {path} do not belong together: observed cells by them are not those of "
-            f"{models.input.path}, which the run in {models.path} is of; run "
-            "`labelfill impute` again, or name the table before it was filled by --data ORIGINAL"
+            f"{told_by} and {path} do not belong together: their observed cells are not those of "
+            f"{models.input.path}, the table of the run in {models.path}; run "
+            "`labelfill impute` again, or pass the table before filling with --data ORIGINAL"
         )
 
 
@@ -252,8 +252,8 @@ def read_filled(
     sidecar = provenance_path(path)
     if not sidecar.is_file():
         raise DataError(
-            f"{path} has no sidecar {sidecar.name} that tells filled from observed cells; "
-            "put it beside the table, or name the table before it was filled by --data ORIGINAL"
+            f"{path} has no sidecar {sidecar.name} that distinguishes filled from observed cells; "
+            "put it next to the table, or pass the table before filling with --data ORIGINAL"
         )
     return _by_sidecar(dataset, sidecar)
 
@@ -303,8 +303,8 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
         header = tuple(reader.fieldnames or ())
         if header != PROVENANCE_COLUMNS:
             raise DataError(
-                f"{sidecar}, line 1: {differing_column(header, PROVENANCE_COLUMNS)}; it is no sidecar of "
-                "labelfill, or was changed: run `labelfill impute` again"
+                f"{sidecar}, line 1: {differing_column(header, PROVENANCE_COLUMNS)}; it is not a sidecar of "
+                "labelfill, or has been changed: run `labelfill impute` again"
             )
         for number, entry in enumerate(reader, 2):
             try:
@@ -319,8 +319,8 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
             if not matches:
                 raise DataError(
                     f"{sidecar}, line {number}, does not match {table.path}: it belongs to another file, or "
-                    "one of the two was changed; run `labelfill impute` again, or name the table before it "
-                    "was filled by --data ORIGINAL"
+                    "one of the two was changed; run `labelfill impute` again, or pass the table before "
+                    "filling with --data ORIGINAL"
                 )
             observed[row, k] &= ~new
             harmonised |= entry["method"] == "harmonised"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from labelfill.networks.fit import Examples, Plan, beats, fit
 from labelfill.original.design import design
 from labelfill.regressors.patches import Frames, Pyramid, photometric_jitter
 from labelfill.runs import TRAINING, VALIDATION, RunDirectory
-from labelfill.runs.progress import bar
+from labelfill.runs.progress import bar, seconds_left
 from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
 from labelfill.settings import PRESETS, FinalModelSettings
@@ -34,6 +35,7 @@ _AVERAGED = 0.995
 # Tables of few rows get more epochs, so that the network still takes about this many steps.
 _LEAST_STEPS = 800
 _GAIN = 0.01
+_TRIED_STEPS = 4  # by which a dry run estimates how long training takes
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,26 @@ def fit_sessions(
     return best
 
 
+def estimated_seconds(setup: FinalSetup, heads: Heads, targets: Targets, filled: Filled) -> float:
+    """About how long the sessions will take, by a few steps of an untrained network, which is thrown away."""
+    training, _ = rows_learnt_from(targets, setup.parts, setup.settings, setup.seed)
+    plans, device = session_plans(setup.settings, len(training)), setup.computing.device
+    rows = training[: _TRIED_STEPS * plans[0].batch_size]
+    model, inside = new_model(setup, heads, targets), targets.take(rows)
+    pyramid = model.pyramid(filled.dataset.images[rows], device)
+
+    def draw(epoch: int) -> Examples:
+        return jittered_examples(model, inside, pyramid, random_key(setup.seed, STAGE, "trial", epoch))
+
+    short = replace(plans[0], epochs=1)
+    for _ in range(2):  # the first steps are warm-up
+        begun = time.perf_counter()
+        fit(model.network, draw, None, short, key=(setup.seed, STAGE, "trial"))
+        elapsed = time.perf_counter() - begun
+    planned = sum(plan.epochs for plan in plans) * len(training)
+    return seconds_left(elapsed, len(rows), planned)
+
+
 def rows_learnt_from(
     targets: Targets, parts: Parts, settings: FinalModelSettings, seed: int
 ) -> tuple[Integers, Integers]:
@@ -162,7 +184,7 @@ def rows_learnt_from(
     held_out = np.flatnonzero((parts == VALIDATION) & targets.observed.any(axis=1))
     if not len(training):
         rows = "complete training row" if settings.labels == "complete" else "training row with a coordinate"
-        raise DataError(f"there is no {rows}: nothing can be learnt from this table")
+        raise DataError(f"there is no {rows}: the network cannot be trained on this table")
     if settings.most_rows is not None:
         training = _chosen(training, settings.most_rows, seed)
         held_out = _chosen(held_out, settings.most_rows // 2, seed)

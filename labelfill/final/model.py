@@ -172,15 +172,15 @@ class FinalFile(kept.SchemaFile):
         super().__post_init__()
         keypoints = len(self.keypoints)
         if not all(1 <= side <= _LARGEST_INPUT for side in self.size) or not 0 < self.spread < math.inf:
-            raise DamagedFile("field 'size' or 'spread' is of no network that can be")
+            raise DamagedFile("field 'size' or 'spread' does not fit any network")
         sources = len(self.sources) or math.inf  # none are named where the table has a single convention
         if not all(0 <= k < keypoints and 0 <= group < sources for k, group in self.further):
-            raise DamagedFile("field 'further' tells of other keypoints or label sources than are named")
+            raise DamagedFile("field 'further' refers to keypoints or label sources that are not listed")
         heads = keypoints + len(self.further)
         if self.partners is not None and (
             len(self.partners) != heads or not all(-1 <= partner < heads for partner in self.partners)
         ):
-            raise DamagedFile("field 'partners' tells of other keypoints than are named")
+            raise DamagedFile("field 'partners' refers to keypoints that are not listed")
         _settings(self.settings)
 
 

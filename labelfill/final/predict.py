@@ -116,19 +116,19 @@ class Outputs:
     def check(self, table: KeypointTable) -> None:
         """Refuse what cannot be written beside the table of images."""
         if (self.lookup is None) != (self.submission is None):
-            raise UsageError("--lookup and --submission go together: give both or neither")
+            raise UsageError("--lookup and --submission must be used together")
         files = [path for path in (self.out, self.submission) if path is not None]
         if not files:
-            raise UsageError("nothing to write: give --out TABLE, or --lookup TABLE with --submission TABLE")
+            raise UsageError("nothing to write: pass --out TABLE, or --lookup TABLE with --submission TABLE")
         if len({real_path(path) for path in files}) < len(files):
-            raise UsageError(f"--out and --submission are both {files[0]}; give two files")
+            raise UsageError(f"--out and --submission are both {files[0]}; choose two different files")
         for path in files:
             if real_path(path) == real_path(table.path):
-                raise UsageError(f"--out {path} is the table of images that is read; give another file")
+                raise UsageError(f"--out {path} is the table of images itself; choose another file")
             check_suffix(path.name)
             if path.exists() and not self.force:
                 raise UsageError(
-                    f"{path} exists already: use --force to overwrite it, or write to another file"
+                    f"{path} already exists: choose another file, or use --force to overwrite it"
                 )
 
 
@@ -256,7 +256,7 @@ def image_ids(table: KeypointTable) -> list[str]:
         return [PurePosixPath(name.replace("\\", "/")).stem for name in table.extra[IMAGE_PATH_COLUMN]]
     near = did_you_mean(IMAGE_ID, table.extra)
     raise DataError(
-        f"{table.path} has no column {IMAGE_ID!r}, by which a look-up table names its images; "
+        f"{table.path} has no column {IMAGE_ID!r}, which look-up tables refer to; "
         f"its other columns: {listed(sorted(table.extra)) or 'none'}{near}"
     )
 
@@ -265,7 +265,7 @@ def _asked_sources(dataset: Dataset, model: FinalModel, settings: PredictSetting
     """(n,): group in whose convention each row is asked for; `UNKNOWN` where nobody says."""
     if not model.sources and (settings.source, settings.source_from) != (None, None):
         raise UsageError(
-            "the final network was trained with --single-convention and answers as the table mixes its "
+            "the final network was trained with --single-convention and does not separate "
             "conventions: leave out --source and --source-from, or train it without --single-convention"
         )
     numbers = {name: number for number, name in enumerate(model.sources)}

@@ -41,7 +41,7 @@ class RefinerFile:
 
     def __post_init__(self) -> None:
         if not 1 <= self.folds <= _MOST_FOLDS or not 1 <= len(self.looks) <= _MOST_LOOKS:
-            raise DamagedFile("it tells of more folds or looks than there are")
+            raise DamagedFile("it refers to more folds or looks than there are")
 
 
 def refiner_files(refiner: Refiner) -> dict[str, bytes]:
@@ -97,7 +97,7 @@ def _untrained(
 ) -> Refiner:  # fmt: skip
     patches = Patches.from_arrays(arrays, "patches.", sizes={"H": heads})
     if not 1 <= patches.size[0] <= _LARGEST_PATCH or not (patches.half > 0).all():
-        raise DamagedFile("it tells of patches that cannot be")
+        raise DamagedFile("it describes impossible patches")
     corrections = tuple(
         JointCorrection.from_arrays(arrays, f"look{number}.", sizes={"K": heads}) if is_corrected else None
         for number, is_corrected in enumerate(about.looks)

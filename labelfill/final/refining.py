@@ -26,7 +26,7 @@ from labelfill.networks.architectures import PatchRegressor
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.folding import folded
-from labelfill.networks.tasks import Task, perform
+from labelfill.networks.tasks import Task, announce, perform
 from labelfill.regressors.calibration.joint_correction import JointCorrection, fit_joint_correction
 from labelfill.regressors.examples import chosen_rows, joined
 from labelfill.regressors.patches import Pyramid, photometric_jitter, standardise
@@ -34,7 +34,6 @@ from labelfill.regressors.scores import score
 from labelfill.regressors.trunk import Start
 from labelfill.regressors.views import patch_of_errors
 from labelfill.runs import RunDirectory, safe_file_name
-from labelfill.runs.progress import bar
 from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema
 from labelfill.settings import PRESETS
@@ -383,10 +382,9 @@ def _performed(
         tasks.append(Task(job, folds, steps, checkpoints))
     done: dict[str, list[Fitted]] = {}
     names = list(heads)
-    with bar(total=len(tasks), desc="second look", unit="model", show=setup.computing.progress) as shown:
-        for number, fitted in perform(tasks, evidence, setup.computing):
-            done[names[number]] = fitted
-            shown.update()
+    known = announce("second look", tasks, evidence, setup.computing)
+    for number, fitted in perform(tasks, evidence, setup.computing, "second look", announced=known):
+        done[names[number]] = fitted
     return done
 
 

@@ -126,13 +126,13 @@ def _second_look(
     images, validation = job.filled.dataset.images, own.get("validation")
     refiner = train_refiner(run, setup, alone, targets, images, validation, start_of(job))
     if refiner is None or validation is None:
-        return _Looked(alone, own, {"second look": "left away: too few held-out rows tell how answers err"})
+        return _Looked(alone, own, {"second look": "not used: there are too few held-out rows to train it"})
     refined = replace(alone, refiner=refiner)
     answers = answer_held_out(refined, targets, images, setup.parts, job.device)
     before, after = (_scores(alone, targets, each, groups) for each in (own, answers))
     share = after["validation rmse"] / max(before["validation rmse"], 1e-9)
     if share**2 > 1 - LEAST_GAIN:
-        why = f"left away: errors of held-out rows would be {share:.2f} times the network's own"
+        why = f"not used: it would multiply errors on held-out rows by {share:.2f}"
         return _Looked(alone, own, {"second look": why})
     calibrated = replace(refiner, calibration=calibrate_radii(answers["validation"], targets))
     told = {f"{part} rmse without second look": before[f"{part} rmse"] for part in answers}
@@ -256,6 +256,7 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
     training, validation = fitting.rows_learnt_from(targets, setup.parts, settings, job.seed)
     outputs = heads.outputs(settings.rows == "separate")
     network = build_final_network(outputs, fitting.input_shape(setup.schema), settings)
+    seconds = None if standing.state == "done" else fitting.estimated_seconds(setup, heads, targets, filled)
     return {
         "state": standing.state,
         "starts over": standing.starts_over,
@@ -270,6 +271,7 @@ def describe_final(run: RunDirectory, job: FinalJob) -> Mapping[str, Any]:
         "outputs": heads.count,
         "parameters": parameter_count(network),
         "second look": heads.count if settings.refines else 0,
+        "estimated seconds": None if seconds is None else [seconds],
         "device": str(job.device),
         "writes": [str(run.path / folder) for folder in ("final", "report")],
     }

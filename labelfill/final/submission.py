@@ -151,9 +151,7 @@ class Lookup:
         image_of = {name: i for i, name in enumerate(images)}
         if len(image_of) < len(images):
             twice = next(name for i, name in enumerate(images) if image_of[name] != i)
-            raise DataError(
-                f"{where} has the {IMAGE_ID} {shown(twice)} twice; each image needs one of its own"
-            )
+            raise DataError(f"{where} has the {IMAGE_ID} {shown(twice)} twice; it must be unique")
         column_of = {name: c for c, name in enumerate(columns)}
         wanted_images = self._positions(
             self.image_ids, image_of, IMAGE_ID, f"{where} has no image of that id"
@@ -205,14 +203,12 @@ def read_lookup(path: Path) -> Lookup:
             for values, position in zip((row_ids, image_ids, features), at, strict=True):
                 values.append(record[position].strip())
                 if not values[-1]:
-                    raise DataError(f"{where}, column {header[position]!r}: the field is blank; fill it in")
+                    raise DataError(f"{where}, column {header[position]!r}: the field is blank")
             lines.append(reader.line_num)
     except csv.Error as error:
-        raise DataError(f"{place(path, line=reader.line_num)}: this is no csv ({error})") from error
+        raise DataError(f"{place(path, line=reader.line_num)}: not valid CSV ({error})") from error
     if not lines:
-        raise DataError(
-            f"{path} has a header but asks for nothing; expected one record per wanted coordinate"
-        )
+        raise DataError(f"{path} has a header but no rows; expected one row per requested coordinate")
     _refuse_repeated(path, row_ids, lines)
     return Lookup(path, row_ids, image_ids, features, lines)
 
@@ -225,7 +221,7 @@ def _header(path: Path, text: str) -> tuple[list[str], str]:
     for name in _NEEDED:
         if header.count(name) != 1:
             raise DataError(
-                f"{path}: a look-up table needs one column {name!r}, its columns are {listed(header)}"
+                f"{path}: a look-up table needs a column {name!r}; its columns are {listed(header)}"
                 f"{did_you_mean(name, header)}"
             )
     return header, delimiter
@@ -236,5 +232,5 @@ def _refuse_repeated(path: Path, row_ids: list[str], lines: list[int]) -> None:
     for name, line in zip(row_ids, lines, strict=True):
         if name in seen:
             where = place(path, line=line, column=ROW_ID)
-            raise DataError(f"{where}: {shown(name)} stands in line {seen[name]} already; give each its own")
+            raise DataError(f"{where}: {shown(name)} is already used in line {seen[name]}; it must be unique")
         seen[name] = line

@@ -221,8 +221,8 @@ def _heads_by_source(filled: Filled, groups: Integers, names: tuple[str, ...]) -
     present = [group for group in range(len(names)) if (groups == group).any()]
     if len(present) < 2:
         raise DataError(
-            f"{filled.dataset.table.path} has one label source, so there are no rows to be taken apart; "
-            "use --rows together, or name the sources by train-keypoint-models --source-column"
+            f"{filled.dataset.table.path} has only one label source; "
+            "use --rows together, or name the sources with train-keypoint-models --source-column"
         )
     main = max(present, key=lambda group: labelled[groups == group].mean())
     further = [

@@ -46,17 +46,17 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(
-                f"--device {name} was asked for, but PyTorch {torch.__version__} finds no CUDA device here; "
+                f"--device {name} was requested, but PyTorch {torch.__version__} finds no CUDA device; "
                 "use --device cpu or auto"
             )
         if (device.index or 0) >= torch.cuda.device_count():
             raise DeviceError(
-                f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA devices"
+                f"--device {name} was requested, but there are only {torch.cuda.device_count()} CUDA devices"
             )
     if device.type == "mps":
         if not torch.backends.mps.is_available():
             raise DeviceError(
-                f"--device {name} was asked for, but PyTorch {torch.__version__} finds none here; "
+                f"--device {name} was requested, but PyTorch {torch.__version__} finds none; "
                 "use --device cpu or auto"
             )
         _warn_of_untested(name)
@@ -65,8 +65,8 @@ def choose_device(name: str) -> torch.device:
 
 @cache
 def _warn_of_untested(name: str) -> None:
-    _log.warning("labelfill was never tested on %s; `labelfill doctor --device %s` compares it with the CPU",
-                 name, name)  # fmt: skip
+    _log.warning("labelfill has not been tested on %s; `labelfill doctor --device %s` compares "
+                 "it with the CPU", name, name)  # fmt: skip
 
 
 def keep_threads(run: RunDirectory, stage: str) -> None:
@@ -78,7 +78,7 @@ def keep_threads(run: RunDirectory, stage: str) -> None:
 def _automatic_device() -> torch.device:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    _log.info("computing on %s%s, as --device auto chose", device, named)  # once: the choice is kept
+    _log.info("computing on %s%s (chosen by --device auto)", device, named)  # once: the choice is kept
     return device
 
 

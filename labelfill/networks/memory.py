@@ -64,7 +64,7 @@ def in_chunks(total: int, rows: int, compute: Callable[[slice, int], T], what: s
             torch.mps.empty_cache()
         if rows <= 1:
             raise OutOfMemory(
-                f"the memory does not suffice for a single row of {what} "
+                f"not enough memory for a single row of {what} "
                 f"({str(failure).splitlines()[0] if str(failure) else type(failure).__name__}); "
                 "close other programs, or use --device cpu"
             )
@@ -74,7 +74,7 @@ def in_chunks(total: int, rows: int, compute: Callable[[slice, int], T], what: s
 
 @cache
 def _warn_of_little_memory(what: str) -> None:
-    _log.warning("the memory does not suffice for %s as planned; going on with fewer rows at once", what)
+    _log.warning("not enough memory for %s; continuing with fewer rows at a time", what)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,18 +14,26 @@ import torch
 
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing
+from labelfill.networks.fit import Plan
 from labelfill.networks.memory import alone
 from labelfill.runs.engines import WorkersLost
+from labelfill.runs.progress import WORTH_SAYING, about, work_bar
 
 _log = logging.getLogger("labelfill")
 
 # In fewer steps than this in all, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 600
 _MOST_WORKERS = 8
+# Fewer steps take less than a minute on any processor, and need no estimate.
+_WORTH_A_TRIAL = 2000
 
 
 class Job(Protocol):
-    """Networks of several folds that one task trains."""
+    """Networks of several folds that one task trains; a dataclass."""
+
+    @property
+    def plan(self) -> Plan:
+        """How long and how fast each network learns."""
 
     def train(
         self, evidence: Any, folds: Sequence[int], checkpoint: Callable[[int], Path | None]
@@ -63,12 +72,33 @@ class Task:
         return None if begin is None else begin.with_name(f"{begin.name}-{fold}.safetensors")
 
 
-def perform(tasks: Sequence[Task], evidence: Any, computing: Computing) -> Iterator[tuple[int, list[Fitted]]]:
-    """The number of each task and what came of it; by a process per core or GPU, the longest first."""
+def perform(
+    tasks: Sequence[Task], evidence: Any, computing: Computing, desc: str, *, done: int = 0,
+    announced: bool = False,
+) -> Iterator[tuple[int, list[Fitted]]]:  # fmt: skip
+    """The number of each task and what came of it; by a process per core or GPU, the longest first.
+
+    Parameters
+    ----------
+    desc, done
+        What the progress bar is called, and how many models were finished before.
+    announced
+        Whether it was said how long this will take.
+    """
+    steps, models = [task.steps for task in tasks], done + len(tasks)
+    with work_bar(sum(steps), desc=desc, show=computing.progress, announced=announced) as shown:
+        shown.set_postfix_str(f"{done} of {models} models")
+        for finished, (number, fitted) in enumerate(_performed(tasks, evidence, computing), done + 1):
+            yield number, fitted
+            shown.set_postfix_str(f"{finished} of {models} models", refresh=False)
+            shown.update(steps[number])
+
+
+def _performed(
+    tasks: Sequence[Task], evidence: Any, computing: Computing
+) -> Iterator[tuple[int, list[Fitted]]]:
     engine, steps = computing.engine, [task.steps for task in tasks]
-    gpus = _gpus(computing.device)
-    most = min(os.cpu_count() or 1, _MOST_WORKERS) if computing.device.type == "cpu" else gpus
-    workers = min(most, len(tasks))
+    gpus, workers = _gpus(computing.device), _workers(tasks, computing)
     few = workers < 2 or sum(steps) < _WORTH_WORKERS
     todo = list(range(len(tasks)))
     if tasks and (engine.cluster or not few):
@@ -79,9 +109,59 @@ def perform(tasks: Sequence[Task], evidence: Any, computing: Computing) -> Itera
                 todo.remove(number)
                 yield number, fitted
         except WorkersLost as lost:
-            _log.warning("%s: going on with one model at a time", lost)
+            _log.warning("%s: continuing with one model at a time", lost)
     for i in todo:  # few, or those of workers that were lost
         yield i, _train(evidence, tasks[i])
+
+
+def announce(what: str, tasks: Sequence[Task], evidence: Any, computing: Computing) -> bool:
+    """Log about how long tasks will take, if that is over a minute; whether an estimate could be made."""
+    seconds = estimated_seconds(tasks, evidence, computing)
+    if seconds is not None and seconds >= WORTH_SAYING:
+        _log.info("%s: %s left", what, about(seconds))
+    return seconds is not None
+
+
+def estimated_seconds(tasks: Sequence[Task], evidence: Any, computing: Computing) -> float | None:
+    """About how long tasks will take; None on a cluster, whose workers are not known.
+
+    One epoch of a network of median cost is trained and thrown away: it tells how long a step takes, and how
+    long a task takes to get ready.
+    """
+    if computing.engine.cluster:
+        return None
+    steps = sum(task.steps for task in tasks)
+    if steps < _WORTH_A_TRIAL:
+        return 0.0
+    learning = sorted((task for task in tasks if task.steps), key=lambda each: each.steps)
+    task = learning[len(learning) // 2]
+    ready, epoch = _timed_epoch(task, evidence, computing.device)
+    epochs = len(task.folds) * task.job.plan.epochs
+    return (len(tasks) * ready + steps * epoch * epochs / task.steps) / _workers(tasks, computing)
+
+
+def _timed_epoch(task: Task, evidence: Any, device: torch.device) -> tuple[float, float]:
+    """Seconds until a task's first network begins to learn, and of its first epoch; nothing is kept."""
+    job: Any = task.job
+    short = replace(job, plan=replace(job.plan, epochs=1))
+    marks: list[float] = []
+
+    def begin(_: int) -> None:  # asked for the file of an unfinished state, where a network begins to learn
+        marks.append(time.perf_counter())
+
+    for _ in range(1 if device.type == "cpu" else 2):  # the first epoch on a GPU is mostly warm-up
+        started = time.perf_counter()
+        marks = [started]
+        with alone(1):
+            short.train(evidence, task.folds[:1], begin)
+    return marks[-1] - started, time.perf_counter() - marks[-1]
+
+
+def _workers(tasks: Sequence[Task], computing: Computing) -> int:
+    """How many tasks this machine trains at once."""
+    on_cpu = computing.device.type == "cpu"
+    most = min(os.cpu_count() or 1, _MOST_WORKERS) if on_cpu else _gpus(computing.device)
+    return max(min(most, len(tasks)), 1)
 
 
 def _gpus(device: torch.device) -> int:

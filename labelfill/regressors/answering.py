@@ -130,7 +130,7 @@ def answers_by_shard(
             todo.remove(number)
             yield parts[number], members
     except WorkersLost as lost:
-        _log.warning("%s: going on in this process", lost)
+        _log.warning("%s: continuing in this process", lost)
     for number in sorted(todo):  # none, unless workers were lost
         yield parts[number], _answer(ensemble, shards[number])
 

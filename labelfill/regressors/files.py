@@ -88,11 +88,11 @@ class RegressorFile:
         ImageSize.parse(self.image_size)
         view = self.view
         if not 1 <= self.folds <= _MOST_FOLDS or not 1 <= view.size <= _LARGEST_VIEW:
-            raise DamagedFile("it tells of more folds, or of a larger view, than there are")
+            raise DamagedFile("it refers to more folds, or a larger view, than there are")
         if not all(0 < length < math.inf for length in (view.half, view.spread)):
-            raise DamagedFile("field 'view' has lengths that are no positive numbers")
+            raise DamagedFile("field 'view' has lengths that are not positive")
         if view.keypoint is not None and not 0 <= view.keypoint < len(self.keypoints):
-            raise DamagedFile("field 'view' is of a keypoint that there is not")
+            raise DamagedFile("field 'view' refers to an unknown keypoint")
 
 
 @dataclass(frozen=True)
@@ -146,17 +146,17 @@ class SourcesFile(kept.SchemaFile):
         super().__post_init__()
         lists = (*self.patterns, *self.untested.values(), self.reference)
         if any(len(of_keypoints) != len(self.keypoints) for of_keypoints in lists):
-            raise DamagedFile("the file tells of other numbers of keypoints than it names")
+            raise DamagedFile("its numbers of keypoints do not match")
         groups, named = len(self.names), [*self.pattern_group, *map(_number, self.untested)]
         for entry in self.offsets:
             named += [entry.group, entry.reference]
         keypoints = [*self.patch, *self.skipped, *(entry.keypoint for entry in self.offsets)]
         if len(self.pattern_group) != len(self.patterns) or not all(0 <= group < groups for group in named):
-            raise DamagedFile("the file tells of other label sources than it names")
+            raise DamagedFile("it refers to label sources that are not listed")
         if not all(-1 <= group < groups for group in self.reference):
-            raise DamagedFile("the file tells of other label sources than it names")
+            raise DamagedFile("it refers to label sources that are not listed")
         if not all(0 <= keypoint < len(self.keypoints) for keypoint in keypoints):
-            raise DamagedFile("the file tells of other keypoints than it names")
+            raise DamagedFile("it refers to keypoints that are not listed")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -260,7 +260,7 @@ def load_start(run: RunDirectory, schema: KeypointSchema) -> Start | None:
 
     def folds(arrays: Mapping[str, NDArray[Any]]) -> Integers:
         if "folds" not in arrays:
-            raise DamagedFile("it lacks the array 'folds'")
+            raise DamagedFile("the array 'folds' is missing")
         check_array("folds", arrays["folds"], np.int64, "N <=F", {**run.sizes, "F": len(trunk)})
         return arrays["folds"]
 
@@ -281,7 +281,7 @@ def load_regressor(
     about = kept.read_json(run, STAGE, f"{folder}/model.json", RegressorFile)
     if about.keypoints != schema.keypoints or about.image_size != str(schema.image_size):
         raise ModelError(
-            f"{run.path / folder} was trained for other keypoints or another image size; "
+            f"{run.path / folder} was trained for different keypoints or another image size; "
             "train in another --run-dir"
         )
     networks = {f"fold{fold}.": make_network(about.view, schema.count) for fold in range(about.folds)}
@@ -305,14 +305,14 @@ def read_networks(run: RunDirectory, stage: str, path: str, networks: Mapping[st
             )
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"{run.path / path} does not hold the network it should ({type(error).__name__}); "
+            f"{run.path / path} does not contain the expected network ({type(error).__name__}); "
             "train again in another --run-dir"
         ) from error
     for network in networks.values():
         for name, tensor in network.state_dict().items():
             if not bool(torch.isfinite(tensor).all()):
                 raise ModelError(
-                    f"{run.path / path} holds weights that are no finite numbers ({name}); train again in "
+                    f"{run.path / path} contains weights that are not finite ({name}); train again in "
                     "another --run-dir"
                 )
 

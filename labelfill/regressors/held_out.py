@@ -128,8 +128,8 @@ def load_held_out(run: RunDirectory) -> HeldOutPoints | None:
     if _HELD_OUT not in run.stages[STAGE]["outputs"]:
         if run.stages[STAGE]["results"]["regressors"]:
             _log.warning(
-                "%s was trained by an earlier version, which kept nothing of held-out rows: train again in "
-                "another --run-dir to see how far fills are off", run.path,
+                "%s was trained by an earlier version, which stored nothing for held-out rows: "
+                "train again in another --run-dir to see the errors of fills", run.path,
             )  # fmt: skip
         return None
     points = kept.read_arrays(

@@ -83,7 +83,8 @@ def _check_without_images(dataset: Dataset, settings: KeypointModelSettings) -> 
         raise DataError(f"{lacks_images(table)}, {FILL_WITHOUT}")
     if dataset.image_size_assumed and size.width < _LEAST_SIDE:
         raise DataError(
-            f"{table.path}: coordinates within {size.width} px, expected px of images; if they are shares of "
-            "an image's size pass --coordinates share with --image-size HxW, if images are so small "
-            "--image-size HxW alone"
+            f"{table.path}: all coordinates lie within {size.width} px, expected px of images; if they are "
+            "shares of the image size pass --coordinates share and --image-size HxW, if images "
+            "really are that "
+            "small pass --image-size HxW"
         )

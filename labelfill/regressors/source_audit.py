@@ -202,8 +202,8 @@ def _trained(
         view = patch_view(k, expected, prior, schema, setup.settings.patch_size)
         units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, bank))
     evidence = _evidence_of(setup, prior, anchors, home)
-    trunk = setup.trainer.trunk(evidence, setup.blank)
-    regressors = setup.trainer.train(units, evidence, "source audit", trunk)
+    trainer = setup.trainer.announce("source audit", units, evidence, setup.blank)
+    regressors = trainer.train(units, evidence, "source audit", trainer.trunk(evidence, setup.blank))
     return replace(ensemble, patch=dict(zip(banks, regressors, strict=True)))
 
 

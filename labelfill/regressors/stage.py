@@ -15,30 +15,24 @@ from labelfill.data.dataset import Dataset
 from labelfill.data.images.identity import exact_ids, rows_to_copy_from
 from labelfill.errors import counted, real_path
 from labelfill.networks.devices import Computing, keep_threads
-from labelfill.regressors.cross_fitting import Calibrated, calibrate_on_hidden
+from labelfill.regressors.cross_fitting import calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
 from labelfill.regressors.files import STAGE, save_distrusted, save_ensemble
 from labelfill.regressors.held_out import disputed_labels, report_files
 from labelfill.regressors.job import TrainingJob
+from labelfill.regressors.results import stage_results
 from labelfill.regressors.setup import Setup, pattern_bank, set_up
-from labelfill.regressors.source_audit import (
-    Audit,
-    anchors_of_sources,
-    audit_sources,
-    audit_units,
-    compare_sources,
-)
+from labelfill.regressors.source_audit import audit_sources
 from labelfill.regressors.trainable import Trainable, find_trainable
-from labelfill.regressors.unit_names import COARSE, FACE, TRUNK, UnitKind, UnitName, patch_name
+from labelfill.regressors.unit_names import COARSE, FACE, UnitName, patch_name
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import face_view, image_view, patch_view
 from labelfill.regressors.whole_image import coarse_completed, with_coarse
-from labelfill.runs import PART_NAMES, RunDirectory
+from labelfill.runs import RunDirectory
 from labelfill.runs.engines import LOCAL, Engine
 from labelfill.shape.prior import Expected, ShapePrior
 from labelfill.sources.anchors import PatternBank
 from labelfill.sources.conventions import ConventionOffset
-from labelfill.sources.preparation import LOW_DATA
 
 _log = logging.getLogger("labelfill")
 
@@ -73,7 +67,7 @@ def train_keypoint_models(
 def _train(run: RunDirectory, setup: Setup) -> dict[str, Any]:
     audit = audit_sources(setup)
     trainable = find_trainable(setup, audit.anchors)
-    copied = _copied(setup, trainable, audit.offsets)
+    copied = copied_points(setup, trainable, audit.offsets)
     for k, why in _left_blank(setup, trainable, copied).items():
         _log.warning("%s %s", setup.dataset.schema.keypoints[k], why)
     untrained = Ensemble(setup.dataset.schema, trainable.prior, setup.partners)
@@ -83,7 +77,7 @@ def _train(run: RunDirectory, setup: Setup) -> dict[str, Any]:
     disputed = disputed_labels(audit.offsets, setup.labels, setup.preparation.group_of, audit.anchors)
     for_report = report_files(calibrated.held_out, disputed)
     save_ensemble(run, calibrated.ensemble, audit.sources(setup, trainable.skipped), for_report)
-    return _results(setup, audit, completed, calibrated, copied)
+    return stage_results(setup, audit, completed, calibrated, copied)
 
 
 def _described_input(dataset: Dataset) -> dict[str, Any]:
@@ -107,13 +101,15 @@ def _frame_without_images(dataset: Dataset) -> dict[str, str]:
     if not dataset.image_size_assumed:
         return {"without_images": "size stated"}
     _log.info(
-        "%s has no images: a frame of %s is assumed, by the labels' extent; --image-size HxW states another",
+        "%s has no images: an image size of %s is assumed from the labels; set another with --image-size HxW",
         dataset.table.path, dataset.schema.image_size,
     )  # fmt: skip
     return {"without_images": "size assumed"}
 
 
-def _copied(setup: Setup, trainable: Trainable, offsets: Sequence[ConventionOffset]) -> Mapping[int, int]:
+def copied_points(
+    setup: Setup, trainable: Trainable, offsets: Sequence[ConventionOffset]
+) -> Mapping[int, int]:
     """By keypoint that no model answers for: of how many blank points identical images give the label."""
     dataset = setup.dataset
     if dataset.images is None or not trainable.skipped:
@@ -138,9 +134,9 @@ def _left_blank(setup: Setup, trainable: Trainable, copied: Mapping[int, int]) -
         if not copied.get(k):
             told[k] = f"stays blank: {why}"
         elif copied[k] < blank[k]:
-            told[k] = f"stays blank but for {points}, to be copied from identical images: {why}"
+            told[k] = f"stays blank except for {points}, copied from identical images: {why}"
         else:
-            told[k] = f"is not learnt, and all its blank points are to be copied from identical images: {why}"
+            told[k] = f"gets no model, but all its blanks can be copied from identical images: {why}"
     return told
 
 
@@ -171,13 +167,21 @@ def _with_regressors(setup: Setup, ensemble: Ensemble, trainable: Trainable) -> 
     if not trained_units(setup, trainable):
         return ensemble
     image_only = setup.settings.method == "image-only"
-    units = _image_units(setup, trainable) if image_only else _patch_units(setup, trainable)
+    units = filling_units(setup, trainable)
     evidence = setup.evidence(trainable.prior, trainable.anchors)
-    trunk = None if image_only else setup.trainer.trunk(evidence, setup.blank)
-    regressors = setup.trainer.train(units, evidence, "keypoint models", trunk)
+    blank = None if image_only else setup.blank
+    trainer = setup.trainer.announce("keypoint models", units, evidence, blank)
+    trunk = None if blank is None else trainer.trunk(evidence, blank)
+    regressors = trainer.train(units, evidence, "keypoint models", trunk)
     by_unit = dict(zip([unit.name for unit in units], regressors, strict=True))
     patch = {k: by_unit[patch_name(k)] for k in trainable.keypoints.tolist()}
     return replace(ensemble, face=by_unit.get(FACE), patch=patch)
+
+
+def filling_units(setup: Setup, trainable: Trainable) -> list[Unit]:
+    """The regressors that fill, a coarse one aside."""
+    image_only = setup.settings.method == "image-only"
+    return _image_units(setup, trainable) if image_only else _patch_units(setup, trainable)
 
 
 def _image_units(setup: Setup, trainable: Trainable) -> list[Unit]:
@@ -204,124 +208,3 @@ def _patch_units(setup: Setup, trainable: Trainable) -> list[Unit]:
 
 def _expected(prior: ShapePrior, bank: PatternBank) -> Expected:
     return prior.condition(np.zeros(bank.noise.shape), bank.noise)
-
-
-def _results(
-    setup: Setup, audit: Audit, trainable: Trainable, calibrated: Calibrated, copied: Mapping[int, int]
-) -> dict[str, Any]:
-    schema, figures = setup.dataset.schema, calibrated.figures
-    names, labels, filled = schema.keypoints, trainable.labels, trainable.keypoints.tolist()
-    members = [figures[k] for k in filled if k in figures]
-    return {
-        "rows": setup.dataset.table.rows,
-        **_without_images_or_frame(setup.dataset),
-        "rows per part": _rows_per_part(setup),
-        "sources": _rows_per_source(setup),
-        "convention offsets": [_described_offset(offset, setup) for offset in audit.offsets],
-        "mirror partners": "used" if setup.partners is not None else "not used",
-        "mirror shift": round(schema.mirror_shift, 2),
-        "regressors": [names[k] for k in filled],
-        "left blank": [names[k] for k in sorted(trainable.skipped)],
-        **_copies_of(names, copied),
-        "low data": [names[k] for k in filled if labels[k] < LOW_DATA],
-        "cross-fitted rmse": _pooled(members, "cross-fitted rmse"),
-        "cross-fitted rmse of the prior": _pooled(members, "cross-fitted rmse of the prior"),
-        "keypoints": {names[k]: {"labels": int(labels[k]), **figures.get(k, {})} for k in filled},
-        "doubtful labels": int(trainable.doubtful.sum()),
-    }
-
-
-def _without_images_or_frame(dataset: Dataset) -> dict[str, Any]:
-    return {
-        **({} if dataset.images is not None else {"without images": True}),
-        **({} if dataset.placements is None else {"frame": str(dataset.schema.image_size)}),
-    }
-
-
-def _copies_of(names: Sequence[str], copied: Mapping[int, int]) -> dict[str, dict[str, int]]:
-    """Keypoints left blank of which identical images label some points; nothing if there are none."""
-    return {"copied": {names[k]: points for k, points in copied.items()}} if copied else {}
-
-
-def _rows_per_part(setup: Setup) -> dict[str, int]:
-    parts = setup.preparation.parts
-    return {name: int((parts == part).sum()) for part, name in enumerate(PART_NAMES)}
-
-
-def _rows_per_source(setup: Setup) -> dict[str, int]:
-    prep = setup.preparation
-    return {name: int((prep.group_of == g).sum()) for g, name in enumerate(prep.groups.names)}
-
-
-def _described_offset(offset: ConventionOffset, setup: Setup) -> dict[str, Any]:
-    """A convention offset for people and reports."""
-    names, low_high = setup.preparation.groups.names, offset.interval.round(3)
-    return {
-        "keypoint": setup.dataset.schema.keypoints[offset.keypoint],
-        "source": names[offset.group],
-        "reference": names[offset.reference],
-        "offset": offset.mean.round(3).tolist(),
-        "interval": {"x": low_high[:, 0].tolist(), "y": low_high[:, 1].tolist()},
-        "rows": offset.rows,
-        "remaining sigma": np.sqrt(offset.noise).round(3).tolist(),
-    }
-
-
-def _pooled(figures: list[dict[str, float]], name: str) -> float | None:
-    """The root of the mean of squares of a figure of keypoints, by their rows."""
-    usable = [keypoint for keypoint in figures if name in keypoint]
-    if not usable:
-        return None
-    rows = "cross-fitted rows"
-    total = sum(keypoint[rows] for keypoint in usable)
-    return float(np.sqrt(sum(keypoint[name] ** 2 * keypoint[rows] for keypoint in usable) / total))
-
-
-def describe_training(run: RunDirectory, job: TrainingJob) -> Mapping[str, Any]:
-    """What the first stage would learn from, and how many models it would train; nothing is written.
-
-    Where labels of several sources seem to disagree the images decide: until networks have looked at them
-    the number of models is known within bounds only, and labels count as they stand.
-
-    Raises
-    ------
-    UsageError
-        If it was begun with other inputs, as the stage itself would.
-    """
-    standing = run.standing(STAGE, job.inputs, job.force)
-    setup = set_up(run, job, Computing(job.device))
-    compared = compare_sources(setup)
-    trainable = find_trainable(setup, anchors_of_sources(setup, compared, []))
-    filling = trained_units(setup, trainable)
-    probes, audits = (
-        audit_units(setup, kind, compared.suspected) for kind in (UnitKind.PROBE, UnitKind.AUDIT)
-    )
-    # Regressors of patches start from a trunk; without such there is none.
-    start = [TRUNK] if probes or (filling and job.settings.method == "anchored") else []
-    first = [*start, *filling, *probes]
-    dataset, names = job.dataset, job.dataset.schema.keypoints
-    blank = np.isnan(dataset.table.labels).sum(axis=(0, 2))
-    return {
-        "state": standing.state,
-        "starts over": standing.starts_over,
-        "models done": sum(str(name) in standing.units for name in (*first, *audits)),
-        "table": str(dataset.table.path),
-        "rows": dataset.table.rows,
-        **_without_images_or_frame(dataset),
-        "rows per part": _rows_per_part(setup),
-        "sources": _rows_per_source(setup),
-        "suspected": [names[k] for k in compared.suspected],
-        "mirror partners": "used" if setup.partners is not None else "not used",
-        "keypoints": {
-            names[k]: {"labels": int(trainable.labels[k]), "blank cells": int(blank[k])}
-            for k in np.flatnonzero(setup.blank.any(axis=0)).tolist()
-        },
-        "left blank": {names[k]: why for k, why in trainable.skipped.items()},
-        **_copies_of(names, _copied(setup, trainable, [])),
-        "low data": [names[k] for k in trainable.keypoints.tolist() if trainable.labels[k] < LOW_DATA],
-        "folds": setup.preparation.fold_count,
-        # A second look at disputed keypoints is taken where a first one says so.
-        "models": [len(first), len(first) + len(audits)],
-        "device": str(job.device),
-        "writes": [str(run.path / folder) for folder in ("keypoint-models", "shared-models", "report")],
-    }

@@ -53,9 +53,9 @@ def find_trainable(setup: Setup, anchors: Anchors) -> Trainable:
     divisible = _divisible(setup, anchors)
     incomplete = setup.blank.any(axis=0)
     enough = (labels >= LEAST_LABELS) & divisible
-    needed = np.where(divisible | (labels == 0), f"{LEAST_LABELS} are needed", "all belong together")
+    needed = np.where(divisible | (labels == 0), f"{LEAST_LABELS} are needed", "they all belong together")
     skipped = {
-        k: f"{labels[k]} training rows label it, and {needed[k]}"
+        k: f"{labels[k]} training rows label it, but {needed[k]}"
         for k in np.flatnonzero(incomplete & ~enough).tolist()
     }
     keypoints = np.flatnonzero(incomplete & enough)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from labelfill.arrays import Mask
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing
 from labelfill.networks.fit import Plan
-from labelfill.networks.tasks import Task, perform
+from labelfill.networks.tasks import Task, announce, estimated_seconds, perform
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.examples import MOST_EXAMPLES, Evidence, example_count
 from labelfill.regressors.files import STAGE, load_regressor, load_trunk, regressor_files, trunk_files
 from labelfill.regressors.patch_regressor import RegressorJob
-from labelfill.regressors.trunk import Trunk, TrunkJob, all_looks, most_of_each
+from labelfill.regressors.trunk import Look, Trunk, TrunkJob, all_looks, most_of_each
 from labelfill.regressors.unit_names import TRUNK, UnitName
 from labelfill.regressors.views import View, ViewKind
 from labelfill.runs import RunDirectory, safe_file_name
-from labelfill.runs.progress import bar
 from labelfill.settings import KeypointModelSettings
 from labelfill.sources.anchors import PatternBank
 
@@ -61,12 +60,49 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitTrainer:
-    """Trains units, skips those that are finished, and writes each as soon as it is."""
+    """Trains units, skips those that are finished, and writes each as soon as it is.
+
+    Attributes
+    ----------
+    announced
+        Whether it was said how long this will take.
+    finished
+        Names of the units that count as finished; None: those in the run directory.
+    """
 
     run: RunDirectory
     settings: KeypointModelSettings
     seed: int
     computing: Computing
+    announced: bool = False
+    finished: Collection[str] | None = None
+
+    def announce(
+        self, what: str, units: Sequence[Unit], evidence: Evidence, blank: Mask | None = None
+    ) -> UnitTrainer:
+        """Log how long units and the trunk that they start from will take, if that is over a minute.
+
+        Parameters
+        ----------
+        blank
+            (n, K): what is to be filled; None where no trunk is needed.
+
+        Returns
+        -------
+        UnitTrainer
+            One that does not announce the same work again.
+        """
+        known = announce(what, self.planned(units, evidence, blank), evidence, self.computing)
+        return replace(self, announced=known)
+
+    def planned(self, units: Sequence[Unit], evidence: Evidence, blank: Mask | None) -> list[Task]:
+        """What is still to be trained; the tasks are like those of the training in cost, not in outcome."""
+        tasks = [] if blank is None else self._trunk_tasks(evidence, blank)[0]
+        return tasks + [task for _, task in self._unit_tasks(units, evidence, None, tuned=blank is not None)]
+
+    def estimated_seconds(self, tasks: Sequence[Task], evidence: Evidence) -> float | None:
+        """About how long tasks will take; None where that cannot be told."""
+        return estimated_seconds(tasks, evidence, self.computing)
 
     def trunk(self, evidence: Evidence, blank: Mask) -> Trunk:
         """What patch regressors start from, trained when it is first asked for.
@@ -76,24 +112,31 @@ class UnitTrainer:
         blank
             (n, K): what is to be filled.
         """
-        name, run = str(TRUNK), self.run
-        if run.finished_unit(STAGE, name) is None:
-            looks = all_looks(evidence, blank, self.settings.patch_size)
-            most = most_of_each(len(looks))
-            examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
-            plan, passes = self._plan(examples, _OF_TRUNK)
-            job = TrunkJob(looks, plan, passes, self.seed, str(self.computing.device))
-            folds = range(evidence.fold_count)
-            tasks = [self._task(name, job, (fold,), passes * examples) for fold in folds]
+        name = str(TRUNK)
+        tasks, looks, examples = self._trunk_tasks(evidence, blank)
+        if tasks:
             done = dict(self._performed(tasks, evidence, "common start"))
-            fitted = [network for fold in folds for network in done[fold]]
+            fitted = [network for fold in range(evidence.fold_count) for network in done[fold]]
             self._keep(
                 name,
                 "common start",
                 trunk_files(fitted, looks[0].view.size, evidence.schema, examples, evidence.folds),
                 fitted,
             )
-        return load_trunk(run, evidence.schema)
+        return load_trunk(self.run, evidence.schema)
+
+    def _trunk_tasks(self, evidence: Evidence, blank: Mask) -> tuple[list[Task], tuple[Look, ...], int]:
+        """A task for each fold's trunk, what they look at, and how many examples; none if it is finished."""
+        name = str(TRUNK)
+        if self._is_finished(name):
+            return [], (), 0
+        looks = all_looks(evidence, blank, self.settings.patch_size)
+        most = most_of_each(len(looks))
+        examples = sum(min(example_count(look.view, look.bank, evidence), most) for look in looks)
+        plan, passes = self._plan(examples, _OF_TRUNK)
+        job = TrunkJob(looks, plan, passes, self.seed, str(self.computing.device))
+        folds = range(evidence.fold_count)
+        return [self._task(name, job, (fold,), passes * examples) for fold in folds], looks, examples
 
     def train(
         self, units: Sequence[Unit], evidence: Evidence, desc: str, trunk: Trunk | None = None
@@ -105,24 +148,44 @@ class UnitTrainer:
         trunk
             What those that see patches start from.
         """
-        run, schema, folds = self.run, evidence.schema, tuple(range(evidence.fold_count))
-        todo = [unit for unit in units if run.finished_unit(STAGE, str(unit.name)) is None]
-        counts = [example_count(unit.view, unit.bank, evidence) for unit in todo]
-        tasks = []
-        for unit, count in zip(todo, counts, strict=True):
-            from_trunk = trunk if unit.view.kind is ViewKind.PATCH else None
-            course = _ALONE if from_trunk is None else _TUNING
-            plan, passes = self._plan(min(count, MOST_EXAMPLES), course)
-            job = RegressorJob(
-                str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
-                from_trunk,
-            )  # fmt: skip
-            tasks.append(self._task(job.name, job, folds, passes * min(count, MOST_EXAMPLES)))
-        for number, fitted in self._performed(tasks, evidence, desc, len(units) - len(todo)):
-            unit = todo[number]
-            files = regressor_files(unit.name, unit.view, fitted, schema, counts[number])
+        run, schema = self.run, evidence.schema
+        todo = self._unit_tasks(units, evidence, trunk, tuned=trunk is not None)
+        before = len(units) - len(todo)
+        for number, fitted in self._performed([task for _, task in todo], evidence, desc, before):
+            unit = todo[number][0]
+            examples = example_count(unit.view, unit.bank, evidence)
+            files = regressor_files(unit.name, unit.view, fitted, schema, examples)
             self._keep(str(unit.name), unit.label, files, fitted)
         return [load_regressor(run, unit.name, schema, self.computing.device) for unit in units]
+
+    def _unit_tasks(
+        self, units: Sequence[Unit], evidence: Evidence, trunk: Trunk | None, *, tuned: bool
+    ) -> list[tuple[Unit, Task]]:
+        """Units that are not finished, and the task of each.
+
+        Parameters
+        ----------
+        tuned
+            Whether those that see patches start from a trunk, and so have less to learn.
+        """
+        tasks, folds = [], tuple(range(evidence.fold_count))
+        for unit in units:
+            if self._is_finished(str(unit.name)):
+                continue
+            sees_patch = unit.view.kind is ViewKind.PATCH
+            examples = min(example_count(unit.view, unit.bank, evidence), MOST_EXAMPLES)
+            plan, passes = self._plan(examples, _TUNING if tuned and sees_patch else _ALONE)
+            job = RegressorJob(
+                str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
+                trunk if sees_patch else None,
+            )  # fmt: skip
+            tasks.append((unit, self._task(job.name, job, folds, passes * examples)))
+        return tasks
+
+    def _is_finished(self, name: str) -> bool:
+        if self.finished is not None:
+            return name in self.finished
+        return self.run.finished_unit(STAGE, name) is not None
 
     def _plan(self, examples: int, course: _Course) -> tuple[Plan, int]:
         """How a network of so many examples learns, and how often an epoch goes through them."""
@@ -137,21 +200,18 @@ class UnitTrainer:
         # A step of a regressor of all keypoints takes about three times as long.
         cost = 3 if isinstance(job, RegressorJob) and job.view.keypoint is None else 1
         steps = cost * job.plan.epochs * len(folds) * examples / job.plan.batch_size
-        attempt = self.run.stages[STAGE]["attempt"]
-        begin = self.run.checkpoint_folder(STAGE) / f"{attempt}-{safe_file_name(name)}"
-        return Task(job, folds, steps, None if self.computing.engine.cluster else begin)
+        begun = self.run.stages.get(STAGE)
+        if begun is None or self.computing.engine.cluster:  # a dry run keeps nothing either
+            return Task(job, folds, steps, None)
+        begin = self.run.checkpoint_folder(STAGE) / f"{begun['attempt']}-{safe_file_name(name)}"
+        return Task(job, folds, steps, begin)
 
     def _performed(
         self, tasks: Sequence[Task], evidence: Evidence, desc: str, before: int = 0
     ) -> Iterator[tuple[int, list[Fitted]]]:
         """The number of each task and what came of it, as they are finished; `before` were done before."""
         self.run.checkpoint_folder(STAGE).mkdir(parents=True, exist_ok=True)
-        total, show = before + len(tasks), self.computing.progress
-        with bar(total=total, desc=desc, unit="model", show=show) as shown:
-            shown.update(before)
-            for number, fitted in perform(tasks, evidence, self.computing):
-                yield number, fitted
-                shown.update()
+        yield from perform(tasks, evidence, self.computing, desc, done=before, announced=self.announced)
 
     def _keep(self, name: str, label: str, files: Mapping[str, bytes], fitted: list[Fitted]) -> None:
         best = [network.history[network.best_epoch] for network in fitted]

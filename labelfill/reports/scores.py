@@ -121,11 +121,11 @@ class ScoreRequest:
         if self.mix is None:
             return
         if self.by is None:
-            raise UsageError("--mix weighs the values of a column: name the column by --by")
+            raise UsageError("--mix needs --by COLUMN")
         weights = self.mix.values()
         if any(not weight >= 0 for weight in weights) or not abs(sum(weights) - 1) < _WEIGHT_TOLERANCE:
             stated = ", ".join(f"{value}={weight:g}" for value, weight in self.mix.items())
-            raise UsageError(f"the weights of --mix have to be 0 or more and to sum to 1, not {stated}")
+            raise UsageError(f"the weights of --mix must be 0 or more and sum to 1, not {stated}")
 
 
 def evaluate(table: Path, truth: Path, asked: ScoreRequest = ScoreRequest()) -> Evaluation:
@@ -150,7 +150,7 @@ def evaluate(table: Path, truth: Path, asked: ScoreRequest = ScoreRequest()) -> 
     original = None if asked.blank_in is None else _read(asked.blank_in, asked)
     shared = [k for k in expected.keypoints if k in answers.keypoints]
     if not shared:
-        raise DataError(f"{table} and {truth} have no keypoint in common, so there is nothing to score")
+        raise DataError(f"{table} and {truth} have no keypoints in common")
     names = choose_keypoints(asked.keypoints, shared, original or expected)
     rows, joined_by = join_rows(answers, expected)
     found = rows >= 0
@@ -222,12 +222,13 @@ def refuse_two_units(tables: Sequence[KeypointTable]) -> None:
     """
     in_shares = [looks_like_shares(table.labels) for table in tables]
     if all(in_shares):
-        _log.warning("%s: coordinates are shares of the image, and errors are told in the same unit, not px",
+        _log.warning("%s: coordinates are shares of the image size, and so are the errors below",
                      tables[0].path)  # fmt: skip
     elif any(in_shares):
         first, other = (tables[in_shares.index(kind)].path for kind in (True, False))
         raise DataError(
-            f"{first} holds shares of the image (0 to 1) and {other} does not: give both in one unit"
+            f"{first} contains shares of the image size (0 to 1) and {other} does not: use the "
+            "same unit for both"
         )
 
 
@@ -247,7 +248,7 @@ def coordinates_of(table: KeypointTable, names: Sequence[str]) -> Array:
     """
     for name in names:
         if name not in table.keypoints:
-            raise DataError(f"{table.path} has no keypoint {name!r}, which is to be scored")
+            raise DataError(f"{table.path} has no keypoint {name!r} to score")
     return table.labels[:, [table.keypoints.index(name) for name in names]]
 
 
@@ -268,7 +269,7 @@ def choose_keypoints(asked: str | Sequence[str], shared: list[str], rare_in: Key
         if not rare:
             raise UsageError(
                 f"no keypoint is rare: {rare_in.path} labels every keypoint in at least half of its rows; "
-                "name the table before filling by --blank-in, or use --keypoints all"
+                "pass the table before filling with --blank-in, or use --keypoints all"
             )
         return rare
     names = [asked] if isinstance(asked, str) else list(dict.fromkeys(asked))
@@ -276,7 +277,7 @@ def choose_keypoints(asked: str | Sequence[str], shared: list[str], rare_in: Key
         if name not in shared:
             raise UsageError(f"no keypoint {name!r} in both tables{_did_you_mean(name, shared)}")
     if not names:
-        raise UsageError("no keypoint is named: give all, rare, or names separated by commas")
+        raise UsageError("no keypoints given: use all, rare, or names separated by commas")
     return names
 
 
@@ -300,7 +301,7 @@ def _values_of(by: str, tables: Sequence[tuple[KeypointTable, Integers]]) -> lis
         if by in table.extra:
             return [table.extra[by][row].strip() if row >= 0 else "" for row in rows.tolist()]
     present = [name for table, _ in tables for name in table.extra]
-    raise UsageError(f"no table has a column {by!r} to tell rows apart by{_did_you_mean(by, present)}")
+    raise UsageError(f"neither table has a column {by!r} for --by{_did_you_mean(by, present)}")
 
 
 def _scores_by_value(errors: Array, of_row: Sequence[str]) -> dict[str, Score]:

@@ -97,7 +97,8 @@ class RunDirectory(Stages):
         """
         if not (path / MANIFEST_FILE).is_file():
             raise ModelError(
-                f"{path} holds no run: run `labelfill train-keypoint-models` first, or point --run-dir at one"
+                f"{path} contains no run: run `labelfill train-keypoint-models` first, or choose "
+                "another --run-dir"
             )
         return cls(path, load_manifest(path), None)
 
@@ -195,7 +196,9 @@ class RunDirectory(Stages):
             with self._changing, open(path, "ab", buffering=0) as file:
                 # Where the disk is filling up; a partial line is mended on opening.
                 if file.write(line) != len(line):
-                    raise StorageError(f"cannot write {path}: the disk is full; make space and run again")
+                    raise StorageError(
+                        f"cannot write {path}: the disk is full; free some space and run again"
+                    )
         except OSError as error:
             raise storage_error(error, path) from error
 
@@ -220,7 +223,7 @@ class RunDirectory(Stages):
         recorded = self.manifest.get("split")
         if recorded is not None and path.is_file() and recorded.get("of") == json_value(of):
             if sha256_file(path) != recorded["sha256"]:
-                raise ModelError(f"{path} was changed after it was made; choose another --run-dir")
+                raise ModelError(f"{path} was changed after it was written; choose another --run-dir")
             return load_split(path, rows)
         parts = make()
         if self._only_looked_at:

@@ -123,7 +123,7 @@ def destination(path: Path) -> Path:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         if target.exists() and not target.is_file():
             kind = "a folder" if target.is_dir() else "a device or pipe"
-            raise StorageError(f"cannot write {path}: {kind} stands there; choose another path")
+            raise StorageError(f"cannot write {path}: {kind} exists there; choose another path")
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise storage_error(error, path) from error
     return target
@@ -155,9 +155,9 @@ def refuse_unwritable(folder: Path) -> None:
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        raise StorageError(f"cannot create the folder {folder}: {there} is no folder")
+        raise StorageError(f"cannot create the folder {folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise StorageError(f"cannot write {folder}: {there} may not be written to; choose another --run-dir")
+        raise StorageError(f"cannot write {folder}: {there} is not writable; choose another --run-dir")
 
 
 def sha256_file(path: Path) -> str:

@@ -81,7 +81,7 @@ class Ledger:
             if not file.is_file():
                 return f"{file} is missing"
             if sha256_file(file) != sha256:
-                return f"{file} is damaged or was changed (its SHA-256 is not the recorded one)"
+                return f"{file} is damaged or was changed (its SHA-256 does not match)"
         return None
 
     def checkpoint_folder(self, stage: str) -> Path:
@@ -113,7 +113,7 @@ class Ledger:
         if entry is None:
             return None
         if damage := self.damage(entry["files"]):
-            _log.warning("%s %s is made anew: %s", stage, unit, damage)
+            _log.warning("%s: %s is trained again: %s", stage, unit, damage)
             return None
         return entry
 
@@ -132,20 +132,19 @@ class Ledger:
         path = self.path / relative
         if relative not in recorded:
             raise ModelError(
-                f"{path} is no finished result of {stage}: run `labelfill {command_of(stage)}` first"
+                f"{path} is not a finished result of {stage}: run `labelfill {command_of(stage)}` first"
             )
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             raise ModelError(
-                f"{path} is missing: run `labelfill {command_of(stage)}` again to make it anew"
+                f"{path} is missing: run `labelfill {command_of(stage)}` again to recreate it"
             ) from None
         except OSError as error:
             raise storage_error(error, path, "read") from error
         if hashlib.sha256(data).hexdigest() != recorded[relative]:
             raise ModelError(
-                f"{path} is damaged (its SHA-256 is not the recorded one): "
-                f"run `labelfill {command_of(stage)}` again"
+                f"{path} is damaged (its SHA-256 does not match): run `labelfill {command_of(stage)}` again"
             )
         return data
 

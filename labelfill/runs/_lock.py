@@ -62,7 +62,7 @@ class RunLock:
         """Raise `StorageError` if the run directory was deleted or replaced since the lock was taken."""
         if self._inode is None or self._current_inode() != self._inode:
             raise StorageError(
-                f"the run directory {self._folder} was deleted or replaced while this run was working; "
+                f"the run directory {self._folder} was deleted or replaced during the run; "
                 "run the command again to start over"
             )
 
@@ -100,7 +100,7 @@ def warn_if_held(folder: Path) -> None:
     holder = _holder(folder)
     if holder is not None and holder.host == socket.gethostname() and is_alive(holder.pid):
         _log.warning(
-            "the run directory %s is in use by %s: until that ends the command would be refused",
+            "the run directory %s is in use by %s: the command would be refused until that ends",
             folder,
             holder,
         )

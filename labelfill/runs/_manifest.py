@@ -96,13 +96,13 @@ class _Stage:
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{1,64}", self.attempt):  # names of checkpoints begin with it
-            raise DamagedFile("field 'attempt' is no hexadecimal number")
+            raise DamagedFile("field 'attempt' is not a hexadecimal number")
         if not all(1 <= number <= _MOST_SETTLED for number in self.settled.values()):
-            raise DamagedFile(f"field 'settled' holds a number that is not within 1 and {_MOST_SETTLED}")
+            raise DamagedFile(f"field 'settled' contains a number outside 1 to {_MOST_SETTLED}")
         if self.state == "done" and self.results is None:
             raise DamagedFile("field 'results' is missing")
         if self.seal is not None and self.seal != seal_of(self.inputs, self.results):
-            raise DamagedFile("the inputs or results of a stage were changed")
+            raise DamagedFile("the inputs or results of a stage have been changed")
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,9 @@ def load_manifest(folder: Path) -> dict[str, Json]:
         raise ModelError(f"{path} is not a manifest of labelfill; choose another --run-dir")
     if manifest.get("format") != FORMAT:
         raise ModelError(
-            f"{path} has format {manifest.get('format')!r} and this labelfill reads format {FORMAT}; "
-            "use the labelfill that wrote it, or choose another --run-dir"
+            f"{path} has format {manifest.get('format')!r}, but this version of labelfill reads "
+            f"format {FORMAT}; "
+            "use the version that wrote it, or choose another --run-dir"
         )
     try:
         record_of(_Manifest, manifest)
@@ -193,7 +194,7 @@ def load_manifest(folder: Path) -> dict[str, Json]:
 def damaged_manifest(folder: Path, what: object) -> ModelError:
     """The refusal of a manifest that does not hold what it should."""
     return ModelError(
-        f"{folder / MANIFEST_FILE} is damaged ({what}); choose another --run-dir, or remove this one to "
+        f"{folder / MANIFEST_FILE} is damaged ({what}); choose another --run-dir, or delete this one to "
         "start over"
     )
 

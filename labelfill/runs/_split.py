@@ -136,11 +136,11 @@ def load_split(path: Path, rows: int) -> Parts:
     try:
         lines = list(csv.reader(io.StringIO(text)))
     except csv.Error as error:
-        raise DataError(f"{path} is no split ({error}); choose another --run-dir") from error
+        raise DataError(f"{path} is not a split ({error}); choose another --run-dir") from error
     header = lines[0] if lines else []
     if header != ["row", "part"]:
         raise DataError(
-            f"{path}, line 1: {differing_column(header, ['row', 'part'])}; it is no split, choose another "
+            f"{path}, line 1: {differing_column(header, ['row', 'part'])}; it is not a split; choose another "
             "--run-dir"
         )
     parts = np.empty(len(lines) - 1, np.int8)

@@ -83,17 +83,17 @@ class Stages(Ledger):
             )
             done = "finished" if entry["state"] == "done" else "begun"
             raise UsageError(
-                f"{name} was {done} in {self.path} with something else ({shown}); "
-                "use --force to start it over, or another --run-dir"
+                f"{name} was {done} in {self.path} with different inputs ({shown}); "
+                "use --force to start over, or choose another --run-dir"
             )
         if entry["state"] == "done":
             damage = self.damage(entry["outputs"])
             if damage is None:
                 return Standing("done", units)
-            _log.warning("%s is done again as far as needed: %s", name, damage)
+            _log.warning("%s is repeated where necessary: %s", name, damage)
         if entry["versions"] != versions():
             _log.warning(
-                "%s was begun under other versions (%s), so it may end with slightly different figures",
+                "%s was started with other versions (%s), so results may differ slightly",
                 name,
                 "; ".join(changes(entry["versions"], versions())),
             )
@@ -180,11 +180,11 @@ class Stages(Ledger):
         command = f"`labelfill {command_of(name)} --run-dir {self.path}`"
         entry = self.stages.get(name)
         if entry is None:
-            raise ModelError(f"{self.path} holds no results of {name}: run {command} first")
+            raise ModelError(f"{self.path} contains no results of {name}: run {command} first")
         if entry["state"] != "done":
-            raise ModelError(f"{name} in {self.path} is only half done: run {command} again to finish it")
+            raise ModelError(f"{name} in {self.path} is unfinished: run {command} again to finish it")
         if damage := self.damage(entry["outputs"]):
-            raise ModelError(f"{damage}: run {command} again to make it anew")
+            raise ModelError(f"{damage}: run {command} again to recreate it")
         return entry
 
     def last_finished(self, command: str) -> str | None:
@@ -222,7 +222,7 @@ class Stages(Ledger):
             written = {*entry["replaceable"].get(key, []), entry["outputs"].get(key)}
             if sha256_file(path) not in written:
                 raise UsageError(
-                    f"{path} exists already: use --force to overwrite it, or write to another file"
+                    f"{path} already exists: choose another file, or use --force to overwrite it"
                 )
 
     @contextmanager

@@ -107,9 +107,7 @@ def _processes(workers: int) -> Iterator[Any]:
             pre_dispatch=workers,
         )  # fmt: skip
     except BrokenProcessPool as error:
-        raise WorkersLost(
-            "a worker process was killed, most likely because the memory does not suffice for several"
-        ) from error
+        raise WorkersLost("a worker process was killed, most likely for lack of memory") from error
     finally:
         get_reusable_executor().shutdown(wait=True)  # idle workers would keep hold of their memory
 
@@ -134,8 +132,9 @@ def _dask(scheduler: str | None, shared: Any, workers: int) -> Iterator[Any]:
             client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise DeviceError(
-            f"no Dask scheduler answers at {scheduler} ({error}); start one by `dask scheduler` and workers "
-            "by `dask worker ADDRESS`, or leave out --scheduler to use this machine's cores"
+            f"no Dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler` "
+            "and workers "
+            "with `dask worker ADDRESS`, or leave out --scheduler to start a local cluster"
         ) from error
     with client:
         _check_workers(client)
@@ -160,15 +159,16 @@ def _check_workers(client: Any) -> None:
         found = _versions_of_workers(client)
     except (OSError, TimeoutError, ImportError) as error:
         raise DeviceError(
-            f"the Dask cluster has no worker that runs labelfill ({error}); start workers by "
+            f"the Dask cluster has no worker that runs labelfill ({error}); start workers with "
             "`dask worker ADDRESS` in an environment where labelfill is installed"
         ) from error
     wanted = versions()
     for worker, theirs in found.items():
         if theirs != wanted:
             raise DeviceError(
-                f"the Dask worker {worker} has {theirs}, and this command {wanted}: it would come to other "
-                "results; install the same versions there"
+                f"the Dask worker {worker} has {theirs}, but this command {wanted}; results would "
+                "differ: install "
+                "the same versions there"
             )
 
 

@@ -91,6 +91,6 @@ def read(run: RunDirectory, stage: str, path: str, parse: Callable[[bytes], T]) 
         return parse(content)
     except DamagedFile as error:
         raise ModelError(
-            f"{run.path / path} does not hold what this labelfill writes ({error}): "
+            f"{run.path / path} is not a valid file of labelfill ({error}): "
             f"run `labelfill {stage}` again in another --run-dir"
         ) from error

@@ -24,9 +24,9 @@ def parsed_json(data: bytes | str) -> Any:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DamagedFile(f"it is no JSON: {error}") from error
+        raise DamagedFile(f"it is not valid JSON: {error}") from error
     if _deeper_than(content, _DEEPEST):
-        raise DamagedFile(f"it is nested over {_DEEPEST} deep")
+        raise DamagedFile(f"it is nested more than {_DEEPEST} levels deep")
     return content
 
 
@@ -67,7 +67,7 @@ def record_of(kind: type[Record], content: Any) -> Record:
     hints, values = typing.get_type_hints(kind), {}
     for name in content:
         if name not in hints:
-            raise DamagedFile(f"field {name!r} is not known")
+            raise DamagedFile(f"unknown field {name!r}")
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # every `kind` is a dataclass
         if field.name in content:
             values[field.name] = _fitting(content[field.name], hints[field.name], field.name)

@@ -50,16 +50,17 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
 }
 """What each preset decides, by the names of the settings."""
 
-_BY_PRESET = "choose one by --preset"
+_BY_PRESET = "choose a preset with --preset"
 _BY_JOURNEY = "`labelfill compare --journey`"
 GONE: Mapping[str, str] = {
-    "shuffle": f"rows come in a new order in every epoch, but for the preset baseline; {_BY_PRESET}",
-    "rotate": "the presets phase2 and phase3 learn from turned copies, the default network from images that "
-    f"are turned anew in every epoch; {_BY_PRESET}",
-    "activation": "the preset baseline has ReLU, phase1 and phase2 LeakyReLU, phase3 SELU; "
-    f"{_BY_PRESET}, or compare them by {_BY_JOURNEY}",
+    "shuffle": f"rows are shuffled in every epoch, except in the preset baseline; {_BY_PRESET}",
+    "rotate": "the presets phase2 and phase3 use rotated copies, the default preset rotates "
+    "images at random in "
+    f"every epoch; {_BY_PRESET}",
+    "activation": "the preset baseline uses ReLU, phase1 and phase2 LeakyReLU, phase3 SELU; "
+    f"{_BY_PRESET}, or compare them with {_BY_JOURNEY}",
     "batch_norm": "the presets phase1, phase2 and phase3 have batch normalisation, baseline has none; "
-    f"{_BY_PRESET}, or compare them by {_BY_JOURNEY}",
+    f"{_BY_PRESET}, or compare them with {_BY_JOURNEY}",
     "dropout": f"the default network has a dropout of 0.2, the other presets of 0.1; {_BY_PRESET}",
     "features": f"{_BY_JOURNEY} trains a network on edges beside the pixels",
     "l1": f"{_BY_JOURNEY} trains a network with this penalty",

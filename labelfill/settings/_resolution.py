@@ -50,7 +50,7 @@ def read_toml(path: Path, sections: Iterable[type[Settings]], *, earlier: bool =
     known = {cls.section: cls for cls in sections}
     for name, table in toml.items():
         if name not in known:
-            raise UsageError(f"{path}: there is no table [{name}]{_nearest(name, known)}")
+            raise UsageError(f"{path}: unknown table [{name}]{_nearest(name, known)}")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {name} must be a table [{name}], not a value")
         keys = [setting.replace("_", "-") for setting in field_types(known[name])]
@@ -110,7 +110,7 @@ def resolve(
     for name, reason in settings.idle().items():
         # A settings file may hold them: the file that a run writes holds everything.
         if name in said_by and not said_by[name].startswith("settings file"):
-            raise UsageError(f"{said_by[name]} would do nothing: {reason}; leave it out")
+            raise UsageError(f"{said_by[name]} has no effect: {reason}; leave it out")
     return settings
 
 
@@ -142,7 +142,7 @@ def _toml_value(value: object) -> str:
     if isinstance(value, bool | int | float):
         return repr(value).lower()
     if not isinstance(value, str | Path | ImageSize):
-        raise UsageError(f"{value!r} has no place in a settings file")
+        raise UsageError(f"{value!r} cannot be written to a settings file")
     # JSON's escapes are TOML's, but for the one control character that JSON lets stand.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 

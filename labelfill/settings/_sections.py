@@ -26,31 +26,30 @@ class RunSettings(Settings):
 
     section: ClassVar[str] = "run"
 
-    run_dir: Path = setting(
-        Path("outputs"), "folder that holds models and the state of the run", metavar="FOLDER"
-    )
+    run_dir: Path = setting(Path("outputs"), "folder for models and the state of the run", metavar="FOLDER")
     device: str = setting(
-        "auto", "where to compute: auto, cpu, cuda, cuda:NUMBER, or mps (not tested)", metavar="DEVICE"
+        "auto", "device to compute on: auto, cpu, cuda, cuda:NUMBER, or mps (untested)", metavar="DEVICE"
     )
-    seed: int = setting(0, "seed of all randomness", at_least=0, at_most=2**63 - 1, metavar="NUMBER")
+    seed: int = setting(0, "random seed", at_least=0, at_most=2**63 - 1, metavar="NUMBER")
     tensorboard: bool = setting(
         False, "also write learning curves for TensorBoard into the run directory (needs tensorboard)"
     )
 
     backend: Backend = setting(
         "loky",
-        "what computes independent units of work: this machine's processes, or a cluster's workers",
+        "where models are trained and rows filled: processes on this machine, or the workers of "
+        "a Dask cluster",
         gone={"ray": "use --backend dask"},
     )
     scheduler: str | None = setting(
         None,
-        "address of a Dask cluster's scheduler, tcp://HOST:PORT (default: a cluster of this machine's cores)",
+        "address of a Dask scheduler, tcp://HOST:PORT (default: start a local Dask cluster)",
         metavar="ADDRESS",
     )
 
     def idle(self) -> Mapping[str, str]:
         if self.backend != "dask":
-            return {"scheduler": "only --backend dask has one"}
+            return {"scheduler": "it is only used with --backend dask"}
         return {}
 
     def check(self) -> None:
@@ -66,36 +65,40 @@ class TableSettings(Settings):
 
     data: Path | None = setting(
         None,
-        "the table: .csv, .csv.gz or a .zip that holds one, or a file of another format (docs/formats.md)",
+        "the table: .csv, .csv.gz, a .zip with one .csv inside, or another format (docs/formats.md)",
         metavar="TABLE",
     )
     image_size: ImageSize | None = setting(
         None,
-        "height and width of the images in px (default: a square, by the number of pixels); for image files "
-        "of different sizes those of the frame that each is scaled into (default: middling, at most 256); "
-        "without images what holds the labels",
+        "height and width of the images in px (default: square, from the number of pixels); for image files "
+        "of different sizes, the common frame that they are scaled to (default: their median size, at most "
+        "256); without images, the area that contains the labels",
     )
     source_column: str | None = setting(
-        None, "column that names each row's label source, or none (default: found from missing patterns)"
+        None,
+        "column that names the label source of each row, or none (default: inferred from "
+        "which keypoints are missing)",
     )
     group_column: str | None = setting(
-        None, "column of rows that stay on one side of the split, such as frames of one subject"
+        None, "column whose values keep rows together in the train/test split, such as a subject ID"
     )
     image_folder: Path | None = setting(
-        None, "folder that names of image files start from (default: the table's own)", metavar="FOLDER"
+        None,
+        "folder that image file names are relative to (default: the folder of the table)",
+        metavar="FOLDER",
     )
-    allow_outside: bool = setting(False, "let image_path leave the table's folder")
+    allow_outside: bool = setting(False, "allow image_path to point outside the table's folder")
     image_column: str | None = setting(
-        None, "column that names the image files, or holds the grey values (default: image_path or Image)"
+        None, "column with image file names or grey values (default: image_path or Image)"
     )
     missing_value: tuple[float, ...] = setting(
         (),
-        "number that stands in both x and y of a point that is not labelled, such as -1: it counts as blank "
-        "and is filled; may be given several times",
+        "number that marks a missing point in both x and y, such as -1: these points count as blank and are "
+        "filled; may be repeated",
     )
     min_likelihood: float | None = setting(
         None,
-        "take only points whose NAME_likelihood (or _score, _confidence) is at least this as labels; the "
+        "use only points whose NAME_likelihood (or _score, _confidence) is at least this as labels; the "
         "others count as blank and are filled",
         at_least=0,
         at_most=1,
@@ -106,7 +109,7 @@ class TableSettings(Settings):
         "unit of the coordinates: px, share (0 to 1 of the image's width and height) or centred (-1 to 1)",
     )
     no_exif_turn: bool = setting(
-        False, "take image files as they are stored, not turned as their EXIF orientation says"
+        False, "ignore the EXIF orientation of image files and use their pixels as stored"
     )
 
     def check(self) -> None:
@@ -121,7 +124,7 @@ class TableSettings(Settings):
         return None if self.image_folder is None else self.image_folder / "table"
 
     distrust: Path | None = setting(
-        None, "labels that are neither anchor nor target: a file of lines row,keypoint, as inspect writes"
+        None, "labels to ignore: a file with lines row,keypoint, as written by inspect --write-distrust"
     )
 
 
@@ -131,22 +134,26 @@ class KeypointModelSettings(Settings):
 
     section: ClassVar[str] = "keypoint-models"
 
-    method: Method = setting("anchored", "evidence the models use; prior is of labels alone, without images")
+    method: Method = setting(
+        "anchored",
+        "what the models use: anchored, the image and the other "
+        "labels of the row; image-only; or prior, labels alone",
+    )
     mirror_pairs: str = setting(
         "auto",
-        "mirror partners: auto (by name), none, or a file with lines LEFT,RIGHT",
+        "left/right keypoint pairs: auto (from their names), none, or a file with lines LEFT,RIGHT",
         metavar="auto|none|FILE",
     )
     epochs: int = setting(
         20,
-        "passes over the training rows (more where rows are few); networks of patches take a quarter, "
-        "their common start two fifths",
+        "passes over the training rows (more for small tables); the networks of single keypoints take a "
+        "quarter of them, the trunk that they start from two fifths",
         at_least=1,
     )
     batch_size: int = setting(64, "rows per training step", at_least=1)
-    learning_rate: float = setting(2e-3, "largest learning rate", above=0, at_most=1, metavar="RATE")
+    learning_rate: float = setting(2e-3, "peak learning rate", above=0, at_most=1, metavar="RATE")
     patch_size: int = setting(32, "side of a patch in samples", at_least=8, at_most=256)
-    best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
+    best_by: BestBy = setting("rmse", "validation metric that selects the best epoch")
 
     def idle(self) -> Mapping[str, str]:
         if self.method == "prior":
@@ -163,29 +170,25 @@ class ImputeSettings(Settings):
 
     section: ClassVar[str] = "impute"
 
-    batch_size: int = setting(1024, "rows filled at once", at_least=1)
+    batch_size: int = setting(1024, "rows filled at a time", at_least=1)
     coverage: float = setting(
         0.9,
-        "share of cases in which the stated error radius holds",
+        "nominal coverage of the error radii: the share of errors that should lie within them",
         at_least=0.5,
         at_most=0.99,
         metavar="SHARE",
     )
     max_radius: float | None = setting(
-        None, "leave cells blank whose error radius is larger than this, px", above=0, metavar="PX"
+        None, "leave points blank if their error radius is larger than this, in px", above=0, metavar="PX"
     )
-    corrections: Path | None = setting(
-        None, "a person's verdicts on an earlier filling, as the review page saves them"
-    )
-    harmonise: bool = setting(
-        False, "also write a table in which every disputed keypoint stands in one convention"
-    )
+    corrections: Path | None = setting(None, "decisions from the review page (corrections.csv) to apply")
+    harmonise: bool = setting(False, "also write a table with all keypoints in the reference convention")
     parquet: bool = setting(False, "also write the provenance as Parquet (needs pyarrow)")
-    fill_occluded: bool = setting(False, "fill points that the table declares hidden, too")
+    fill_occluded: bool = setting(False, "also fill points that the file marks as occluded")
     likelihood: bool = setting(
         False,
-        "also state in the filled table how sure each fill is, 0 to 1, in columns NAME_likelihood (COCO and "
-        "Label Studio files state it anyway)",
+        "also write the confidence of each fill, 0 to 1, to columns NAME_likelihood of the filled table "
+        "(always written to COCO and Label Studio files)",
     )
 
 
@@ -201,51 +204,54 @@ class FinalModelSettings(Settings):
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = PRESETS
 
     preset: Preset = setting(
-        "default", "network and training: labelfill's own, or a stage of the original work"
+        "default", "architecture and training: labelfill's default, or a stage of the original work"
     )
     labels: Labels | None = setting(
         None,
-        "what is learnt of blank cells: what the filled table says; nothing (observed); nothing, and from "
-        "complete rows alone (complete); or what a simple way of filling says (default: the preset's)",
+        "labels to learn from: filled (observed labels and fills), observed, complete (only rows without "
+        "blanks), or observed labels and the fills of a simple method (default: the preset's)",
     )
     rows: RowsMode = setting(
         "together",
-        "rows of different label sources: together; parallel, by outputs of their own in one network; or "
-        "separate, by networks of their own",
+        "how to train on several label sources: together; parallel, with separate outputs in one network; or "
+        "separate, with one network per source",
     )
     epochs: int | None = setting(
         None,
-        "passes over the training rows in the first session (default: the preset's; more where rows are few)",
+        "passes over the training rows in the first session (default: the preset's; more for small tables)",
         at_least=1,
     )
     batch_size: int | None = setting(
         None, "rows per step in the first session (default: the preset's)", at_least=1
     )
     learning_rate: float | None = setting(
-        None, "largest learning rate (default: the preset's)", above=0, at_most=1, metavar="RATE"
+        None, "peak learning rate (default: the preset's)", above=0, at_most=1, metavar="RATE"
     )
     second_session_epochs: int | None = setting(
         None,
-        "passes of a second session, from the best checkpoint with large batches (0: none; "
+        "passes in a second session, which starts from the best checkpoint and uses large batches (0: none; "
         "default: the preset's)",
         at_least=0,
     )
     second_session_batch: int | None = setting(
         None, "rows per step in the second session (default: the preset's)", at_least=1
     )
-    best_by: BestBy = setting("rmse", "validation figure that chooses the epoch to keep")
-    equalize: Equalize | None = setting(None, "contrast of every image (default: the preset's)")
-    flip: Switch | None = setting(None, "learn from mirrored rows too (default: the preset's)")
+    best_by: BestBy = setting("rmse", "validation metric that selects the best epoch")
+    equalize: Equalize | None = setting(None, "contrast equalisation of the images (default: the preset's)")
+    flip: Switch | None = setting(None, "augment with mirrored images (default: the preset's)")
     most_rows: int | None = setting(
         None,
-        "learn from this many training rows at most, drawn at random, and choose the epoch by half as many "
+        "train on at most this many randomly chosen rows, and select the epoch on half as many "
         "(default: all)",
         at_least=2,
     )
-    single_convention: bool = setting(False, "train exactly the table's outputs, no further heads per source")
+    single_convention: bool = setting(
+        False, "one output per keypoint of the table, no additional heads for other conventions"
+    )
     refine: Refine = setting(
         "auto",
-        "a second look, at patches around the answers: auto takes it where it pays on held-out rows",
+        "refine predictions from patches around them (the second look): auto keeps it if it "
+        "helps on held-out rows",
     )
 
     def complete(self) -> Self:
@@ -268,10 +274,10 @@ class FinalModelSettings(Settings):
     def idle(self) -> Mapping[str, str]:
         idle = {}
         if not self.complete().second_session_epochs:
-            idle["second_session_batch"] = "there is no second session without --second-session-epochs"
+            idle["second_session_batch"] = "it needs --second-session-epochs"
         if self.original:
-            idle["single_convention"] = "the original work's presets train the table's outputs alone"
-            idle["refine"] = "the original work's presets answer by the network alone"
+            idle["single_convention"] = "presets of the original work have one output per keypoint anyway"
+            idle["refine"] = "presets of the original work have no second look"
         return idle
 
 
@@ -281,15 +287,15 @@ class PredictSettings(Settings):
 
     section: ClassVar[str] = "predict"
 
-    source: str | None = setting(None, "label source whose convention to answer in")
-    no_refine: bool = setting(False, "answer by the final network alone, without its second look")
+    source: str | None = setting(None, "label source whose convention predictions follow")
+    no_refine: bool = setting(False, "use the final network alone, without the second look")
     source_from: str | None = setting(
-        None, "table and column that name each row's label source", metavar="TABLE:COLUMN"
+        None, "table and column that name the label source of each row", metavar="TABLE:COLUMN"
     )
     batch_size: int = setting(256, "images per step", at_least=1)
     coverage: float = setting(
         0.9,
-        "share of cases in which the stated error radius holds",
+        "nominal coverage of the error radii: the share of errors that should lie within them",
         at_least=0.5,
         at_most=0.99,
         metavar="SHARE",
@@ -297,7 +303,7 @@ class PredictSettings(Settings):
 
     def check(self) -> None:
         if self.source is not None and self.source_from is not None:
-            raise UsageError("source and --source-from exclude each other: give one of the two")
+            raise UsageError("use either --source or --source-from, not both")
         if self.source_from is not None and not all(self.source_from.rpartition(":")[::2]):
             raise UsageError(f"source_from must be TABLE:COLUMN, not {self.source_from!r}")
 
@@ -308,9 +314,12 @@ class ReviewSettings(Settings):
 
     section: ClassVar[str] = "review"
 
-    rows: int = setting(300, "most rows on the page, worst first", at_least=1)
+    rows: int = setting(300, "maximum number of rows on the page, worst first", at_least=1)
     megabytes: float = setting(
-        16.0, "largest page, in million bytes: fewer rows where images are large", above=0, metavar="SIZE"
+        16.0,
+        "maximum size of the page in MB; the page has fewer rows if images are large",
+        above=0,
+        metavar="SIZE",
     )
 
 

@@ -95,7 +95,7 @@ def find_groups(
     if declared is not None:
         names = tuple(dict.fromkeys(value.strip() for value in declared if value.strip()))
         if not names:
-            raise DataError(f"column {column!r} names no source: it is blank in every row")
+            raise DataError(f"column {column!r} names no sources: it is blank in every row")
         return SourceGroups(names, *_declared_patterns(labelled, names, declared), column)
     patterns, first, counts = np.unique(labelled, axis=0, return_index=True, return_counts=True)
     frequent = np.flatnonzero(

@@ -107,10 +107,10 @@ def _warn_of_labels_astray(dataset: Dataset) -> None:
         column = dataset.schema.columns[2 * k + axis]
         where = place(dataset.table.path, row=int(row), line=int(dataset.table.lines[row]), column=column)
         _log.warning(
-            "%s: %g lies far beyond the %s; correct it if it is a slip (nothing is learnt from such "
-            "labels, of which there are %d)",
+            "%s: %g lies far outside the %s; correct it if it is wrong (such labels are not used for "
+            "training; there are %d)",
             where, dataset.table.labels[row, k, axis],
-            "image" if dataset.images is not None else "others",
+            "image" if dataset.images is not None else "other labels",
             len(np.unique(astray[:, :2], axis=0)),
         )  # fmt: skip
 
@@ -217,7 +217,7 @@ def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> 
     if setting == "auto":
         partners = mirror_partners(schema.keypoints)
         if all(partner in (k, -1) for k, partner in enumerate(partners)) and schema.count > 1:
-            _log.info("no mirror partners: no two keypoints are called left and right")
+            _log.info("no mirror pairs: no two keypoint names differ in left and right")
             return None
         if schema.count == 1 and partners[0] != 0:
             return None
@@ -229,7 +229,7 @@ def choose_partners(dataset: Dataset, setting: str, parts: NDArray[np.int8]) -> 
     labels, held_out = labels[usable], (parts == VALIDATION)[usable]
     noise = np.where(np.isfinite(labels), 0.0, np.inf)
     if not mirror_fits(labels, noise, held_out, schema, partners):
-        _log.info("mirrored rows are not used: mirrored shapes do not look like the table's own")
+        _log.info("mirrored rows are not used: mirrored shapes do not look like those of the table")
         return None
     return partners
 
@@ -241,7 +241,7 @@ def read_mirror_pairs(path: Path) -> list[tuple[str, str]]:
         lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"--mirror-pairs {path} cannot be read ({error}); give auto, none or a file"
+            f"--mirror-pairs {path} cannot be read ({error}); use auto, none or a file"
         ) from error
     pairs = []
     for number, line in enumerate(lines, 1):

@@ -54,7 +54,7 @@ def test_a_device_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     outcome = labelfill("doctor", "--run-dir", tmp_path, "--device", "cuda:1")
     assert outcome.code == 4
     assert "ok       train and fill on cpu: " in outcome.out
-    assert "PROBLEM  train and fill on cuda:1: --device cuda:1 was asked for, but PyTorch" in outcome.out
+    assert "PROBLEM  train and fill on cuda:1: --device cuda:1 was requested, but PyTorch" in outcome.out
     assert outcome.out.endswith("1 problem\n")
 
 
@@ -99,7 +99,9 @@ def test_disks_are_looked_at(tmp_path: Path) -> None:
             crammed = _disk(disk / "run")
         with read_only(disk):
             fixed = _disk(disk / "run")
-    assert str(small.problem) == "less than 2 GB of disk is free; make space, or choose another --run-dir"
+    assert (
+        str(small.problem) == "less than 2 GB of disk space is free; free some, or choose another --run-dir"
+    )
     assert "cannot write" in str(crammed.problem) or "cannot be written" in str(crammed.problem)
     assert f"{disk} cannot be written: Read-only file system" in str(fixed.problem)
     assert {one.problem.exit_code for one in (small, crammed, fixed) if one.problem} == {5}

@@ -216,7 +216,7 @@ def test_an_unexpected_failure_keeps_its_traceback_out_of_sight(
     assert program.main(["probe"]) == 1
     sentence = capsys.readouterr().err
     assert sentence.startswith(
-        "labelfill: error: a mistake in labelfill itself, ZeroDivisionError: by; the traceback"
+        "labelfill: error: this is a bug in labelfill: ZeroDivisionError: by; the traceback"
     )
     assert sentence.count("\n") == 1
     path = Path(sentence.split(" is in ")[1].strip())

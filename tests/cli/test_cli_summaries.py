@@ -71,7 +71,7 @@ def test_training_without_disputes_or_gaps_says_so() -> None:
     agreeing = training_text({**TRAINING, "convention offsets": []})
     assert "1 (767 rows), 2 (1,600 rows); no keypoint is disputed between them" in agreeing
     complete = {**TRAINING, "keypoints": {}, "left blank": [], "low data": []}
-    assert "no keypoint lacks a label: there is nothing to learn" in training_text(complete)
+    assert "no keypoint has blanks: there is nothing to train" in training_text(complete)
 
 
 def test_filling_tells_cells_speed_and_files() -> None:
@@ -125,8 +125,10 @@ def test_the_final_network_is_scored_on_rows_kept_for_it() -> None:
         ["left_eye", "1", "1.90", "1.30"]
     ]
     validated = {name: value for name, value in FINAL.items() if not name.startswith("evaluation")}
-    assert "1.80 px, MAE 1.20 px on 30 rows that chose the epoch, for want of others" in final_text(validated)
-    assert "no held-out row with a label" in final_text({"state": "fresh", "parameters": 1})
+    assert "1.80 px, MAE 1.20 px on 30 rows used to select the epoch, as there are no others" in final_text(
+        validated
+    )
+    assert "no held-out row has a label" in final_text({"state": "fresh", "parameters": 1})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_what_was_done_before_is_not_claimed_again() -> None:
         filling_text({**FILLING, "state": "done before"}),
         final_text({**FINAL, "state": "done before"}),
     ):
-        assert text.startswith("done before with the same input and settings, nothing was done now (--force")
+        assert text.startswith("already done with the same input and settings (--force")
 
 
 def test_the_next_command_names_the_run() -> None:

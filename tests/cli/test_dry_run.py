@@ -86,6 +86,7 @@ def test_as_many_models_are_trained_as_was_said(small: Trained) -> None:
     stage = RunDirectory.read_only(small.run).stages["train-keypoint-models"]
     check_plan(plan, stage["results"])
     assert plan["models"] == [len(stage["units"]) - 1] * 2, "all but the prior, which is no network"
+    assert plan["estimated seconds"] == [0, 0], "so few steps need no trial"
 
 
 def test_disputed_sources_leave_a_range(two_sources: Trained) -> None:
@@ -113,7 +114,7 @@ def test_a_stopped_training_says_how_far_it_came(small: Trained, tmp_path: Path)
     plan = planned(tmp_path, *train)
     total = len(stage["units"]) + 1
     assert (plan["state"], plan["models done"], plan["models"]) == ("resume", total - 1, [total, total])
-    assert f"would go on: {total - 1} of {total} models are finished" in dry(tmp_path, *train).out
+    assert f"would resume: {total - 1} of {total} models are finished" in dry(tmp_path, *train).out
 
 
 @pytest.mark.slow
@@ -165,7 +166,7 @@ def test_a_whole_run_says_where_everything_would_go(table: Path, tmp_path: Path)
     ] * 3
     text = dry(tmp_path, *command).out
     assert text.startswith("dry run: nothing is trained and nothing is written\n\n== keypoint models\n")
-    assert text.count("would do nothing: done before with the same input and settings") == 3
+    assert text.count("would do nothing: already done with the same input and settings") == 3
 
 
 @pytest.mark.slow

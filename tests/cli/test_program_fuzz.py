@@ -76,7 +76,7 @@ def test_the_program_ends_in_a_sentence_or_an_intact_table(
     outcome = labelfill("impute", "--data", table, "--run-dir", small_prior.run, "--out", out, "--force")
     assert outcome.code in (0, 3, 5, 6), outcome.err
     assert "Traceback" not in outcome.err
-    assert "mistake in labelfill" not in outcome.err
+    assert "bug in labelfill" not in outcome.err
     if outcome.code in (0, 6):
         before, after = bare_table(table), bare_table(out)
         assert restored(content(table), before, content(out), after) == content(table)

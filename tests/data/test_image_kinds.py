@@ -230,4 +230,4 @@ def test_links_in_a_circle_are_told(tmp_path: Path) -> None:
     ):
         refused = labelfill(*command)
         assert refused.code in (2, 3, 5), refused.err
-        assert "mistake in labelfill" not in refused.err
+        assert "bug in labelfill" not in refused.err

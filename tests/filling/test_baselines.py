@@ -62,7 +62,7 @@ def test_mean_is_the_columns_mean() -> None:
 
 def test_an_unknown_method_is_refused() -> None:
     """A method that does not exist is answered by those that do."""
-    with pytest.raises(UsageError, match=r"'median'; there are mean, forward-fill, knn, iterative"):
+    with pytest.raises(UsageError, match=r"'median'; choose from mean, forward-fill, knn, iterative"):
         fill_simply(np.zeros((2, 1, 2)), "median")  # type: ignore[arg-type]
 
 

@@ -31,6 +31,6 @@ def test_a_sidecar_with_another_header_is_told_by_the_column(tmp_path: Path, cas
     with pytest.raises(DataError) as caught:
         read_filled(tmp_path / "t.csv", None, TableRequest(), None)
     assert str(caught.value) == (
-        f"{sidecar}, line 1: {words}; it is no sidecar of labelfill, or was changed: "
+        f"{sidecar}, line 1: {words}; it is not a sidecar of labelfill, or has been changed: "
         "run `labelfill impute` again"
     )

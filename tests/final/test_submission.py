@@ -126,7 +126,7 @@ def test_a_submission_is_packed_and_kept_as_any_output(run: Path, images: Path, 
     assert refused.code == 2
     assert "exists already" in refused.sentence
     both = labelfill(*command, "--submission", tmp_path / "x.csv", "--out", tmp_path / "x.csv")
-    assert "give two files" in both.sentence
+    assert "choose two different files" in both.sentence
 
 
 def test_locations_lie_on_the_image(run: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_kaggles_look_up_table_is_read() -> None:
         ("RowId,ImageID,FeatureName\n1,11,nose_tip_x\n", "did you mean 'ImageID'?"),
         ("RowId,ImageId,FeatureName\n1,11\n", "line 2: found 2 fields, expected 3"),
         ("RowId,ImageId,FeatureName\n1,11,\n", "line 2, column 'FeatureName': the field is blank"),
-        ("RowId,ImageId,FeatureName\n", "asks for nothing"),
+        ("RowId,ImageId,FeatureName\n", "has a header but no rows"),
         (
             "RowId,ImageId,FeatureName\n1,11,nose_tip_x\n1,11,nose_tip_y\n",
             "line 3, column 'RowId': '1' stands in line 2",

@@ -59,7 +59,7 @@ def test_options_that_would_do_nothing_are_refused(run: Path) -> None:
     train = ["train-final", "--run-dir", run]
     refused = labelfill(*train, "--preset", "phase3", "--single-convention")
     assert refused.code == 2
-    assert "the original work's presets train the table's outputs alone" in refused.sentence
+    assert "presets of the original work have one output per keypoint anyway" in refused.sentence
     assert labelfill(*train, "--preset", "baseline", "--second-session-batch", 64).code == 2
     done(*train, *PHASE1, "--second-session-batch", 64)
 

@@ -108,7 +108,7 @@ def test_a_network_that_the_last_version_trained_otherwise_is_not_taken_for_this
     refused = labelfill(*train)
     assert refused.code == 2
     assert "settings.l1: was 0.001, is 0.0" in refused.sentence
-    assert "use --force to start it over" in refused.sentence
+    assert "use --force to start over" in refused.sentence
     refused = labelfill(*train, "--settings", run / "settings.toml")
     assert refused.sentence.startswith(f"{run / 'settings.toml'}: [final] l1 is gone: ")
     done(*train, "--force")

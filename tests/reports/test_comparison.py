@@ -110,13 +110,13 @@ def test_a_table_filled_from_another_is_refused(small: tuple[Path, Path, Path], 
 
 
 def test_what_cannot_be_compared_is_said(small: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    """No way, an unknown way or keypoint, nothing blank, no keypoint in common: a sentence each."""
+    """No way, an unknown way or keypoint, nothing blank, no keypoints in common: a sentence each."""
     blank, truth, filled = small
     other = tmp_path / "other.csv"
     other.write_text("ear_x,ear_y\n1,2\n")
     wrong: list[tuple[type[LabelfillError], str, dict[str, object]]] = [
-        (UsageError, "name a filled table by --filled", {"ways": []}),
-        (UsageError, "'median'; there are mean", {"ways": ["median"]}),
+        (UsageError, "pass a filled table with --filled", {"ways": []}),
+        (UsageError, "'median'; choose from mean", {"ways": ["median"]}),
         (UsageError, "no keypoint 'noose' in both tables; did you mean 'nose'", {"keypoints": ["noose"]}),
     ]
     for error, sentence, options in wrong:
@@ -124,7 +124,7 @@ def test_what_cannot_be_compared_is_said(small: tuple[Path, Path, Path], tmp_pat
             compare(ComparisonRequest(blank, truth, **options))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no coordinate is blank in"):
         compare(ComparisonRequest(filled, truth))
-    with pytest.raises(DataError, match="no keypoint in common"):
+    with pytest.raises(DataError, match="no keypoints in common"):
         compare(ComparisonRequest(blank, other))
 
 

@@ -163,11 +163,11 @@ def test_every_step_of_the_journey_builds_on_one_before_it() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--filled", "f.csv"], "can only be scored by a truth"),
-        (["--journey", "--final"], "--final would do nothing beside --journey"),
-        (["--preset", "phase1"], "--preset would do nothing without --final"),
-        (["--plot", "p.pdf"], "choose one of these suffixes"),
-        (["--ways", "median"], "no way of filling is called 'median'; there are mean"),
+        (["--filled", "f.csv"], "can only be scored against a truth"),
+        (["--journey", "--final"], "--final has no effect with --journey"),
+        (["--preset", "phase1"], "--preset has no effect without --final"),
+        (["--plot", "p.pdf"], "the suffix must be .png or .svg"),
+        (["--ways", "median"], "no way of filling is called 'median'; choose from mean"),
     ],
 )
 def test_what_would_do_nothing_is_refused(

@@ -40,4 +40,4 @@ def test_other_tables_are_refused(small_prior: Trained, two_sources: Trained) ->
     """Models of other keypoints judge nothing."""
     told = labelfill("inspect", small_prior.table, "--run-dir", two_sources.run)
     assert told.code == 3
-    assert "cannot be judged" in told.sentence
+    assert "cannot be checked with" in told.sentence

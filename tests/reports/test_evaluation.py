@@ -123,8 +123,8 @@ def test_blank_answers_are_counted_not_scored(tmp_path: Path) -> None:
     [
         ({"keypoints": ["nise"]}, UsageError, "no keypoint 'nise' in both tables; did you mean 'nose'"),
         ({"keypoints": ["elbow"]}, UsageError, "no keypoint 'elbow' in both tables; there are nose, chin"),
-        ({"keypoints": []}, UsageError, "no keypoint is named"),
-        ({"by": "sorce"}, UsageError, "no table has a column 'sorce' .* did you mean 'source'"),
+        ({"keypoints": []}, UsageError, "no keypoints given"),
+        ({"by": "sorce"}, UsageError, "neither table has a column 'sorce' .* did you mean 'source'"),
         ({"mix": {"1": 1.0}}, UsageError, "name the column by --by"),
         ({"by": "source", "mix": {"1": 0.5}}, UsageError, "to sum to 1, not 1=0.5"),
         ({"by": "source", "mix": {"1": 1.5, "2": -0.5}}, UsageError, "have to be 0 or more"),
@@ -147,7 +147,7 @@ def test_options_that_make_no_sense(
             f"{HEADER}\n1,1,1,1\n1,1,1,1",
             "has 1 rows and .* has 2, and no column",
         ),
-        ("eye_x,eye_y\n1,1", f"{HEADER}\n1,1,1,1", "no keypoint in common"),
+        ("eye_x,eye_y\n1,1", f"{HEADER}\n1,1,1,1", "no keypoints in common"),
         (f"{HEADER}\n,,,", f"{HEADER}\n1,1,1,1", "leaves all 4 coordinates blank"),
         (f"{HEADER}\n1,1,1,1", f"{HEADER}\n,,,", "knows no coordinate"),
         (

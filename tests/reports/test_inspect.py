@@ -363,7 +363,7 @@ def test_the_command_writes_page_and_list(
     text = capsys.readouterr().out
     for word in ("60 rows with 15 keypoints", "missing labels", "worth a second look", f"wrote {html}"):
         assert word in text
-    assert "left and right look exchanged" in text
+    assert "left and right seem to be swapped" in text
     page = html.read_text(encoding="utf-8")
     assert "<script" not in page
     with open(distrust, newline="", encoding="utf-8") as file:

@@ -47,7 +47,8 @@ from tests.trained_runs import Trained, draw_small_table, draw_two_sources
 CPU = torch.device("cpu")
 SECTIONS = (
     "Before and after",
-    "How far fills are off, beside simple ways of filling",
+    "Counts by keypoint",
+    "Errors of the fills, compared with simple methods",
     "Do the error radii hold?",
     "Do large radii find large errors?",
     "Label sources",
@@ -87,9 +88,9 @@ def test_a_whole_run_has_a_section_for_everything(reported: Path) -> None:
     page = reported.read_text("utf-8")
     reader = read(page)
     titles = headings(page)
-    for title in SECTIONS[:4]:
+    for title in SECTIONS[:5]:
         assert title in titles
-    for title in (*SECTIONS[5:], "The final network's worst cases", "How the networks learnt"):
+    for title in (*SECTIONS[6:], "The final network's worst cases", "Learning curves"):
         assert title in titles
     assert "Label sources and conventions" in titles
     assert "nose_tip, in both conventions" in page
@@ -106,7 +107,7 @@ def test_the_sentence_says_what_was_done(two_sources_final: Trained, held: HeldO
     filled = next(stage for name, stage in manifest["stages"].items() if name.startswith("impute"))["results"]
     for count in (filled["observed"], filled["filled"]):
         assert f"{count:,} were" in page
-    assert f"err by {held.rmse(LABELFILL):.2f} px" in page
+    assert f"off by {held.rmse(LABELFILL):.2f} px" in page
     assert f"{manifest['stages']['train-final']['results']['evaluation rmse']:.2f} px" in page
 
 
@@ -225,7 +226,7 @@ def test_a_run_of_some_stages_has_a_report(small_prior: Trained, tmp_path: Path)
     assert "Do the error radii hold?" in told[""]
     assert "Every keypoint's fills" in told["impute"]
     assert "The final network" not in told["impute"]
-    assert {"The final network", "How the networks learnt"} <= set(told["train-final"])
+    assert {"The final network", "Learning curves"} <= set(told["train-final"])
 
 
 def test_a_run_of_an_earlier_version_has_a_shorter_report(small_prior: Trained, tmp_path: Path) -> None:

@@ -201,10 +201,10 @@ def test_the_inspection_page_escapes_names_and_paths() -> None:
         "Missing labels",
         "Labels per row, and missing patterns",
         "Label sources",
-        "Images that repeat",
+        "Duplicate images",
         "Brightness and contrast",
         "Examples",
-        "Equalisation, before and after",
+        "Contrast equalisation, before and after",
     ):
         assert heading in everything
     assert len(whole) < 2_000_000

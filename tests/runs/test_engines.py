@@ -136,7 +136,7 @@ def test_a_scheduler_needs_the_backend_that_has_one(small_prior: Trained, tmp_pa
     asked = ("--data", small_prior.table, "--run-dir", tmp_path / "run", *nowhere)
     outcome = labelfill("train-keypoint-models", *asked)
     assert outcome.code == 2
-    assert "only --backend dask has one" in outcome.sentence
+    assert "it is only used with --backend dask" in outcome.sentence
 
 
 def test_a_backend_that_is_not_installed_says_how_to_get_it(

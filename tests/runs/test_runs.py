@@ -89,7 +89,7 @@ def test_reading_needs_no_lock_and_writes_nothing(run: RunDirectory) -> None:
     other = RunDirectory.read_only(run.path)
     assert other.read_artefact("train", "models/nose.bin") == b"nose"
     assert other.require_stage("train")["results"] == {"seconds": 2}
-    with pytest.raises(ModelError, match="holds no run: run `labelfill train-keypoint-models` first"):
+    with pytest.raises(ModelError, match="contains no run: run `labelfill train-keypoint-models` first"):
         RunDirectory.read_only(run.path / "models")
 
 
@@ -97,7 +97,7 @@ def test_a_run_directory_deleted_midway_is_noticed(run: RunDirectory) -> None:
     """Deleted, or deleted and begun by another run: nothing is written into it any more."""
     run.begin_stage("train", INPUTS)
     shutil.rmtree(run.path)
-    with pytest.raises(StorageError, match="was deleted or replaced while this run was working"):
+    with pytest.raises(StorageError, match="was deleted or replaced during the run"):
         run.save_unit("train", "nose", {"nose.bin": b""})
     assert not run.path.exists()
     with RunDirectory.open(run.path) as second:
@@ -134,7 +134,7 @@ def test_a_changed_input_is_named(run: RunDirectory) -> None:
     assert str(caught.value) == (
         f"train was finished in {run.path} with something else (epochs: was 3, is 4; table.sha256: was "
         'aaaaaaaaaaaa..., is bbbbbbbbbbbb...; method: was absent, is "prior"); '
-        "use --force to start it over, or another --run-dir"
+        "use --force to start over, or choose another --run-dir"
     )
     assert run.begin_stage("train", changed, force=True) == "fresh"
     assert run.finished_unit("train", "nose") is None
@@ -169,7 +169,7 @@ def test_what_is_not_there_names_the_command(run: RunDirectory) -> None:
         run.require_stage("train")
     run.begin_stage("train", INPUTS)
     with pytest.raises(
-        ModelError, match=r"train in .* is only half done: run `labelfill train --run-dir .*` again"
+        ModelError, match=r"train in .* is unfinished: run `labelfill train --run-dir .*` again"
     ):
         run.require_stage("train")
     with pytest.raises(ModelError, match="is no finished result of train"):
@@ -260,7 +260,7 @@ def test_the_split_is_made_once(run: RunDirectory) -> None:
     np.testing.assert_array_equal(first, run.split(40, lambda: pytest.fail("made twice")))
     path = run.path / "split.csv"
     path.write_text(path.read_text().replace("evaluation", "training"))
-    with pytest.raises(ModelError, match="was changed after it was made"):
+    with pytest.raises(ModelError, match="was changed after it was written"):
         run.split(40, lambda: first)
 
 

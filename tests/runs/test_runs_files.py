@@ -105,7 +105,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     [
         ("missing/table.csv", "the folder does not exist"),
         ("plain/table.csv", "is a file, not a folder"),
-        ("folder", "a folder stands there"),
+        ("folder", "a folder exists there"),
         ("x" * 300, "the name is too long"),
     ],
 )

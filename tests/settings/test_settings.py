@@ -144,8 +144,8 @@ def test_settings_made_in_code_are_checked_too() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("epochs = 3", "there is no table [epochs]"),
-        ("[keypoint-model]", "there is no table [keypoint-model]; did you mean keypoint-models?"),
+        ("epochs = 3", "unknown table [epochs]"),
+        ("[keypoint-model]", "unknown table [keypoint-model]; did you mean keypoint-models?"),
         ("[keypoint-models]\nepoch = 3", "[keypoint-models] has no setting 'epoch'; did you mean epochs?"),
         ("run = 3", "run must be a table [run], not a value"),
         ("[run", "is not TOML"),

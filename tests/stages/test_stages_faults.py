@@ -21,7 +21,7 @@ from tests.faults import full, read_only, small_disk
 from tests.stages.test_stages_resume import all_files
 from tests.trained_runs import SMALL_FINAL, Trained
 
-FULL = "the disk is full; make space and run the command again, finished work is kept"
+FULL = "the disk is full; free some space and run the command again, finished work is kept"
 FINAL = ("--epochs", 1, "--second-session-epochs", 1)
 
 
@@ -118,7 +118,7 @@ def test_a_run_directory_that_is_deleted_midway(small: Trained, tmp_path: Path) 
     refused = labelfill("train-keypoint-models", "--data", small.table, "--run-dir", run, "--epochs", 50)
     somebody.join()
     assert refused.code == 5
-    assert "was removed meanwhile" in refused.sentence or "deleted or replaced" in refused.sentence
+    assert "has been removed" in refused.sentence or "deleted or replaced" in refused.sentence
     assert str(run) in refused.sentence
 
 
@@ -176,11 +176,11 @@ def forge(run: Path, relative: str, change: Callable[[bytes], bytes]) -> None:
     ("found", "replaced", "sentence"),
     [
         (b'"format": 1', b'"format": 99', "newer than this version reads; update labelfill"),
-        (b'"left_eye_center"', b'"left_ear"', "trained for other keypoints or another image size"),
-        (b'"24x24"', b'"32x24"', "trained for other keypoints or another image size"),
-        (b'"folds"', b'"fools"', "does not hold what this labelfill writes (field 'fools' is not known)"),
-        (b'"view": {', b'"view": {"colour": 1, ', "does not hold what this labelfill writes"),
-        (b"{", b"", "is no JSON"),
+        (b'"left_eye_center"', b'"left_ear"', "trained for different keypoints or another image size"),
+        (b'"24x24"', b'"32x24"', "trained for different keypoints or another image size"),
+        (b'"folds"', b'"fools"', "is not a valid file of labelfill (unknown field 'fools')"),
+        (b'"view": {', b'"view": {"colour": 1, ', "is not a valid file of labelfill"),
+        (b"{", b"", "is not valid JSON"),
     ],
 )
 def test_a_foreign_regressor_is_refused(

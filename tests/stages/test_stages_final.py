@@ -49,8 +49,9 @@ def test_a_missing_sidecar_is_refused(trained: Trained, tmp_path: Path) -> None:
     refused = labelfill("train-final", "--run-dir", trained.run, "--filled", filled, "--force")
     assert refused.code == 3
     assert refused.sentence == (
-        f"{filled} has no sidecar filled.provenance.csv that tells filled from observed cells; put it beside "
-        "the table, or name the table before it was filled by --data ORIGINAL"
+        f"{filled} has no sidecar filled.provenance.csv that distinguishes filled from observed "
+        "cells; put it next to "
+        "the table, or pass the table before filling with --data ORIGINAL"
     )
 
 
@@ -226,7 +227,7 @@ def test_predictions_are_packed_as_their_name_says(trained: Trained, images: Pat
         assert (tmp_path / name).read_bytes() != content(tmp_path / name)
     refused = labelfill("predict", "--run-dir", trained.run, "--images", images, "--out", tmp_path / "p.xlsx")
     assert refused.code == 2
-    assert "choose one of these suffixes" in refused.sentence
+    assert "the suffix must be .png or .svg" in refused.sentence
 
 
 def test_images_of_another_size_are_refused(trained: Trained, tmp_path: Path) -> None:

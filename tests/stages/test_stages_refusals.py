@@ -60,7 +60,7 @@ def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
     trained = labelfill("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
     assert trained.code == 0
     assert "mouth_center_bottom_lip stays blank but for 1 point, to be copied from id" in trained.err
-    assert "but for copies of what identical images label: mouth_center_bottom_lip (1 point)" in trained.out
+    assert "except for copies from identical images: mouth_center_bottom_lip (1 point)" in trained.out
     assert trained_on(table, run)["left blank"] == ["mouth_center_bottom_lip"]
     outcome = labelfill("impute", "--run-dir", run, "--out", filled, "--json")
     assert outcome.code == 6
@@ -81,7 +81,7 @@ def test_copies_are_announced_before_they_are_made(tmp_path: Path) -> None:
     command = ("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
     points = int(np.isnan(drawn.labels[:, 3]).any(axis=1).sum())
     planned = labelfill(*command, "--dry-run").out
-    assert "but for copies of what identical images label: " in planned
+    assert "except for copies from identical images: " in planned
     assert f"mouth_center_bottom_lip ({points} points)" in planned
     trained = labelfill(*command)
     assert "mouth_center_bottom_lip is not learnt, and all its blank points are to be copied" in trained.err
@@ -125,7 +125,7 @@ def test_a_complete_table_has_nothing_to_fill(tmp_path: Path) -> None:
     write_table(table, drawn)
     trained = labelfill("train-keypoint-models", "--data", table, "--run-dir", run)
     assert trained.code == 0
-    assert "no keypoint lacks a label: there is nothing to learn" in trained.out
+    assert "no keypoint has blanks: there is nothing to train" in trained.out
     told = labelfill("impute", "--run-dir", run, "--out", filled)
     assert told.code == 0
     assert "nothing to fill" in told.out
@@ -257,8 +257,8 @@ def test_tables_of_another_kind_are_refused(small_prior: Trained, tmp_path: Path
         )
         assert refusals[name].code == 3
     assert refusals["other"].sentence == (
-        f"{tmp_path / 'other.csv'} has other keypoints than the models in {small_prior.run} (it lacks "
-        "'mouth_center_bottom_lip'; only it has 'brow'); train models for it in another --run-dir"
+        f"{tmp_path / 'other.csv'} has different keypoints than the models in {small_prior.run} (missing: "
+        "'mouth_center_bottom_lip'; additional: 'brow'); train models for it in another --run-dir"
     )
     assert "found 900 pixels, expected 576 (24x24, which the models in" in refusals["larger"].sentence
     done("impute", "--run-dir", small_prior.run, "--out", tmp_path / "filled.csv")
@@ -296,7 +296,7 @@ def test_a_device_that_is_not_there(small_prior: Trained, tmp_path: Path, device
     ):
         refused = labelfill(*command, "--device", device)
         assert refused.code == 4
-        assert f"--device {device} was asked for, but PyTorch" in refused.sentence
+        assert f"--device {device} was requested, but PyTorch" in refused.sentence
         assert "use --device cpu or auto" in refused.sentence
     assert not (tmp_path / "filled.csv").exists()
 

@@ -73,7 +73,7 @@ def test_a_killed_job_ends_with_the_same_bytes(small_final: Trained, tmp_path: P
     half = labelfill("impute", "--run-dir", run)
     assert half.code == 3
     assert half.sentence == (
-        f"train-keypoint-models in {run} is only half done: run "
+        f"train-keypoint-models in {run} is unfinished: run "
         f"`labelfill train-keypoint-models --run-dir {run}` again to finish it"
     )
     killed(train, any_file(run, "keypoint-models/*/model.json"))
@@ -84,7 +84,7 @@ def test_a_killed_job_ends_with_the_same_bytes(small_final: Trained, tmp_path: P
     unfinished = labelfill("predict", "--run-dir", run, "--images", table, "--out", tmp_path / "p.csv")
     assert unfinished.code == 3
     assert "train-final in" in unfinished.sentence
-    assert "only half done" in unfinished.sentence
+    assert "is unfinished" in unfinished.sentence
     assert done(*final)["state"] == "resume"
     straight, stopped = all_files(small_final.run), all_files(run)
     assert list(straight) == list(stopped)
@@ -153,7 +153,7 @@ def test_a_finished_stage_does_nothing(small_final: Trained) -> None:
     before = touched()
     for command in commands:
         assert done(*command)["state"] == "done before"
-        assert "done before with the same input and settings, nothing was done now" in labelfill(*command).out
+        assert "already done with the same input and settings" in labelfill(*command).out
     assert touched() == before
 
 
@@ -177,7 +177,7 @@ def test_a_changed_setting_is_named(small_final: Trained, command: list[object],
     refused = labelfill(*command, *data, "--run-dir", small_final.run)
     assert refused.code == 2
     assert named in refused.sentence
-    assert "use --force to start it over, or another --run-dir" in refused.sentence
+    assert "use --force to start over, or choose another --run-dir" in refused.sentence
     assert all_files(small_final.run) == before
 
 

@@ -123,7 +123,7 @@ def test_settings_written_for_people_stop_nothing(small_prior: Trained, tmp_path
     [
         (None, "is missing"),
         ("row,part\n0," + "x" * 200_000, "split"),
-        ("", "no split"),
+        ("", "not a split"),
         ("row,part\n", "0 rows"),
     ],
 )
@@ -216,7 +216,7 @@ def test_weights_that_are_no_numbers_are_refused(small_final: Trained, tmp_path:
         name = sorted(load((run / file).read_bytes()))[0]
         forge(run, file, with_array(name, put(value)))
         outcome = labelfill(*commands(small_final, run, tmp_path)[command])
-        refused(outcome, run / file, "no finite numbers")
+        refused(outcome, run / file, "not finite")
     assert not (tmp_path / "filled.csv").exists()
     assert not (tmp_path / "p.csv").exists()
 

@@ -14,7 +14,9 @@ from tests.driving import DATA, PRIOR, bare_table, check_filled, content, done, 
 from tests.trained_runs import SMALL_KEYPOINTS, Trained, draw_small_table, draw_two_sources
 
 YTF = DATA / "ytf"
-WHAT_IMAGES_WOULD_ADD = "filled by labels alone; with images, in a column Image or image_path, networks also"
+WHAT_IMAGES_WOULD_ADD = (
+    "filled from labels alone; with images, in a column Image or image_path, networks also"
+)
 
 
 def written(
@@ -56,7 +58,7 @@ def test_run_fills_it_and_says_that_it_ends_there(tmp_path: Path) -> None:
     told = labelfill(*command)
     assert told.code == 0
     for outcome in (planned, told):
-        assert "none: it learns from images, and the table has none" in outcome.out
+        assert "none: it needs images, and the table has none" in outcome.out
     assert WHAT_IMAGES_WOULD_ADD in told.out
     assert "next:" not in told.out
     assert told.err.count("t.csv has no images: a frame of ") == 1

@@ -155,18 +155,19 @@ def compare(
         If a table cannot be read, or a filled table is not `table` filled.
     """
     if not asked.filled and not asked.ways:
-        raise UsageError("there is nothing to compare: name a filled table by --filled, or ways by --ways")
+        raise UsageError("nothing to compare: pass a filled table with --filled, or ways with --ways")
     for way in asked.ways:
         if way not in WAYS:
-            raise UsageError(f"no way of filling is called {way!r}; there are {', '.join(WAYS)}")
+            raise UsageError(f"unknown way of filling {way!r}; choose from {', '.join(WAYS)}")
     if {"knn", "iterative"} & set(asked.ways):
         require_imputers()  # now, not after an hour of training
     if asked.truth is not None:
         result = _against_truth(asked, asked.truth, trained)
     elif asked.filled:
         raise UsageError(
-            "a table that was filled before can only be scored by a truth: name one by --truth, or leave "
-            "out --filled; labels of held-out rows that are hidden now were known when it was filled"
+            "a filled table can only be scored against a truth: pass one with --truth, or leave "
+            "out --filled; "
+            "the held-out labels hidden now were visible when it was filled"
         )
     else:
         assert trained is not None, "held-out rows are those of a split"
@@ -184,9 +185,7 @@ def _against_truth(asked: ComparisonRequest, truth: Path, trained: TrainedWays |
     refuse_two_units([original, known])
     shared = [k for k in original.keypoints if k in known.keypoints]
     if not shared:
-        raise DataError(
-            f"{asked.table} and {truth} have no keypoint in common, so there is nothing to compare"
-        )
+        raise DataError(f"{asked.table} and {truth} have no keypoints in common")
     names = choose_keypoints(asked.keypoints, shared, original)
     rows, _ = join_rows(known, original)
     expected = np.where((rows >= 0)[:, None, None], coordinates_of(known, names)[rows], np.nan)
@@ -261,7 +260,7 @@ def _check_filled_from(original: KeypointTable, filled: KeypointTable) -> None:
     if filled.rows != original.rows:
         raise DataError(
             f"{filled.path} has {filled.rows} rows and {original.path} {original.rows}, "
-            "so the one is not the other filled"
+            "so it is not a filled version of it"
         )
     before, after = original.labels, coordinates_of(filled, original.keypoints)
     altered = ~np.isnan(before) & ~(np.abs(before - after) < 1e-4)  # another program may round
@@ -271,7 +270,7 @@ def _check_filled_from(original: KeypointTable, filled: KeypointTable) -> None:
         where = place(filled.path, row=row, line=int(filled.lines[row]), column=column)
         raise DataError(
             f"{where} was {before[row, k, axis]:g} and is {after[row, k, axis]:g}, "
-            f"so it is not {original.path} filled"
+            f"so it is not a filled version of {original.path}"
         )
 
 

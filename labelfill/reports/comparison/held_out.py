@@ -78,7 +78,7 @@ def hide(dataset: Dataset, parts: NDArray[np.int8], seed: int) -> Hidden:
                 break
     if not rows:
         raise DataError(
-            f"{dataset.table.path}: no label of a held-out row can be hidden as the table's own rows lack "
-            "it, so there is nothing to score; name a table that knows what blanks hide by --truth"
+            f"{dataset.table.path}: no label of a held-out row can be hidden in the patterns in which "
+            "the table lacks labels, so there is nothing to score; pass the complete table with --truth"
         )
     return Hidden(np.array(rows, np.int64), np.array(cells))

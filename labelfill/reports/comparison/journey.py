@@ -123,7 +123,7 @@ def journey(
         except DataError as error:
             if settings.rows == "together":
                 raise
-            _log.warning("%s, %s is left out: %s", step.phase, step.name, error)
+            _log.warning("%s, %s is skipped: %s", step.phase, step.name, error)
             continue
         _log.info("%s, %s: RMSE %.2f px", step.phase, step.name, score.rmse)
         scores.append(StepScore(step, score))

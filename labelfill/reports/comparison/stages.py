@@ -129,6 +129,6 @@ def check_one_split(setting: Setting, names: list[str]) -> None:
     for file in files[1:]:
         if sha256_file(file) != sha256_file(files[0]):
             raise DataError(
-                f"{file} divides the rows differently from {files[0]}, so nothing that learnt by them can be "
+                f"{file} splits the rows differently from {files[0]}, so their results cannot be "
                 "compared; choose another --run-dir"
             )

@@ -60,8 +60,9 @@ def find_contradictions(
         or dataset.schema.image_size != trained.image_size
     ):
         raise DataError(
-            f"{dataset.table.path} cannot be judged by the models in {run.path}: it has other keypoints, "
-            "other images or none; leave --run-dir out, or name the run of this table"
+            f"{dataset.table.path} cannot be checked with the models in {run.path}: it has "
+            "different keypoints "
+            "or images, or none; leave --run-dir out, or pass the run of this table"
         )
     found = _judged(run, dataset.in_order_of(trained.keypoints), models, Computing(device, progress))
     order = [trained.keypoints.index(name) for name in names]

@@ -31,22 +31,22 @@ _SHOWN_MEMBERS = 6
 _SHOWN_FLAT = 12
 _EQUALISED = 3
 _HOW: tuple[tuple[Equalization, str], ...] = (
-    ("none", "as it is"),
+    ("none", "unchanged"),
     ("stretch", "stretch: darkest to black, brightest to white"),
-    ("histogram", "histogram: all greys equally frequent"),
+    ("histogram", "histogram: all grey levels equally frequent"),
     ("adaptive", "adaptive: the same within tiles"),
 )
 
 
 def repeats_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
     """Groups of rows with the same image, or nearly the same, and how far their labels lie apart."""
-    unseen = "Not looked for: the table is too large to compare every image with every other."
+    unseen = "Not searched: the table is too large to compare all pairs of images."
     near = [paragraph(unseen)] if found.near is None else _groups(found.near, inspected)
     return section(
-        "Images that repeat",
-        element("h3", f"The same, pixel by pixel or mirrored: {counted(len(found.identical), 'group')}"),
+        "Duplicate images",
+        element("h3", f"Identical or mirrored: {counted(len(found.identical), 'group')}"),
         *_groups(found.identical, inspected),
-        element("h3", f"Nearly the same: {counted(len(found.near or ()), 'group')}"),
+        element("h3", f"Nearly identical: {counted(len(found.near or ()), 'group')}"),
         *near,
         *_disagreement(found.disagreement, inspected.schema),
     )
@@ -74,8 +74,8 @@ def _disagreement(found: Disagreement, schema: KeypointSchema) -> Iterator[Marku
     known = np.flatnonzero(found.pairs)
     if not len(known):
         return
-    yield element("h3", "How far labels of the same image lie apart")
-    yield note("Within one label source: the noise of an annotator, per coordinate, in px.")
+    yield element("h3", "Differences between labels of the same image")
+    yield note("Within one label source: annotator noise per coordinate, in px.")
     rows = [(schema.keypoints[k], f"{found.pairs[k]:,}", f"{found.rms[k]:.2f}") for k in known]
     yield table(("keypoint", "pairs", "noise (RMS)"), rows, numbers=(1, 2))
 
@@ -92,7 +92,7 @@ def light_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
     parts: list[Markup] = []
     nothing = [(row, f"row {row}") for row in (*found.black, *found.flat)]
     if nothing:
-        title = f"Images that show nothing: {len(found.black):,} black, {len(found.flat):,} of another grey"
+        title = f"Empty images: {len(found.black):,} black, {len(found.flat):,} of another uniform grey"
         parts += [element("h3", title), _row_of(nothing[:_SHOWN_FLAT], inspected)]
         if len(nothing) > _SHOWN_FLAT:
             parts.append(note(f"And {len(nothing) - _SHOWN_FLAT:,} more."))
@@ -124,10 +124,8 @@ def equalisation_section(found: ImageFindings, inspected: InspectedTable) -> Mar
             figure(face(after[i], inspected.schema.image_size, about=what), what) for after, what in changed
         ]
         parts += [element("h3", inspected.place(row)), element("div", *pictures, class_="row")]
-    about = (
-        "What equalising the contrast would do to the darkest and the flattest image, and to one in between."
-    )
-    return section("Equalisation, before and after", note(about), joined(parts))
+    about = "What contrast equalisation would do to the darkest image, the flattest one, and one in between."
+    return section("Contrast equalisation, before and after", note(about), joined(parts))
 
 
 def _worth_equalising(found: ImageFindings, inspected: InspectedTable) -> list[int]:

@@ -57,8 +57,8 @@ def inspection_page(found: Inspection) -> str:
 def _findings(inspected: InspectedTable) -> Markup | None:
     if not inspected.findings:
         return None
-    about = "What follows is read so already."
-    return section("To be settled before training", note(about), *map(paragraph, inspected.findings))
+    about = "The rest of this page already assumes these settings."
+    return section("To settle before training", note(about), *map(paragraph, inspected.findings))
 
 
 def _figures(found: Inspection) -> Iterator[tuple[str, str]]:
@@ -71,7 +71,7 @@ def _figures(found: Inspection) -> Iterator[tuple[str, str]]:
         yield f"{len(found.sources):,}", "label sources"
         yield f"{len(found.flagged):,}", "rows worth a second look"
     if found.images is not None:
-        yield f"{found.images.repeats:,}", "repeated images"
+        yield f"{found.images.repeats:,}", "duplicate images"
         yield f"{len(found.images.black) + len(found.images.flat):,}", "black or flat images"
 
 
@@ -81,10 +81,10 @@ def _figures(found: Inspection) -> Iterator[tuple[str, str]]:
 def _suspects(found: Inspection) -> Markup:
     about = (
         "Worst first. A row is flagged if it stands out from the rest of the table (severity 1 and above); "
-        "the others are those that come next. A suggestion is a guess, not a measurement."
+        "the others come next in order. A suggestion is a guess, not a measurement."
     )
     markers = key([
-        ("label", "label"), ("doubtful", "label in question"), ("suggested", "where it might belong")
+        ("label", "label"), ("doubtful", "suspicious label"), ("suggested", "where it might belong")
     ])  # fmt: skip
     cards = [_suspect(suspect, found.table) for suspect in found.suspects[:_SHOWN_SUSPECTS]]
     listed = found.suspects[_SHOWN_SUSPECTS:][:_LISTED_SUSPECTS]
@@ -115,7 +115,7 @@ def _suspect(suspect: Suspect, inspected: InspectedTable) -> Markup:
 
 
 def _labels(found: Inspection) -> Markup:
-    beyond = [] if found.labels.off_image is None else ["beyond the image"]
+    beyond = [] if found.labels.off_image is None else ["outside the image"]
     header = ["keypoint", "missing x", "missing y", "share missing", "", *beyond]
     rows = [
         [*cells[:4], share_bar(share), *cells[4:]]
@@ -162,7 +162,7 @@ def _mark(coordinates: int) -> Markup:
 
 def _sources(found: Inspection) -> Markup:
     if len(found.sources) < 2:
-        return section("Label sources", paragraph("One: the missing patterns tell no groups of rows apart."))
+        return section("Label sources", paragraph("One: the missing patterns show no groups of rows."))
     column, unknown = found.table.sources.column, found.rows_of_unknown_source
     names, rows_of_table = found.table.schema.keypoints, found.labels.rows
     rows = [
@@ -172,11 +172,11 @@ def _sources(found: Inspection) -> Markup:
     return section(
         "Label sources",
         paragraph(
-            "Groups of rows that were probably labelled by different people, told apart by "
+            "Groups of rows that were probably labelled by different people, identified by "
             f"{f'column {column}' if column else 'their missing patterns'}."
         ),
-        table(("source", "rows", "share", "keypoints that most of its rows label"), rows, numbers=(1, 2)),
-        paragraph(f"{counted(unknown, 'row')} of no known source.") if unknown else None,
+        table(("source", "rows", "share", "keypoints labelled in most of its rows"), rows, numbers=(1, 2)),
+        paragraph(f"{counted(unknown, 'row')} of unknown source.") if unknown else None,
     )
 
 
@@ -187,5 +187,5 @@ def _examples(found: Inspection) -> Markup:
         place, layers = inspected.place(row), [Points(inspected.labels[row], schema.keypoints, "label")]
         picture = face(inspected.picture(row), schema.image_size, layers, f"{place} with its labels")
         cards.append(figure(picture, place))
-    chosen = "Random rows" + (", as many of each label source." if len(found.sources) > 1 else ".")
+    chosen = "Random rows" + (", equally many from each label source." if len(found.sources) > 1 else ".")
     return section("Examples", note(chosen), element("div", *cards, class_="faces"))

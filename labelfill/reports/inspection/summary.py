@@ -71,21 +71,21 @@ def describe(suspect: Suspect, table: InspectedTable) -> str:
     them = "it" if len(suspect.keypoints) == 1 else "them"
     match suspect.kind:
         case "swapped":
-            return f"left and right look exchanged: {names}"
+            return f"left and right seem to be swapped: {names}"
         case "shifted":
             k = suspect.keypoints[0]
             x, y = table.labels[suspect.row, k] - suspect.suggested[k]
-            return f"all labels look shifted, by about {x:+.1f} px in x and {y:+.1f} px in y"
+            return f"all labels seem to be shifted, by about {x:+.1f} px in x and {y:+.1f} px in y"
         case "keypoint" if table.images is None:
-            return f"{names}: not where the other labels expect {them}"
+            return f"{names}: not where the other labels suggest"
         case "keypoint":
-            return f"{names}: not where the other labels and the image expect {them}"
+            return f"{names}: not where the other labels and the image suggest"
         case "contradicted":
-            return f"{names}: not where the trained regressors see {them}"
+            return f"{names}: not where the trained regressors predict {them}"
         case "off-image":
-            return f"beyond the image: {names}"
+            return f"outside the image: {names}"
         case "shape":
-            return "an unlikely shape as a whole"
+            return "an unlikely overall shape"
 
 
 def suspect_rows(suspects: Iterable[Suspect], table: InspectedTable) -> Iterator[list[str]]:
@@ -102,7 +102,7 @@ def as_text(found: Inspection) -> str:
     """What a person reads in the terminal."""
     parts = [[sentence(found)]]
     if found.table.findings:
-        parts.append(["to be settled before training (what follows is read so already)"])
+        parts.append(["to settle before training (already assumed below)"])
         parts[-1] += [f"  {finding}" for finding in found.table.findings]
     if found.table.schema.count:
         parts += [_missing(found.labels, found.table.schema), _patterns(found), _sources(found)]
@@ -153,11 +153,11 @@ def _first(lines: Sequence[str], most: int, what: str = "") -> list[str]:
 
 def _sources(found: Inspection) -> list[str]:
     if len(found.sources) < 2:
-        return ["label sources  one: the missing patterns tell no groups of rows apart"]
+        return ["label sources  one: the missing patterns show no groups of rows"]
     column, unknown = found.table.sources.column, found.rows_of_unknown_source
     rows = [f"{printable(source.name)}: {counted(source.rows, 'row')}" for source in found.sources]
     if unknown:
-        rows.append(f"of none of them: {counted(unknown, 'row')}")
+        rows.append(f"unknown: {counted(unknown, 'row')}")
     by = f"by column {shown(column)}" if column else "by missing pattern"
     return [f"label sources  {len(found.sources)}, {by}: {', '.join(rows)}"]
 
@@ -165,12 +165,12 @@ def _sources(found: Inspection) -> list[str]:
 def _images(found: ImageFindings) -> list[str]:
     nothing = f"black: {_row_numbers(found.black)}; flat: {_row_numbers(found.flat)}"
     lines = [
-        f"images that show nothing  {nothing}",
-        f"images that repeat an earlier row's, pixel by pixel or mirrored  {found.repeats:,}",
+        f"empty images  {nothing}",
+        f"images identical to that of an earlier row, or mirrored  {found.repeats:,}",
         *_first([*map(_describe_group, found.identical)], _SHOWN_GROUPS, " groups"),
     ]
     if found.near is None:
-        lines.append("groups of nearly identical images  not looked for in so large a table")
+        lines.append("groups of nearly identical images  not searched: the table is too large")
     else:
         lines.append(f"groups of nearly identical images  {len(found.near):,}")
         lines += _first([*map(_describe_group, found.near)], _SHOWN_GROUPS, " groups")
@@ -180,7 +180,7 @@ def _images(found: ImageFindings) -> list[str]:
         squares = float((found.disagreement.rms[known] ** 2 * pairs).sum() / pairs.sum())
         lines.append(
             f"labels of the same image and source  differ by {2**0.5 * squares**0.5:.2f} px per coordinate "
-            f"(RMS over {counted(int(pairs.sum()), 'pair')}): annotators' noise of {squares**0.5:.2f} px"
+            f"(RMS over {counted(int(pairs.sum()), 'pair')}): annotator noise of {squares**0.5:.2f} px"
         )
     return lines
 

@@ -24,17 +24,16 @@ def accuracy_section(held: HeldOut, schema: KeypointSchema) -> Markup:
     errors = _marked([held.rmse(way) for way in ways])
     rows.append(["all", f"{len(held):,}", *errors, f"{inside.mean():.0%}"])
     about = (
-        f"RMSE per coordinate in px, on {counted(len(np.unique(held.row)), 'row')} kept out of training "
-        "(validation and evaluation rows), whose labels were hidden by the patterns of the rows that are "
-        "filled. All ways fill the same points; the simple ones see the labels of other rows, without "
-        "the images. The best of each line is bold; the last column is the share of fills within their 90% "
-        "radius."
+        f"RMSE per coordinate in px, on {counted(len(np.unique(held.row)), 'row')} held out of training "
+        "(validation and evaluation rows). Their labels were hidden in the same patterns as in the rows to "
+        "be filled. All methods fill the same points; the simple ones use labels only, not the images. The "
+        "best of each row is bold; the last column is the share of fills within their 90% radius."
     )
-    missing = "KNN and iterative imputer were left out: they need scikit-learn, and not too many columns."
+    missing = "KNN and iterative imputation were left out: they need scikit-learn and few columns."
     left_out = None if {"knn", "iterative"} <= set(ways) else note(missing)
     numbers = tuple(range(1, len(ways) + 3))
     return section(
-        "How far fills are off, beside simple ways of filling",
+        "Errors of the fills, compared with simple methods",
         note(about),
         table(("keypoint", "points", *ways, "within radius"), rows, numbers=numbers),
         left_out,
@@ -50,7 +49,7 @@ def _marked(values: list[float]) -> list[Child]:
 
 
 def calibration_section(held: HeldOut) -> Markup:
-    """How often the radii hold that should hold in so many cases."""
+    """How often error radii hold, against how often they should."""
     share = covered(held)
     low, high = binomial_interval(share, len(held))
     rows = [
@@ -60,17 +59,16 @@ def calibration_section(held: HeldOut) -> Markup:
     nine = COVERAGES.index(0.9)
     plot = share_curves(
         [Line(COVERAGES, share, low=low, high=high)],
-        "share of cases in which the radius should hold",
-        "share in which it does",
-        "Calibration: " + ", ".join(f"{wanted} promised, {found} found" for wanted, found, _ in rows),
+        "nominal coverage of the radius",
+        "observed coverage",
+        "Calibration: " + ", ".join(f"{wanted} nominal, {found} observed" for wanted, found, _ in rows),
         diagonal=True,
     )
     about = (
-        f"Of {counted(len(held), 'held-out point')}, {share[nine]:.1%} lie within the radius that should "
-        "hold in 90% of cases. Bars are 95% intervals for so many points; on the dotted line promise and "
-        "outcome agree."
+        f"Of {counted(len(held), 'held-out point')}, {share[nine]:.1%} lie within their 90% radius. Bars are "
+        "95% confidence intervals; on the dotted line, observed and nominal coverage agree."
     )
-    figures = table(("promised", "held", "95% interval"), rows, numbers=(0, 1, 2))
+    figures = table(("nominal", "observed", "95% interval"), rows, numbers=(0, 1, 2))
     beside = element("div", plot, figures, class_="beside")
     return section("Do the error radii hold?", paragraph(about), beside)
 
@@ -84,14 +82,14 @@ def ranking_section(held: HeldOut) -> Markup:
         return section(title, paragraph(f"No held-out fill is off by more than {held.large:.1f} px."))
     tenth = float(np.interp(0.1, looked, found))
     plot = share_curves(
-        [Line(looked, found, "largest radii first"), Line([0, 1], [0, 1], "in any order")],
-        "share of the fills looked at",
+        [Line(looked, found, "largest radii first"), Line([0, 1], [0, 1], "random order")],
+        "share of fills checked",
         f"share of errors above {held.large:.1f} px",
-        f"Looking at the tenth with the largest radii finds {tenth:.0%} of the large errors",
+        f"Checking the 10% with the largest radii finds {tenth:.0%} of the large errors",
     )
     about = (
         f"{counted(count, 'held-out fill')} of {len(held):,} {'is' if count == 1 else 'are'} off by more "
-        f"than {held.large:.1f} px. The tenth with the largest radii holds {tenth:.0%} of them, and "
+        f"than {held.large:.1f} px. The 10% of fills with the largest radii contain {tenth:.0%} of them; "
         "labelfill review shows large radii first."
     )
     return section(title, paragraph(about), plot)

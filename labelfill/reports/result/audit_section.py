@@ -35,17 +35,17 @@ def audit_section(
     sources = count_sources(run_table.sources.groups, run_table.groups, run_table.dataset.table.labelled)
     if len(sources) < 2:
         return section(
-            "Label sources", paragraph("One: all rows are taken to be labelled in the same sense.")
+            "Label sources", paragraph("One: all rows are assumed to follow the same labelling convention.")
         )
     rows = [
         (source.name, f"{source.rows:,}", source.usual_keypoints(run_table.schema.keypoints))
         for source in sources
     ]
-    parts = [table(("source", "rows", "keypoints that most of its rows label"), rows, numbers=(1,))]
+    parts = [table(("source", "rows", "keypoints labelled in most of its rows"), rows, numbers=(1,))]
     unknown = int((run_table.groups < 0).sum())
     if unknown:
-        parts.append(paragraph(f"{unknown:,} rows are of no known source."))
-    parts.append(_offsets(claimed) if claimed else paragraph("No keypoint is disputed between them."))
+        parts.append(paragraph(f"{unknown:,} rows match no known source."))
+    parts.append(_offsets(claimed) if claimed else paragraph("The sources agree on all tested keypoints."))
     for offset, labels in zip(
         run_table.sources.offsets, disputed, strict=False
     ):  # earlier versions kept none
@@ -57,7 +57,7 @@ def _offsets(claimed: Sequence[Mapping[str, Any]]) -> Markup:
     header = (
         "disputed keypoint",
         "source",
-        "against source",
+        "reference source",
         "offset x, y (px)",
         "99% interval x",
         "99% interval y",
@@ -95,6 +95,6 @@ def _both_conventions(
         cards.append(figure(face(run_table.dataset.images[row], size, layers, about, box=box), f"row {row}"))
     markers = key([
         ("label", f"as source {group} labels it"),
-        ("filled", f"where source {reference} would, as labelfill finds it"),
+        ("filled", f"where source {reference} would label it, as predicted by labelfill"),
     ])  # fmt: skip
     return [element("h3", f"{name}, in both conventions"), markers, element("div", *cards, class_="crops")]

@@ -26,17 +26,41 @@ from labelfill.reports.pages import (
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 from labelfill.runs.randomness import random_key
 
+_PAIRS = 6  # rows shown before and after
 _SHEET = 16  # faces of each contact sheet
 _CROPS = 300  # pictures of single fills, over all keypoints
 _MOST_CROPS, _FEWEST_CROPS = 8, 2  # of each kind and keypoint
 _CROP_SIDE = 0.36  # of the longer side
 _SOURCE_ROWS = 15
+_LEGEND = key([("label", "label in the table"), ("filled", "filled, in the circle of its error radius")])
 _HOLDS = {
-    "source-shift": "the source never labels it, so nothing verifies the radius",
+    "source-shift": "this source never labels it, so the radius cannot be verified",
     "low-data": "fewer than 50 labels to learn from",
-    "unknown-source": "of a source that the models have not met",
+    "unknown-source": "from a source that the models were not trained on",
 }
 _RADII_SHOWN = 2.6  # half of a crop, in radii, if these are larger
+
+
+def before_and_after(filled: FilledRows) -> Markup | None:
+    """A few rows as the table had them and as they are now, from the surest to the most doubtful."""
+    order = worst_rows(np.where(filled.filled, doubt_of_points(filled), -np.inf))[::-1]
+    if not len(order):
+        return None
+    shown, size = filled.in_frame(), filled.schema.image_size
+    count = min(_PAIRS, len(order))
+    cards = []
+    for row in order[(np.arange(count) * 2 + 1) * len(order) // (2 * count)].tolist():
+        labels, fills = _layers(shown, row)
+        place, new = filled.place(row), int(filled.filled[row].sum())
+        pictures = [
+            face(filled.images[row], size, layers, f"{place}, {when}")
+            for when, layers in (("before", [labels]), ("after", [fills, labels]))
+        ]
+        known = counted(int(np.isfinite(labels.xy).all(axis=1).sum()), "label")
+        pair = element("div", *pictures, class_="pair")
+        cards.append(figure(pair, element("strong", place), f": {known}, {counted(new, 'fill')}"))
+    about = "From the most certain to the most doubtful row: the table on the left, the fills on the right."
+    return section("Before and after", note(about), _LEGEND, element("div", *cards, class_="pairs"))
 
 
 def counts_section(filled: FilledRows) -> Markup:
@@ -56,15 +80,15 @@ def counts_section(filled: FilledRows) -> Markup:
     flags = [word for words in filled.flags[there] for word in str(words).split()]
     flagged = ", ".join(f"{flags.count(word):,} {word}" for word in sorted(set(flags)))
     return section(
-        "Before and after",
+        "Counts by keypoint",
         table(header, rows, numbers=tuple(range(1, len(header)))),
-        paragraph(_quality(filled)),
         paragraph(f"Flags of filled points: {flagged}.") if flags else None,
         _by_source(filled),
     )
 
 
-def _quality(filled: FilledRows) -> str:
+def quality_of(filled: FilledRows) -> str:
+    """A sentence on how good the fill is."""
     share = median_share(filled.radius, filled.dataset)
     if share is None:
         return "Nothing was filled."
@@ -83,7 +107,7 @@ def _by_source(filled: FilledRows) -> Markup | None:
         "flagged",
         "median radius",
         "share of error",
-        "all of them",
+        "for all of them",
     ]
     rows = [
         [
@@ -93,7 +117,7 @@ def _by_source(filled: FilledRows) -> Markup | None:
         ]
         for entry in filled.by_source[:_SOURCE_ROWS]
     ]  # fmt: skip
-    about = "Where errors cost most comes first: by their share of the squared error that is expected in all."
+    about = "Sorted by their share of the total expected squared error, largest first."
     return joined([
         element("h3", "Sources and keypoints"), note(about), table(header, rows, numbers=(2, 3, 4, 5)),
         and_more(len(filled.by_source) - _SOURCE_ROWS, "line"),
@@ -108,9 +132,8 @@ def contact_sheets(filled: FilledRows, seed: int) -> Iterator[Markup]:
     shown = filled.in_frame()
     random = np.random.default_rng(random_key(seed, "report", "contact sheet"))
     chosen = np.sort(random.choice(order, min(_SHEET, len(order)), replace=False))
-    legend = key([("label", "label of the table"), ("filled", "filled, in the circle of its error radius")])
-    yield section("Fills: a random sample", legend, _sheet(shown, chosen))
-    about = "Worst first, as labelfill review shows them; there a person can accept, move or reject each."
+    yield section("Fills: a random sample", _LEGEND, _sheet(shown, chosen))
+    about = "Worst first, in the order of labelfill review, where you can accept, move or reject each fill."
     yield section("Fills: the most doubtful rows", note(about), _sheet(shown, order[:_SHEET]))
 
 
@@ -119,18 +142,23 @@ def _sheet(filled: FilledRows, rows: Integers) -> Markup:
 
 
 def _card(filled: FilledRows, row: int) -> Markup:
-    new, names = filled.filled[row], filled.schema.keypoints
-    radii, place = filled.radius[row, new], filled.place(row)
-    layers = [
-        Points(np.where(new[:, None], filled.places[row], np.nan), names, "filled", filled.radius[row]),
-        Points(np.where(new[:, None], np.nan, filled.labels[row]), names, "label"),
-    ]
+    radii, place = filled.radius[row, filled.filled[row]], filled.place(row)
+    labels, fills = _layers(filled, row)
     flags = ", ".join(flags_of_row(filled, row))
     about = f", {counted(len(radii), 'fill')}, largest radius {radii.max():.1f} px" + (
         f"; {flags}" if flags else ""
     )
-    picture = face(filled.images[row], filled.schema.image_size, layers, f"{place}{about}")
+    picture = face(filled.images[row], filled.schema.image_size, [fills, labels], f"{place}{about}")
     return figure(picture, element("strong", place), about)
+
+
+def _layers(filled: FilledRows, row: int) -> tuple[Points, Points]:
+    """A row's labels, and its fills with their radii."""
+    new, names = filled.filled[row][:, None], filled.schema.keypoints
+    return (
+        Points(np.where(new, np.nan, filled.labels[row]), names, "label"),
+        Points(np.where(new, filled.places[row], np.nan), names, "filled", filled.radius[row]),
+    )
 
 
 def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
@@ -154,7 +182,7 @@ def keypoint_fills_section(filled: FilledRows, seed: int) -> Markup | None:
         title = f"{name}: {len(rows):,} filled, median radius {np.median(filled.radius[rows, k]):.1f} px"
         parts += [element("h3", title), element("div", *crops, class_="crops")]
     about = (
-        f"Close up, for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
+        f"Close-ups for each keypoint: the {each} most doubtful fills (bold), then up to {each} random ones."
     )
     return section("Every keypoint's fills", note(about), *parts)
 

@@ -61,14 +61,12 @@ def learning_section(learnt: Sequence[Learning]) -> Markup | None:
             panels.append((name, lines))
     if not panels:
         return None
-    about = (
-        "Validation error by epoch; each line is the network of one fold. The best epoch's weights are kept."
-    )
+    about = "Validation error by epoch, one line per fold. The weights of the best epoch are kept."
     ends = [f"{name} ends at {min(lines[0].y):.2f} px" for name, lines in panels[:6]]
     return section(
-        "How the networks learnt",
+        "Learning curves",
         note(about),
-        small_curves(panels, "epoch", "RMSE, px", f"Learning curves: {'; '.join(ends)}"),
+        small_curves(panels, "epoch", "RMSE, px", f"Validation RMSE: {'; '.join(ends)}"),
         and_more(len(learnt) - _PANELS, "network"),
     )
 
@@ -85,7 +83,7 @@ def final_section(results: Mapping[str, Any]) -> Markup | None:
         (name, f"{score['labels']:,}", f"{score['rmse']:.2f}", f"{score['mae']:.2f}")
         for name, score in results[f"{part} keypoints"].items()
     ]
-    which = {"evaluation": "that no stage has learnt from", "validation": "that chose the epoch"}[part]
+    which = {"evaluation": "never used in training", "validation": "used to choose the epoch"}[part]
     return section(
         "The final network",
         paragraph(
@@ -110,11 +108,11 @@ def worst_cases(found: FinalAnswers, run_table: RunTable) -> Markup:
             Points(labels[i], schema.keypoints, "label"),
             Points(found.xy[i], schema.keypoints, "found"),
         ]
-        errors = f", {typical[i]:.1f} px off; most for {schema.keypoints[k]}: {distance[i, k]:.1f} px"
+        errors = f": RMS error {typical[i]:.1f} px, largest {distance[i, k]:.1f} px ({schema.keypoints[k]})"
         picture = face(run_table.dataset.images[row], schema.image_size, layers, f"row {row}{errors}")
         cards.append(figure(picture, element("strong", f"row {row}"), errors))
     return section(
         "The final network's worst cases",
-        key([("label", "label of the table"), ("found", "the network's answer")]),
+        key([("label", "label in the table"), ("found", "prediction of the network")]),
         element("div", *cards, class_="faces large"),
     )

@@ -1,4 +1,4 @@
-"""The report of a run: what came of a table, with pictures, in one page."""
+"""The report of a run: what became of a table, with pictures, on one page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from labelfill.regressors.held_out import COVERAGES, load_disputed
 from labelfill.reports.pages import Markup, page, plain, tiles
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.audit_section import audit_section
-from labelfill.reports.result.fill_sections import contact_sheets, counts_section, keypoint_fills_section
+from labelfill.reports.result.fill_sections import (
+    before_and_after,
+    contact_sheets,
+    counts_section,
+    keypoint_fills_section,
+    quality_of,
+)
 from labelfill.reports.result.filled_rows import FilledRows
 from labelfill.reports.result.held_out import HeldOut, covered, held_out_by_every_way, see_run_table
 from labelfill.reports.result.network_sections import final_section, learning, learning_section, worst_cases
@@ -47,7 +53,8 @@ def run_report(run: RunDirectory, dataset: ImageDataset, filled: FilledRows | No
     held = held_out_by_every_way(run, seen)
     results = run.stages[MODELS_STAGE]["results"]
     final = run.stages.get(FINAL_STAGE, {}).get("results")
-    sections: list[Markup | None] = [tiles(_figures(results, filled, held, final))]
+    sections: list[Markup | None] = [] if filled is None else [before_and_after(filled)]
+    sections.append(tiles(_figures(results, filled, held, final)))
     if filled is not None:
         sections.append(counts_section(filled))
     if held is not None:
@@ -71,20 +78,22 @@ def _sentences(filled: FilledRows | None, held: HeldOut | None, final: Mapping[s
         new, left = int(filled.new.sum()), int(np.isnan(filled.places).sum())
         sentences.append(
             f"Of {filled.places.size:,} coordinates in {counted(len(filled.places), 'row')}, "
-            f"{filled.places.size - new - left:,} were there, {new:,} were filled and {left:,} stayed blank."
+            f"{filled.places.size - new - left:,} were labelled, {new:,} were filled and {left:,} are still "
+            "blank."
         )
+        sentences.append(quality_of(filled))
     if held is not None:
         simple = {way: held.rmse(way) for way in held.answers if way in SIMPLE_METHODS}
         best = min(simple, key=lambda way: simple[way])
         sentences.append(
-            f"On held-out rows fills err by {held.rmse():.2f} px (RMSE per coordinate; the best simple "
-            f"way, {best}: {simple[best]:.2f}), and {covered(held)[COVERAGES.index(0.9)]:.0%} lie within the "
-            "radius that should hold in 90% of cases."
+            f"On held-out rows the fills are off by {held.rmse():.2f} px (RMSE per coordinate; the best "
+            f"simple method, {best}: {simple[best]:.2f} px), and {covered(held)[COVERAGES.index(0.9)]:.0%} "
+            "of them lie within their 90% radius."
         )
     rmse = None if final is None else final.get("evaluation rmse", final.get("validation rmse"))
     if rmse is not None:
-        sentences.append(f"The final network errs by {rmse:.2f} px on labels that it has not seen.")
-    return " ".join(sentences) or "The keypoint models are trained; nothing is filled yet."
+        sentences.append(f"The final network is off by {rmse:.2f} px on labels that it has not seen.")
+    return " ".join(sentences) or "The keypoint models are trained; no table has been filled yet."
 
 
 def _figures(
