@@ -99,7 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return known or (isinstance(error, RuntimeError) and any(name in str(error) for name in named))
 
 
-ANSWERED_AT_ONCE = 128
+ANSWERED_AT_ONCE = 64
 # A GPU would be idle between chunks of so few.
 _ANSWERED_AT_ONCE_BY_GPU = 512
 
