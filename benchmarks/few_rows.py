@@ -26,10 +26,10 @@ from benchmarks.measuring import Figures, as_markdown, once, parser, some_of, wr
 from labelfill.data.synthetic import LANDMARKS, draw_table, write_table
 from labelfill.data.table import read_table
 from labelfill.networks.devices import Computing
-from labelfill.regressors.files import STAGE
 from labelfill.regressors.job import training_job
 from labelfill.regressors.setup import set_up
 from labelfill.regressors.source_audit import audit_sources
+from labelfill.regressors.unit_names import STAGE
 from labelfill.reports.comparison.comparison import ComparisonRequest, compare
 from labelfill.reports.comparison.stages import Setting
 from labelfill.reports.comparison.trained_ways import TrainedWays

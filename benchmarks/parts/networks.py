@@ -25,7 +25,8 @@ from labelfill.networks.devices import native_bfloat16
 from labelfill.networks.fit import Examples, Plan, fit
 from labelfill.networks.loss import keypoint_loss
 from labelfill.regressors.examples import MOST_EXAMPLES
-from labelfill.regressors.files import STAGE, load_models
+from labelfill.regressors.files import load_models
+from labelfill.regressors.unit_names import STAGE
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory
 from labelfill.settings import PRESETS, FinalModelSettings

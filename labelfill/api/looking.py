@@ -10,7 +10,7 @@ from labelfill.api.stages import Place
 from labelfill.data.dataset import ImageDataset
 from labelfill.data.run_tables import read_run_table, refuse_changed_table
 from labelfill.errors import UsageError
-from labelfill.regressors.files import STAGE
+from labelfill.regressors.unit_names import STAGE
 from labelfill.reports import scores
 from labelfill.reports.result.filled_rows import FilledRows, read_filled_rows
 from labelfill.reports.result.report_page import run_report

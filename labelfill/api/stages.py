@@ -28,8 +28,8 @@ from labelfill.final.filled_table import FilledRequest
 from labelfill.final.job import final_job
 from labelfill.final.predict import Predictions
 from labelfill.regressors import stage as keypoint_models
-from labelfill.regressors.files import STAGE
 from labelfill.regressors.job import training_job
+from labelfill.regressors.unit_names import STAGE
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
 from labelfill.settings import (

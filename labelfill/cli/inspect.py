@@ -100,7 +100,7 @@ def _judged(call: Call, dataset: Dataset, found: Inspection) -> tuple[Inspection
     from dataclasses import replace
 
     from labelfill.networks.devices import choose_device
-    from labelfill.regressors.files import STAGE
+    from labelfill.regressors.unit_names import STAGE
     from labelfill.reports.inspection.contradictions import find_contradictions
     from labelfill.reports.inspection.suspects import with_contradicted
     from labelfill.runs import RunDirectory

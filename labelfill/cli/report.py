@@ -47,7 +47,7 @@ def handle(call: Call) -> None:
 def write_report(call: Call, run: RunDirectory, filled: Path | None, out: Path) -> None:
     """Write the report of a run with a filled table, or with the one filled last, if there is one."""
     from labelfill.api import looking
-    from labelfill.regressors.files import STAGE
+    from labelfill.regressors.unit_names import STAGE
 
     run.require_stage(STAGE)
     table = call.settings(TableSettings)

@@ -26,8 +26,8 @@ from labelfill.filling.provenance import (
     sources_path,
 )
 from labelfill.networks.devices import choose_device
-from labelfill.regressors.files import STAGE as TRAINING_STAGE
 from labelfill.regressors.files import load_about, load_distrusted
+from labelfill.regressors.unit_names import STAGE as TRAINING_STAGE
 from labelfill.runs import RunDirectory, json_value
 from labelfill.settings import ImputeSettings
 from labelfill.sources.preparation import distrust_inputs, reading_inputs

@@ -20,8 +20,8 @@ from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, ModelError, differing_column
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
-from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.files import load_about
+from labelfill.regressors.unit_names import STAGE as MODELS_STAGE
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import split_inputs

@@ -11,7 +11,7 @@ import torch
 from labelfill.final.filled_table import Filled, FilledRequest, read_training_table
 from labelfill.networks.devices import choose_device
 from labelfill.original.design import design
-from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.regressors.unit_names import STAGE as MODELS_STAGE
 from labelfill.runs import RunDirectory, json_value, sha256_file
 from labelfill.settings import FinalModelSettings
 from labelfill.sources.preparation import distrust_inputs

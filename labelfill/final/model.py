@@ -26,8 +26,8 @@ from labelfill.networks.loss import sigma_of
 from labelfill.networks.memory import answers, in_chunks
 from labelfill.original.design import design, settings_kind
 from labelfill.regressors.calibration.blending import Calibration
-from labelfill.regressors.files import read_networks
 from labelfill.regressors.mirror_averaging import averaged_with_mirrored
+from labelfill.regressors.network_files import read_networks
 from labelfill.regressors.patches import Frames, Pyramid, standardise
 from labelfill.runs import RunDirectory, json_value, kept
 from labelfill.runs.records import record_of

@@ -9,7 +9,7 @@ import torch
 
 from labelfill import __version__
 from labelfill.final.model import STAGE, FinalModel
-from labelfill.regressors.files import STAGE as MODELS_STAGE
+from labelfill.regressors.unit_names import STAGE as MODELS_STAGE
 from labelfill.runs import RunDirectory
 
 

@@ -16,7 +16,7 @@ from labelfill.networks.architectures import PatchRegressor
 from labelfill.networks.folding import folded
 from labelfill.regressors.calibration.blending import Calibration
 from labelfill.regressors.calibration.joint_correction import JointCorrection
-from labelfill.regressors.files import read_networks
+from labelfill.regressors.network_files import read_networks
 from labelfill.runs import RunDirectory, kept
 from labelfill.schema import KeypointSchema
 

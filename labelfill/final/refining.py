@@ -72,7 +72,7 @@ class _Course:
         return plan, plan.passes(examples, self.least_steps) if asked >= 1 else 1
 
 
-_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(4, 1000, 32, 1e-3, 120)
+_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(3, 1000, 32, 1e-3, 120)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class RefinerJob:
     most, passes
         How many examples of a head an epoch has at most, or else how often it goes through all.
     start
-        Its weights, by fold, before it learns, and the keypoint among those that they are of; None: random.
+        What its weights are before it learns, and of which keypoint; None: random.
     """
 
     name: str
@@ -168,8 +168,8 @@ class RefinerJob:
             torch.manual_seed(random_key(self.seed, self.name, fold, "weights"))
             network = PatchRegressor(int(evidence.patches.size[0]), len(evidence.patches.mean))
             if self.start is not None:
-                begun, keypoint = self.start
-                network.start_from(begun.trunk[fold], {self.heads[0]: keypoint})
+                weights, keypoint = self.start[0].of(self.start[1], fold)
+                network.start_from(weights, {self.heads[0]: keypoint})
             if not any(len(_sample(evidence, head, evidence.folds != fold).rows) for head in self.heads):
                 network.start_from(network.state_dict(), {})  # it leaves answers where they are
                 fitted.append(Fitted(network.state_dict(), -1))
@@ -342,7 +342,7 @@ def _trained(
     if start is None:
         fitted = _performed(run, setup, evidence, {_TRUNK: every}, None)
         trunk = tuple(one.state for one in fitted[_TRUNK])
-        start, keypoints = Start(trunk, evidence.folds, _SIZE), every
+        start, keypoints = Start(trunk, {}, evidence.folds, _SIZE), every
     named = {f"second look {head}": (head,) for head in every}
     starts = {name: (start, keypoints[head]) for name, (head,) in named.items()}
     fitted = _performed(run, setup, evidence, named, starts)

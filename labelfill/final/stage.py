@@ -29,7 +29,8 @@ from labelfill.networks.architectures import parameter_count
 from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
-from labelfill.regressors.files import KeypointModels, load_models, load_start
+from labelfill.regressors.files import KeypointModels, load_about, load_models
+from labelfill.regressors.network_files import load_start
 from labelfill.regressors.scores import score
 from labelfill.regressors.trunk import Start
 from labelfill.runs import RunDirectory, load_split
@@ -146,7 +147,8 @@ def start_of(job: FinalJob) -> Start | None:
     filled = [entry["results"].get("table") for entry in job.models.stages.values() if entry.get("results")]
     if job.settings.labels != "filled" or table not in filled:
         return None
-    return load_start(job.models, job.filled.dataset.schema)
+    about = load_about(job.models)
+    return load_start(job.models, about.schema, about.patch)
 
 
 def _set_up(job: FinalJob, models: KeypointModels, computing: Computing) -> fitting.FinalSetup:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from labelfill.networks.devices import Computing
-from labelfill.regressors.files import STAGE
 from labelfill.regressors.job import TrainingJob
 from labelfill.regressors.results import copies_of, rows_per_part, rows_per_source, without_images_or_frame
 from labelfill.regressors.setup import Setup, set_up
 from labelfill.regressors.source_audit import anchors_of_sources, audit_units, compare_sources
 from labelfill.regressors.stage import copied_points, filling_units, trained_units
 from labelfill.regressors.trainable import Trainable, find_trainable
-from labelfill.regressors.unit_names import TRUNK, UnitKind
+from labelfill.regressors.unit_names import STAGE, TRUNK, UnitKind
 from labelfill.runs import RunDirectory
 from labelfill.sources.preparation import LOW_DATA
 

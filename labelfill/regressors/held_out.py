@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
-from labelfill.regressors.files import STAGE
+from labelfill.regressors.unit_names import STAGE
 from labelfill.runs import RunDirectory, kept
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.conventions import ConventionOffset

@@ -17,14 +17,14 @@ from labelfill.errors import counted, real_path
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.cross_fitting import calibrate_on_hidden
 from labelfill.regressors.ensemble import Ensemble
-from labelfill.regressors.files import STAGE, save_distrusted, save_ensemble
+from labelfill.regressors.files import save_distrusted, save_ensemble
 from labelfill.regressors.held_out import disputed_labels, report_files
 from labelfill.regressors.job import TrainingJob
 from labelfill.regressors.results import stage_results
 from labelfill.regressors.setup import Setup, pattern_bank, set_up
 from labelfill.regressors.source_audit import audit_sources
 from labelfill.regressors.trainable import Trainable, find_trainable
-from labelfill.regressors.unit_names import COARSE, FACE, UnitName, patch_name
+from labelfill.regressors.unit_names import COARSE, FACE, STAGE, UnitName, patch_name
 from labelfill.regressors.units import Unit
 from labelfill.regressors.views import face_view, image_view, patch_view
 from labelfill.regressors.whole_image import coarse_completed, with_coarse

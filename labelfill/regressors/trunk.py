@@ -40,10 +40,12 @@ Trunk = tuple[Mapping[str, Tensor], ...]
 
 @dataclass(frozen=True)
 class Start:
-    """A trunk, and which rows its networks have not seen.
+    """What networks of patches can start from, and which rows it was learnt without.
 
     Attributes
     ----------
+    trained
+        By keypoint, the weights of each fold's network of its own, where there is one.
     folds
         (n,): the fold of each row of the table, without which that fold's network was trained; -1 for rows
         that none was trained on.
@@ -52,8 +54,15 @@ class Start:
     """
 
     trunk: Trunk
+    trained: Mapping[int, Trunk]
     folds: Integers
     size: int
+
+    def of(self, keypoint: int, fold: int) -> tuple[Mapping[str, Tensor], int]:
+        """The weights that a keypoint's network of a fold starts from, and which of their answers is its."""
+        if keypoint in self.trained:
+            return self.trained[keypoint][fold], 0
+        return self.trunk[fold], keypoint
 
 
 # Of all keypoints together an epoch has at most about this many examples.

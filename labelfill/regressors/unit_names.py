@@ -8,6 +8,8 @@ from enum import StrEnum
 from labelfill.runs import safe_file_name
 from labelfill.schema import KeypointSchema
 
+STAGE = "train-keypoint-models"
+
 
 class UnitKind(StrEnum):
     """Kinds of regressors.

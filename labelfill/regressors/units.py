@@ -12,10 +12,10 @@ from labelfill.networks.fit import Plan
 from labelfill.networks.tasks import Task, announce, estimated_seconds, perform
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.examples import MOST_EXAMPLES, Evidence, example_count
-from labelfill.regressors.files import STAGE, load_regressor, load_trunk, regressor_files, trunk_files
+from labelfill.regressors.network_files import load_regressor, load_trunk, regressor_files, trunk_files
 from labelfill.regressors.patch_regressor import RegressorJob
 from labelfill.regressors.trunk import Look, Trunk, TrunkJob, all_looks, most_of_each
-from labelfill.regressors.unit_names import TRUNK, UnitName
+from labelfill.regressors.unit_names import STAGE, TRUNK, UnitName
 from labelfill.regressors.views import View, ViewKind
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.settings import KeypointModelSettings

@@ -12,6 +12,7 @@ from labelfill.data.synthetic import draw_table, write_table
 from labelfill.final.filled_table import FilledRequest
 from labelfill.final.job import FinalJob, final_job
 from labelfill.final.stage import start_of
+from labelfill.regressors.files import load_about
 from labelfill.runs import RunDirectory
 from labelfill.schema import ImageSize
 from labelfill.settings import FinalModelSettings
@@ -77,6 +78,13 @@ def test_other_labels_are_given_nothing_of_the_keypoint_models(small_final: Trai
         own = start_of(job_of(run, filled, "filled"))
         assert own is not None
         assert own.folds.max() + 1 == len(own.trunk)
+        keypoints = {folder.name for folder in (run.path / "keypoint-models").iterdir()}
+        schema = load_about(run).schema
+        assert {schema.keypoints[k] for k in own.trained} == keypoints
+        for k, networks in own.trained.items():
+            assert len(networks) == len(own.trunk)
+            for fold, weights in enumerate(networks):
+                assert own.of(k, fold) == (weights, 0)
         for labels in ("observed", "complete", "mean"):
             assert start_of(job_of(run, filled, labels)) is None
         assert start_of(job_of(run, other, "filled", small_final.table)) is None

@@ -14,7 +14,8 @@ from labelfill.filling.known_rows import known_of_rows
 from labelfill.networks.devices import Computing
 from labelfill.regressors.answering import Question, answer_in_blocks
 from labelfill.regressors.ensemble import Ensemble, Member
-from labelfill.regressors.files import STAGE, KeypointModels, load_distrusted, load_models
+from labelfill.regressors.files import KeypointModels, load_distrusted, load_models
+from labelfill.regressors.unit_names import STAGE
 from labelfill.runs import RunDirectory
 from labelfill.settings import TableSettings
 from labelfill.sources.preparation import groups_of_rows, prepare

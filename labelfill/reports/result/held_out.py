@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Integers
 from labelfill.data.dataset import ImageDataset
 from labelfill.filling.simple_ways import SIMPLE_METHODS, SimpleMethod, fill_simply
-from labelfill.regressors.files import STAGE, load_distrusted, load_sources
+from labelfill.regressors.files import load_distrusted, load_sources
 from labelfill.regressors.held_out import COVERAGES, HeldOutPoints, load_held_out
+from labelfill.regressors.unit_names import STAGE
 from labelfill.runs import RunDirectory, load_split
 from labelfill.runs.randomness import random_key
 from labelfill.schema import KeypointSchema

@@ -11,8 +11,8 @@ from labelfill.errors import counted
 from labelfill.final.held_out import FinalAnswers
 from labelfill.final.model import STAGE as FINAL_STAGE
 from labelfill.final.model import FinalFile
-from labelfill.regressors.files import STAGE as MODELS_STAGE
-from labelfill.regressors.files import RegressorFile
+from labelfill.regressors.network_files import RegressorFile
+from labelfill.regressors.unit_names import STAGE as MODELS_STAGE
 from labelfill.regressors.unit_names import TRUNK
 from labelfill.reports.faces import Points, face, key
 from labelfill.reports.pages import Markup, and_more, element, figure, note, paragraph, section, table

@@ -13,8 +13,8 @@ from labelfill.errors import counted
 from labelfill.filling.simple_ways import SIMPLE_METHODS
 from labelfill.final.held_out import load_final_answers
 from labelfill.final.model import STAGE as FINAL_STAGE
-from labelfill.regressors.files import STAGE as MODELS_STAGE
 from labelfill.regressors.held_out import COVERAGES, load_disputed
+from labelfill.regressors.unit_names import STAGE as MODELS_STAGE
 from labelfill.reports.pages import Markup, page, plain, tiles
 from labelfill.reports.result.accuracy_sections import accuracy_section, calibration_section, ranking_section
 from labelfill.reports.result.audit_section import audit_section
