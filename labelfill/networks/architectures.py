@@ -26,7 +26,7 @@ class PatchRegressor(nn.Module):
         super().__init__()
         self.features, flat = _features(size, channels)
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(flat, hidden), nn.SiLU(inplace=True),
+            nn.Flatten(), nn.Linear(flat, hidden), nn.SiLU(),
             nn.Linear(hidden, 3 * keypoints),
         )  # fmt: skip
 
@@ -154,7 +154,7 @@ def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> l
     return [
         nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(after),
-        nn.SiLU(inplace=True),
+        nn.SiLU(),
     ]
 
 
@@ -177,7 +177,7 @@ def _features(size: int, channels: Sequence[int]) -> tuple[nn.Sequential, int]:
 def _head(features: int, hidden: int, keypoints: int, dropout: float) -> nn.Sequential:
     """Dense layers from features to three numbers per keypoint."""
     return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(features, hidden), nn.SiLU(inplace=True), nn.Dropout(dropout),
+        nn.Dropout(dropout), nn.Linear(features, hidden), nn.SiLU(), nn.Dropout(dropout),
         nn.Linear(hidden, 3 * keypoints),
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from labelfill.networks.checkpoints import Fitted, TrainerState, checkpoint_bytes, resume
 from labelfill.networks.devices import arithmetic, half_precision
 from labelfill.networks.loss import keypoint_loss, weight_penalty
-from labelfill.networks.memory import answers
+from labelfill.networks.memory import answers, keep_freed_memory
 from labelfill.networks.optimizer import AdamW
 from labelfill.runs import write_bytes
 from labelfill.runs.randomness import random_key
@@ -130,6 +130,7 @@ def fit(
     on_epoch
         Is told each epoch's figures, those of epochs before an interruption first.
     """
+    keep_freed_memory()
     seed, *place = key
     if plan.channels_last:  # convolutions and pooling take two thirds of the time otherwise
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it

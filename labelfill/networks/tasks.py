@@ -125,16 +125,15 @@ def announce(what: str, tasks: Sequence[Task], evidence: Any, computing: Computi
 def estimated_seconds(tasks: Sequence[Task], evidence: Any, computing: Computing) -> float | None:
     """About how long tasks will take; None on a cluster, whose workers are not known.
 
-    One epoch of a network of median cost is trained and thrown away: it tells how long a step takes, and how
-    long a task takes to get ready.
+    One epoch of the network that costs least is trained and thrown away: it tells how long a step takes, and
+    how long a task takes to get ready.
     """
     if computing.engine.cluster:
         return None
     steps = sum(task.steps for task in tasks)
     if steps < _WORTH_A_TRIAL:
         return 0.0
-    learning = sorted((task for task in tasks if task.steps), key=lambda each: each.steps)
-    task = learning[len(learning) // 2]
+    task = min((task for task in tasks if task.steps), key=lambda each: each.steps / len(each.folds))
     ready, epoch = _timed_epoch(task, evidence, computing.device)
     epochs = len(task.folds) * task.job.plan.epochs
     return (len(tasks) * ready + steps * epoch * epochs / task.steps) / _workers(tasks, computing)
