@@ -1,6 +1,6 @@
 """labelfill completes partially labelled keypoint tables.
 
-From a table with blanks to a filled one, and a look at it::
+Fill a table and look at the result::
 
     import labelfill
 
@@ -11,32 +11,32 @@ From a table with blanks to a filled one, and a look at it::
 
 Look
     read_table               a table and its images, as arrays
-    read_filled              a filled table with what its sidecar says
+    read_filled              a filled table with its sidecar
     plot                     a row with labels, fills and error radii
 Fill
-    train_keypoint_models    learn from the labels that there are
+    train_keypoint_models    learn from the labels of a table
     impute                   fill the blanks of a table
-    KeypointImputer          the same for arrays, in scikit-learn's manner
+    KeypointImputer          the same for arrays, like a scikit-learn imputer
 Check
-    review                   a page on which a person goes through fills
-    report                   a page on what came of a run
-    evaluate                 scores against a table that knows the truth
+    review                   a page for checking doubtful fills
+    report                   a page with the results of a run
+    evaluate                 scores against a table with the true labels
 Use
     train_final              one network for all keypoints
     predict                  find all keypoints in new images
-    export                   that network for other programs
+    export                   that network as a file for other programs
 Settings
     TableSettings, KeypointModelSettings, ImputeSettings, FinalModelSettings,
     PredictSettings, ReviewSettings, ImageSize
 Results
     Dataset, FilledRows, ImputeSummary, Predictions, Evaluation
 Errors
-    LabelfillError, and below it UsageError, DataError, ModelError,
+    LabelfillError and its subclasses UsageError, DataError, ModelError,
     DeviceError, StorageError
 
-Nothing is printed; warnings go to the logger ``labelfill``. Everything but
-the version is loaded when it is first used, so importing labelfill costs
-nothing. ``__init__.pyi`` tells type checkers the same names.
+Nothing is printed; warnings go to the logger ``labelfill``. Everything except
+the version is loaded on first use, so importing labelfill is fast.
+``__init__.pyi`` lists the same names for type checkers.
 """
 
 import importlib

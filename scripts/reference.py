@@ -53,9 +53,9 @@ def api_page() -> str:
         "",
         _MADE,
         "",
-        "Everything below is imported from `labelfill`; `import labelfill` itself loads nothing heavy. What",
-        "a person can cause is a `labelfill.LabelfillError`: `UsageError`, `DataError` (of which",
-        "`ModelError` is one), `DeviceError` or `StorageError`. The examples are run by the tests.",
+        "Everything below is imported from `labelfill`; `import labelfill` itself is fast. Errors caused by",
+        "input or environment are subclasses of `labelfill.LabelfillError`: `UsageError`, `DataError` (with",
+        "its subclass `ModelError`), `DeviceError` and `StorageError`. Tests run the examples.",
         "",
     ]
     for name in (*_FUNCTIONS, "KeypointImputer", "Dataset", "FilledRows", "Predictions", "Evaluation"):

@@ -56,34 +56,35 @@ except ImportError:  # what is needed of it, for whoever does without
 
 
 class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Fills the blank coordinates of partially labelled keypoints from the labelled ones and the images.
+    """Fills blank keypoint coordinates from the labelled ones and the images.
 
-    With ``method="prior"`` from the labelled ones alone: images need not be given.
+    ``method="prior"`` uses the labelled ones alone and needs no images.
 
     Parameters
     ----------
     method
-        ``anchored`` trains a small network per incomplete keypoint; ``prior`` uses the shape of the labelled
-        points alone, in no time and without images; ``image-only`` looks at the image alone.
+        ``anchored`` trains a small network per incomplete keypoint, which uses the image and the labelled
+        points; ``prior`` uses the shape of the labelled points alone and is fast; ``image-only`` uses the
+        image alone.
     keypoints
-        Names, two columns each; None: those of a data frame's columns ``NAME_x``, ``NAME_y``, else
-        ``keypoint0``, ``keypoint1``, ... Names with ``left`` and ``right`` tell mirror partners.
+        Names, two columns each; None: from the columns ``NAME_x``, ``NAME_y`` of a data frame, else
+        ``keypoint0``, ``keypoint1``, ... Names that differ in ``left`` and ``right`` are mirror pairs.
     mirror_pairs
-        ``auto`` (by names), ``none``, or a file with lines ``LEFT,RIGHT``.
+        ``auto`` (from names), ``none``, or a file with lines ``LEFT,RIGHT``.
     missing_value
-        A number, or several, that stands in both coordinates of a point that is not labelled, beside NaN.
+        A number, or several, that marks a missing point in both coordinates, in addition to NaN.
     find_sources
-        Whether to look for groups of rows that were labelled by different people.
+        Whether to search for groups of rows that were labelled by different people.
     epochs, batch_size, patch_size
-        Of the networks; None: the defaults of the commands.
+        Training of the networks; None: the defaults of the commands.
     coverage
-        The share of cases in which a radius holds.
+        Nominal coverage of the error radii.
     random_state
-        Seed of all randomness: the same seed gives the same fill.
+        Random seed: the same seed gives the same fill.
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (not tested).
+        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (untested).
     verbose
-        Draw progress bars on stderr, where that is a terminal.
+        Draw progress bars with the time left, in notebooks and on terminals.
 
     Attributes
     ----------
@@ -94,16 +95,16 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
     feature_names_in_ : ndarray of str
         Column names, if it was fitted to a data frame.
     radius_ : ndarray (n, K)
-        After `transform`, px: the true point lies within this distance of a filled one in 90% of cases (or
-        the coverage asked for); NaN where nothing was filled.
+        After `transform`, px: the true point lies within this distance of the fill in 90% of cases (or
+        `coverage`); NaN where nothing was filled.
     figures_ : dict
-        What training found: sources, convention offsets, and the error in px on hidden labels.
+        Results of training: sources, convention offsets, and the error in px on held-out labels.
 
     Notes
     -----
-    X is (n, 2 K), in px of the images (not in shares of their size), x and y of each keypoint side by side,
-    NaN where blank; the centre of an image's top left pixel is (0, 0). A keypoint that fewer than ten rows
-    label stays NaN. Observed values come back as they are.
+    X is (n, 2 K), in px of the images (not in shares of their size), with x and y of each keypoint in
+    adjacent columns, NaN where blank; the centre of the top left pixel is (0, 0). Keypoints with fewer than
+    ten labels stay NaN. Observed values are returned unchanged.
 
     In a ``Pipeline`` images are routed: ``sklearn.set_config(enable_metadata_routing=True)``, then
     ``pipeline.fit(X, images=images)`` and ``pipeline.transform(X, images=images)``.
@@ -157,7 +158,7 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, *, images: Any = None) -> KeypointImputer:
-        """Learn from the labels that there are.
+        """Learn from the labelled coordinates.
 
         Parameters
         ----------
@@ -166,15 +167,15 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         y
             Not used.
         images
-            (n, H, W) grey values 0..255; ``method="prior"`` does without.
+            (n, H, W) grey values 0..255; not needed for ``method="prior"``.
 
         Raises
         ------
         ValueError
-            If X or the images have another shape, or hold what is neither a number nor NaN; if there are no
-            images and the method looks at them.
+            If X or the images have the wrong shape, or contain values that are neither numbers nor NaN; if
+            the method needs images and there are none.
         UsageError
-            If a parameter has no such value.
+            If a parameter has an invalid value.
         """
         settings, table = self._settings(), TableSettings(source_column=None if self.find_sources else "none")
         keypoints, names = self._keypoints_of(X)
@@ -203,21 +204,21 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         return self
 
     def transform(self, X: Any, *, images: Any = None) -> NDArray[np.floating[Any]]:
-        """X with its blank coordinates filled; `radius_` then says how far off they may be.
+        """X with its blank coordinates filled; sets `radius_`, their error radii.
 
         Parameters
         ----------
         X
             (n, 2 K), px; NaN where blank. It is not changed.
         images
-            (n, H, W) grey values 0..255, of the size that it was fitted to; none if it was fitted to none.
+            (n, H, W) grey values 0..255, of the size used in `fit`; None if it was fitted without.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If X or the images have another shape than it was fitted to.
+            If X or the images have another shape than in `fit`.
         """
         if not hasattr(self, "keypoints_"):
             raise NotFittedError(
@@ -253,11 +254,11 @@ class KeypointImputer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         return filled.astype(kind) if kind in (np.float32, np.float64) else filled
 
     def fit_transform(self, X: Any, y: Any = None, *, images: Any = None) -> NDArray[np.floating[Any]]:
-        """`fit`, then `transform` of the same."""
+        """`fit` and `transform` the same data."""
         return self.fit(X, y, images=images).transform(X, images=images)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the columns that `transform` gives: ``NAME_x``, ``NAME_y`` of each keypoint."""
+        """Names of the columns that `transform` returns: ``NAME_x``, ``NAME_y`` of each keypoint."""
         if not hasattr(self, "keypoints_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet")
         if input_features is not None:

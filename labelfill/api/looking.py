@@ -27,12 +27,12 @@ def read_filled(
     table: TableSettings | None = None,
     progress: bool = False,
 ) -> FilledRows:
-    """Read a filled table, its images, and what its sidecar says of each fill.
+    """Read a filled table with its images and its sidecar.
 
     Parameters
     ----------
     filled
-        What `impute` wrote, its sidecar beside it; None: the table that the run filled last.
+        A table written by `impute`, with its sidecar next to it; None: the table that the run filled last.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def read_filled(
     Raises
     ------
     DataError
-        If the table has no images, or does not belong to its sidecar.
+        If the table has no images, or does not match its sidecar.
 
     Examples
     --------
@@ -63,12 +63,12 @@ def plot(filled: FilledRows | Place, row: int, ax: Any = None, *, run_dir: Place
     Parameters
     ----------
     filled
-        What `read_filled` gives, or the path of a table that `impute` wrote; several rows are drawn faster of
-        the former.
+        The result of `read_filled`, which is faster for several rows, or the path of a table written by
+        `impute`.
     row
         Counted from 0.
     ax
-        matplotlib axes to draw into; None: those of a new figure.
+        matplotlib axes to draw into; None: a new figure.
 
     Returns
     -------
@@ -98,28 +98,28 @@ def report(
     force: bool = False,
     progress: bool = False,
 ) -> Mapping[str, Any]:
-    """Write a page on what came of a run, with pictures.
+    """Write a page with the results of a run and pictures.
 
     Parameters
     ----------
     out
-        The page; None: ``report.html`` in the run directory, which is replaced.
+        The page; None: ``report.html`` in the run directory, which is overwritten.
     filled
-        The filled table to show; None: the one that `impute` wrote last.
+        The filled table to show; None: the one written last by `impute`.
     data
-        The table that the run was begun with; None: from where it was read then.
+        The table that the run was started with; None: its original path.
 
     Returns
     -------
     dict
-        The page's path, ``out``, and how many ``bytes`` it has.
+        The path of the page, ``out``, and its size in ``bytes``.
 
     Raises
     ------
     UsageError
-        If `out` exists and `force` is not given, or matplotlib is not installed.
+        If `out` exists and `force` is False, or matplotlib is not installed.
     ModelError
-        If the run directory holds no finished models.
+        If the run directory contains no finished models.
 
     Examples
     --------
@@ -217,25 +217,25 @@ def evaluate(
     missing_value: Sequence[float] = (),
     progress: bool = False,
 ) -> Evaluation:
-    """Score a filled or predicted table against a table that knows the coordinates.
+    """Score a filled or predicted table against a table with the true coordinates.
 
     Parameters
     ----------
     blank_in
-        The table before it was filled: only what is blank there is scored.
+        The table before filling: only coordinates that are blank there are scored.
     by, mix
-        A column whose values get scores of their own; weights of these for one score over all.
+        A column whose values are scored separately; weights of these values for one mixed score.
     keypoints
-        ``all``, ``rare`` (labelled in under half of the rows), or names.
+        ``all``, ``rare`` (labelled in fewer than half of the rows), or names.
     distrust
-        A file of labels of the truth that count as unlabelled, lines ``row,keypoint``.
+        A file with labels of the truth to ignore, lines ``row,keypoint``.
     missing_value
-        Numbers that stand in both coordinates of a point that is not labelled.
+        Numbers that mark a missing point in both coordinates.
 
     Returns
     -------
     Evaluation
-        ``overall.rmse`` and ``overall.mae`` in px, the same per keypoint and coordinate; ``to_pandas()``.
+        ``overall.rmse`` and ``overall.mae`` in px, also per keypoint and coordinate; ``to_pandas()``.
 
     Raises
     ------

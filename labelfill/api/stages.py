@@ -1,7 +1,7 @@
 """The stages as functions: paths and settings in, files and figures out.
 
-The commands do the same and print the figures. Unlike the commands these functions look neither into the
-environment nor for a settings file: what is not passed has its default.
+The commands do the same and print the figures. Unlike the commands, these functions read neither environment
+variables nor a settings file: what is not passed has its default.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def read_table(
     Parameters
     ----------
     path
-        A ``.csv``, ``.csv.gz``, or a ``.zip`` that holds one.
+        A ``.csv``, ``.csv.gz``, or a ``.zip`` that contains one.
     image_size
-        Height and width of the images in px, ``ImageSize(96, 96)`` or ``"96x96"``; None: a square, by the
-        number of grey values, or that of the image files.
+        Height and width of the images in px, ``ImageSize(96, 96)`` or ``"96x96"``; None: square, from
+        the number of grey values, or the size of the image files.
     images
-        False leaves the images unread, which is faster.
+        False skips the images, which is faster.
     table
-        How else to read it: ``TableSettings(missing_value=(-1,))``, for example; None: the defaults.
+        Further options, such as ``TableSettings(missing_value=(-1,))``; None: the defaults.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def read_table(
     Raises
     ------
     DataError
-        If the table is not as it should be; the message names the place.
+        If the table is invalid; the message names the place.
 
     Examples
     --------
@@ -106,34 +106,34 @@ def train_keypoint_models(
     force: bool = False,
     progress: bool = False,
 ) -> Mapping[str, Any]:
-    """Train what fills the blanks of a table, and keep it in a run directory.
+    """Train the models that fill the blanks of a table, and store them in a run directory.
 
     Parameters
     ----------
     data
-        The table; one without images serves ``KeypointModelSettings(method="prior")``.
+        The table; ``KeypointModelSettings(method="prior")`` needs no images.
     run_dir
-        Made where needed. If the same was trained there before nothing is done; if it was stopped it goes on.
+        Created if needed. Finished training is not repeated; interrupted training resumes.
     settings, table
         How to train, and how to read the table; None: the defaults.
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (not tested).
+        ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER`` or ``mps`` (untested).
     force
-        Start over whatever the run directory holds.
+        Start over, whatever the run directory contains.
     progress
-        Draw progress bars on stderr, where that is a terminal.
+        Draw progress bars with the time left, in notebooks and on terminals.
 
     Returns
     -------
     dict
-        Figures: rows, label sources, convention offsets, and per keypoint the RMSE in px on hidden labels.
+        Figures: rows, label sources, convention offsets, and per keypoint the RMSE in px on held-out labels.
 
     Raises
     ------
     UsageError
-        If other models were trained there and `force` is not given.
+        If other models were trained there and `force` is False.
     DataError
-        If the table is not as it should be.
+        If the table is invalid.
 
     Examples
     --------
@@ -161,27 +161,27 @@ def impute(
     force: bool = False,
     progress: bool = False,
 ) -> ImputeSummary:
-    """Fill the blank coordinates of a table by the models of a run directory; write it and its sidecar.
+    """Fill the blank coordinates of a table with the models of a run directory; write it and its sidecar.
 
     Parameters
     ----------
     data
         The table that the models were trained on, or another with the same keypoints and image size.
     out
-        The filled table: the bytes of `data` but for the blank fields (of JSON and Parquet: the values).
-        Where each value comes from stands beside it in ``<out>.provenance.csv``.
+        The filled table: the bytes of `data` except for the blank fields (for JSON and Parquet: the values).
+        The origin of each value is written to ``<out>.provenance.csv``.
 
     Returns
     -------
     ImputeSummary
-        How many cells were filled, how, and how far off they may be.
+        How many cells were filled, how, and their error radii.
 
     Raises
     ------
     UsageError
-        If `out` exists, is not from an earlier call, and `force` is not given.
+        If `out` exists, was not written by an earlier call, and `force` is False.
     ModelError
-        If the run directory holds no finished models, or models for other keypoints or images.
+        If the run directory contains no finished models, or models for other keypoints or images.
 
     Examples
     --------
@@ -211,24 +211,24 @@ def train_final(
     force: bool = False,
     progress: bool = False,
 ) -> Mapping[str, Any]:
-    """Train one network for all keypoints on a filled table, and score it on rows kept for that.
+    """Train one network for all keypoints on a filled table, and score it on held-out rows.
 
     Parameters
     ----------
     filled
-        What `impute` wrote, its sidecar beside it.
+        A table written by `impute`, with its sidecar next to it.
     original
-        The table before it was filled, where there is no sidecar.
+        The table before filling; only needed if there is no sidecar.
 
     Returns
     -------
     dict
-        RMSE per coordinate and MAE in px over observed labels, over all and per keypoint.
+        RMSE per coordinate and MAE in px on observed labels, overall and per keypoint.
 
     Raises
     ------
     DataError
-        If the table is not the run's own, filled, or does not belong to its sidecar.
+        If the table is not a filled table of this run, or does not match its sidecar.
 
     Examples
     --------
@@ -257,7 +257,7 @@ def predict(
     device: str = "auto",
     progress: bool = False,
 ) -> Predictions:
-    """Find all keypoints in new images by the final network of a run directory.
+    """Find all keypoints in new images with the final network of a run directory.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def predict(
     Raises
     ------
     ModelError
-        If there is no final network, or it is for images of another size.
+        If there is no final network, or it was trained for another image size.
 
     Examples
     --------
@@ -301,27 +301,27 @@ def export(
     coverage: float = 0.9,
     force: bool = False,
 ) -> Mapping[str, Any]:
-    """Write the final network as one file for other programs, and a model card beside it.
+    """Write the final network to one file for other programs, and a model card next to it.
 
     Parameters
     ----------
     out
-        ``*.onnx``, or ``*.pt2`` for ``format="torch"``. Grey pixels go in, uint8 (B, H, W); ``xy`` (B, K, 2)
-        and ``radius`` (B, K) come out, px.
+        ``*.onnx``, or ``*.pt2`` for ``format="torch"``. Input: grey pixels, uint8 (B, H, W). Output: ``xy``
+        (B, K, 2) and ``radius`` (B, K), px.
     source
-        The label source in whose convention it answers; None: the reference convention.
+        The label source whose convention predictions follow; None: the reference convention.
     coverage
-        The share of cases in which the radius holds.
+        Nominal coverage of the error radii.
 
     Returns
     -------
     dict
-        The two files, and by how many px the answers differ from those of the network it was made of.
+        The two files, and by how many px its predictions differ from those of the original network.
 
     Raises
     ------
     UsageError
-        If a file exists and `force` is not given, or the packages for ONNX are not installed.
+        If a file exists and `force` is False, or the packages for ONNX are not installed.
     """
     run = RunDirectory.read_only(Path(run_dir))
     return exporting.export(run, Path(out), format, source=source, coverage=coverage, force=force)

@@ -239,7 +239,7 @@ def test_images_that_are_missing_or_too_many_are_refused(
             KeypointImputer(method=method).fit(X)
     with pytest.raises(ValueError, match="fitted without images: leave images out"):
         imputer().fit(X).transform(X, images=drawn.images)
-    with pytest.raises(ValueError, match="coordinates within 1 px"):
+    with pytest.raises(ValueError, match="coordinates lie within 1 px"):
         imputer().fit(X / 30)
     with pytest.raises(ValueError, match="neither images nor labels"):
         imputer().fit(np.full((20, 4), np.nan))

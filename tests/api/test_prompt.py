@@ -99,7 +99,7 @@ def test_pages_and_scores_are_those_of_the_commands(filled: tuple[Path, Path], t
     by_command = done("review", "--run-dir", run, "--filled", table, "--out", tmp_path / "b.html")
     assert {**by_command, "out": told["out"]} == told
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    with pytest.raises(labelfill.UsageError, match="exists already"):
+    with pytest.raises(labelfill.UsageError, match="already exists"):
         labelfill.report(run, tmp_path / "a.html")
     scores = labelfill.evaluate(table, table)
     assert scores.overall.rmse == done("evaluate", table, table)["rmse"] == 0

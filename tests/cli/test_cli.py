@@ -114,7 +114,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["impute", "x"], "unrecognized arguments: x; see `labelfill impute --help`"),
         (["--versio"], "unrecognized arguments: --versio; did you mean '--version'?; see `labelfill --help`"),
         (["impute", "-v", "-q"], "not allowed with argument"),
-        (["predict"], "there are no images at data/test.csv or data/test.zip: name yours by --images TABLE"),
+        (["predict"], "no images found at data/test.csv or data/test.zip: pass yours with --images TABLE"),
         (["evaluate"], "the following arguments are required: TABLE, TRUTH; see `labelfill evaluate --help`"),
         (["train-keypoint-models", "--epochs", "0"], "--epochs must be at least 1, not 0"),
         (
@@ -173,7 +173,7 @@ def test_our_errors_are_sentences(
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (MemoryError(), 4, "the memory does not suffice"),
+        (MemoryError(), 4, "out of memory"),
         (
             OSError(28, "No space left on device", "x.csv"),
             5,
@@ -182,12 +182,12 @@ def test_our_errors_are_sentences(
         (
             type("OutOfMemoryError", (RuntimeError,), {})("CUDA"),
             4,
-            "the memory does not suffice (OutOfMemoryError: CUDA)",
+            "out of memory (OutOfMemoryError: CUDA)",
         ),
         (
             KeyboardInterrupt(),
             130,
-            "labelfill: stopped; what was finished is kept: run the same command again",
+            "labelfill: stopped; finished work is kept: run the same command again",
         ),
     ],
 )
@@ -328,10 +328,7 @@ def test_a_signal_ends_with_a_sentence_that_says_how_to_go_on(number: signal.Sig
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert errors == (
-        "labelfill: stopped; what was finished is kept: "
-        "run the same command again to go on where it stopped\n"
-    )
+    assert errors == ("labelfill: stopped; finished work is kept: run the same command again to resume\n")
 
 
 def test_a_reader_that_leaves_ends_the_program_quietly() -> None:

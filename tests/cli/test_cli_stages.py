@@ -33,7 +33,7 @@ def test_the_table_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "data").mkdir()
     with RunDirectory.open(tmp_path / "run") as run:
         with pytest.raises(
-            DataError, match=r"there is no table at data/training\.csv or data/training\.zip: name"
+            DataError, match=r"no table found at data/training\.csv or data/training\.zip: pass"
         ):
             find_table(None, run)
         (tmp_path / "data" / "training.zip").touch()

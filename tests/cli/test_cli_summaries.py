@@ -46,15 +46,15 @@ def test_training_tells_sources_scores_gaps_and_the_next_command() -> None:
     """Rows per part, sources and offsets, both errors per keypoint, what stays blank, what comes next."""
     text = training_text(TRAINING)
     lines = text.splitlines()
-    assert lines[0] == "2,367 rows: 1,927 to learn from, 340 to choose epochs by, 100 kept for scoring"
+    assert lines[0] == "2,367 rows: 1,927 for training, 340 to select epochs, 100 held out for scoring"
     assert lines[1] == "label sources: 1 (767 rows), 2 (1,600 rows)"
     assert lines[2] == offset_sentence(OFFSET)
     assert [line.split() for line in lines if line.startswith(("left_eye", "all"))] == [
         ["left_eye", "1,500", "0.99", "1.00"],
         ["all", "1.23", "1.50"],
     ]
-    assert "will stay blank, too few rows label them: ear" in text
-    assert "low data, wide radii: chin" in text
+    assert "will stay blank for lack of labels: ear" in text
+    assert "few labels, wide error radii: chin" in text
     assert lines[-1] == "next: labelfill impute --out filled.csv"
 
 
@@ -69,7 +69,7 @@ def test_training_without_disputes_or_gaps_says_so() -> None:
     """One source, two that agree, and a table that lacks nothing each have their own words."""
     assert "one label source\n" in training_text({**TRAINING, "sources": {"1": 5}, "convention offsets": []})
     agreeing = training_text({**TRAINING, "convention offsets": []})
-    assert "1 (767 rows), 2 (1,600 rows); no keypoint is disputed between them" in agreeing
+    assert "1 (767 rows), 2 (1,600 rows); they agree on every tested keypoint" in agreeing
     complete = {**TRAINING, "keypoints": {}, "left blank": [], "low data": []}
     assert "no keypoint has blanks: there is nothing to train" in training_text(complete)
 
@@ -80,18 +80,18 @@ def test_filling_tells_cells_speed_and_files() -> None:
         "1,000 rows: 4,000 cells observed, 2,000 filled, 0 left blank",
         "filled points: by regressors 990, from an identical image 10",
         "fair: half of the fills may be off by more than 2.5 px on images of 96x96",
-        "an error radius holds in 90% of cases",
+        "error radii cover 90% of errors",
         "",
-        "worth a look first    points  median radius, px  share of squared error",
+        "check these first     points  median radius, px  share of squared error",
         "nose_tip of source 2     600               2.50                     70%",
         "left_eye of source 1     400               1.50                     30%",
         "",
-        "never labelled by their source, so nothing verifies their radii: 600 points of 1 keypoint",
+        "never labelled by their source, so their radii cannot be verified: 600 points of 1 keypoint",
         "0.5 s, 2,000 rows per second",
         "wrote filled.csv",
         "wrote filled.provenance.csv (where each filled value comes from)",
         "next:",
-        "  labelfill review --filled filled.csv       # go through doubtful fills",
+        "  labelfill review --filled filled.csv       # check doubtful fills",
         "  labelfill report --filled filled.csv       # see errors and pictures",
         "  labelfill train-final --filled filled.csv  # train the final network",
     ]
@@ -101,15 +101,15 @@ def test_filling_names_what_it_could_not_do() -> None:
     """Keypoints left blank with their cells, and rows of a source that the models have not met."""
     left = {"left_blank": 1, "left_blank_keypoints": {"ear": 1}, "unknown_source_rows": 2}
     text = filling_text({**FILLING, **left})
-    assert "left blank, too few rows label them: ear (1 cell)" in text
-    assert "of a label source that the models have not met: 2 rows, with wider radii" in text
+    assert "left blank, too few labels: ear (1 cell)" in text
+    assert "from a label source unknown to the models: 2 rows, with wider radii" in text
 
 
 def test_a_complete_table_has_nothing_to_fill() -> None:
     """A table without blanks is said to be one."""
     nothing = {"filled": 0, "methods": {}, "median_radius": None, "quality": "", "by_source": []}
     text = filling_text({**FILLING, **nothing})
-    assert text.startswith("nothing to fill: all 4,000 cells are observed, the output is the input\n")
+    assert text.startswith("nothing to fill: all 4,000 cells are observed, the output equals the input\n")
     assert "radius" not in text
     columns_more = filling_text({**FILLING, **nothing, "likelihood": True})
     assert columns_more.startswith("nothing to fill: all 4,000 cells are observed\n")
@@ -118,9 +118,7 @@ def test_a_complete_table_has_nothing_to_fill() -> None:
 def test_the_final_network_is_scored_on_rows_kept_for_it() -> None:
     """RMSE and MAE over all and per keypoint of evaluation rows; of validation rows only for want of them."""
     text = final_text(FINAL)
-    assert text.startswith(
-        "final network: RMSE 1.90 px, MAE 1.30 px on 1 row that no stage has learnt from\n"
-    )
+    assert text.startswith("final network: RMSE 1.90 px, MAE 1.30 px on 1 row never used in training\n")
     assert [line.split() for line in text.splitlines() if line.startswith("left_eye")] == [
         ["left_eye", "1", "1.90", "1.30"]
     ]
@@ -135,9 +133,9 @@ def test_the_final_network_is_scored_on_rows_kept_for_it() -> None:
     ("undeclared", "words"),
     [
         (24, "in the reference convention"),
-        (0, "each row in its source's convention (rows per source: 1: 4, 2: 20)"),
-        (1, "each row in its source's convention (rows per source: 1: 4, 2: 20), 1 row without one in the "
-            "reference convention"),
+        (0, "each row in the convention of its source (rows per source: 1: 4, 2: 20)"),
+        (1, "each row in the convention of its source (rows per source: 1: 4, 2: 20), 1 row without a source "
+            "in the reference convention"),
     ],
 )  # fmt: skip
 def test_predictions_name_their_convention(undeclared: int, words: str) -> None:
@@ -147,8 +145,8 @@ def test_predictions_name_their_convention(undeclared: int, words: str) -> None:
     assert printed(PREDICTION, summary) == f"15 keypoints in 24 images, {words}\nwrote p.csv"
     asked = {"submission": "s.csv", "locations": 4, "images asked for": 1, "clipped": 0, "median radius": 2}
     assert printed(PREDICTION, {**summary, "out": None, **asked}).splitlines()[1:] == [
-        "error radius in px (holds in 90% of cases): 2.00 in the median",
-        "4 locations asked for in 1 image, 0 of them moved onto the image",
+        "median error radius (90% coverage): 2.00 px",
+        "4 locations requested in 1 image, 0 of them clipped to the image",
         "wrote s.csv",
     ]
 

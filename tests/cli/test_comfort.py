@@ -45,7 +45,7 @@ def test_init_writes_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert done("init") == {"out": "labelfill.toml"}
     assert (tmp_path / "labelfill.toml").read_text() == template(SECTIONS)
     refused = labelfill("init")
-    assert (refused.code, "exists already" in refused.sentence) == (2, True)
+    assert (refused.code, "already exists" in refused.sentence) == (2, True)
 
 
 def test_a_settings_file_of_this_folder_is_found(

@@ -81,9 +81,9 @@ def test_the_text_has_a_line_for_each(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("further", "code", "said"),
     [
-        (("--data", "nothing*.csv"), 3, "no file is called like nothing*.csv"),
-        (("--distrust", "d.csv"), 2, "--distrust names rows of one table"),
-        (("--corrections", "c.csv"), 2, "--corrections names rows of one table"),
+        (("--data", "nothing*.csv"), 3, "no file matches nothing*.csv"),
+        (("--distrust", "d.csv"), 2, "--distrust refers to the rows of one table"),
+        (("--corrections", "c.csv"), 2, "--corrections refers to the rows of one table"),
     ],
 )
 def test_what_cannot_be_is_refused(trained: Trained, further: tuple[str, ...], code: int, said: str) -> None:
@@ -100,7 +100,7 @@ def test_two_tables_of_one_name_are_refused(trained: Trained) -> None:
     shutil.copy(trained.table / "p0.csv", trained.table / "more")
     outcome = labelfill(*many(trained, "**/p0.csv"))
     assert outcome.code == 3
-    assert "have one name" in outcome.sentence
+    assert "have the same name" in outcome.sentence
 
 
 def test_a_file_in_place_of_the_folder_is_kept(trained: Trained) -> None:

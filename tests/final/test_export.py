@@ -160,7 +160,7 @@ def test_what_cannot_be_exported_is_refused(
     command = ["export", "--run-dir", two_sources_final.run, "--format", "torch", "--out"]
     (tmp_path / "m.md").write_text("precious")
     cases: list[tuple[list[object], int, str]] = [
-        ([*command, tmp_path / "m.pt2"], 2, "m.md exists already: use --force"),
+        ([*command, tmp_path / "m.pt2"], 2, "m.md already exists: choose another file, or use --force"),
         ([*command, tmp_path / "x.onnx"], 2, "a file of --format torch is named *.pt2"),
         (
             [*command, tmp_path / "x.pt2", "--source", "9"],
@@ -192,5 +192,5 @@ def test_a_network_that_answers_differently_is_not_written(
     monkeypatch.setattr(FinalModel, "answer", beside)
     refused = labelfill("export", "--run-dir", run, "--format", "torch", "--out", tmp_path / "m.pt2")
     assert refused.code == 3
-    assert "0.020 px beside the one in" in refused.sentence
+    assert "differ by 0.020 px from" in refused.sentence
     assert not (tmp_path / "m.pt2").exists()

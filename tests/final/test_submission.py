@@ -124,7 +124,7 @@ def test_a_submission_is_packed_and_kept_as_any_output(run: Path, images: Path, 
     assert summary["rows per source"]["2"] == 1
     refused = labelfill(*command, "--submission", tmp_path / "s.csv")
     assert refused.code == 2
-    assert "exists already" in refused.sentence
+    assert "already exists" in refused.sentence
     both = labelfill(*command, "--submission", tmp_path / "x.csv", "--out", tmp_path / "x.csv")
     assert "choose two different files" in both.sentence
 
@@ -160,14 +160,14 @@ def test_kaggles_look_up_table_is_read() -> None:
             "line 2, column 'FeatureName': found 'nose_tip_z', but",
         ),
         ("RowId,ImageId,FeatureName\n1,11,nose_tip_z\n", "did you mean 'nose_tip_"),
-        ("RowId,ImageId\n1,11\n", "needs one column 'FeatureName'"),
+        ("RowId,ImageId\n1,11\n", "needs a column 'FeatureName'"),
         ("RowId,ImageID,FeatureName\n1,11,nose_tip_x\n", "did you mean 'ImageID'?"),
         ("RowId,ImageId,FeatureName\n1,11\n", "line 2: found 2 fields, expected 3"),
         ("RowId,ImageId,FeatureName\n1,11,\n", "line 2, column 'FeatureName': the field is blank"),
         ("RowId,ImageId,FeatureName\n", "has a header but no rows"),
         (
             "RowId,ImageId,FeatureName\n1,11,nose_tip_x\n1,11,nose_tip_y\n",
-            "line 3, column 'RowId': '1' stands in line 2",
+            "line 3, column 'RowId': '1' is already used in line 2",
         ),
     ],
 )

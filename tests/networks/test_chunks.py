@@ -47,7 +47,7 @@ def test_a_chunk_that_does_not_fit_is_halved(
     torch.testing.assert_close(found, torch.stack([inputs[:, 0, 0, :3]] * 2, dim=1) * 2)
     assert network.asked == 2 * ([8, 4] + [2] * 6)
     assert [record.getMessage() for record in caplog.records] == [
-        "the memory does not suffice for the networks' answers as planned; going on with fewer rows at once"
+        "not enough memory for the networks' answers; continuing with fewer rows at a time"
     ]
 
 
@@ -55,7 +55,7 @@ def test_a_single_row_that_does_not_fit_is_a_sentence(monkeypatch: pytest.Monkey
     """Exit code 4 at one row, naming what was asked for."""
     monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", 4)
     with pytest.raises(
-        OutOfMemory, match=r"not suffice for a single row of the networks' answers .*20.00 GiB"
+        OutOfMemory, match=r"not enough memory for a single row of the networks' answers .*20.00 GiB"
     ) as raised:
         answers(Greedy(fits=0), torch.zeros(3, 1, 3, 3), torch.zeros(3, 0))
     assert raised.value.exit_code == 4

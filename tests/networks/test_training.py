@@ -371,4 +371,6 @@ def test_auto_tells_which_device_it_took(caplog: pytest.LogCaptureFixture) -> No
     devices._automatic_device.cache_clear()
     with caplog.at_level(logging.INFO, "labelfill"):
         assert {choose_device("auto"), choose_device("auto")} == {torch.device("cpu")}
-    assert [record.getMessage() for record in caplog.records] == ["computing on cpu, as --device auto chose"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "computing on cpu (chosen by --device auto)"
+    ]

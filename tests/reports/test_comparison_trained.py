@@ -70,7 +70,7 @@ def test_ways_that_divide_the_rows_differently_are_refused(tmp_path: Path) -> No
         (tmp_path / name / "split.csv").write_text(f"row,part\n0,{part}\n")
     setting = Setting(tmp_path, tmp_path / "t.csv", TableSettings())
     check_one_split(setting, ["a", "a"])
-    with pytest.raises(DataError, match=r"b/split\.csv divides the rows differently from .*a/split\.csv"):
+    with pytest.raises(DataError, match=r"b/split\.csv splits the rows differently from .*a/split\.csv"):
         check_one_split(setting, ["a", "b"])
 
 
@@ -167,7 +167,7 @@ def test_every_step_of_the_journey_builds_on_one_before_it() -> None:
         (["--journey", "--final"], "--final has no effect with --journey"),
         (["--preset", "phase1"], "--preset has no effect without --final"),
         (["--plot", "p.pdf"], "the suffix must be .png or .svg"),
-        (["--ways", "median"], "no way of filling is called 'median'; choose from mean"),
+        (["--ways", "median"], "unknown way of filling 'median'; choose from mean"),
     ],
 )
 def test_what_would_do_nothing_is_refused(

@@ -125,9 +125,9 @@ def test_blank_answers_are_counted_not_scored(tmp_path: Path) -> None:
         ({"keypoints": ["elbow"]}, UsageError, "no keypoint 'elbow' in both tables; there are nose, chin"),
         ({"keypoints": []}, UsageError, "no keypoints given"),
         ({"by": "sorce"}, UsageError, "neither table has a column 'sorce' .* did you mean 'source'"),
-        ({"mix": {"1": 1.0}}, UsageError, "name the column by --by"),
-        ({"by": "source", "mix": {"1": 0.5}}, UsageError, "to sum to 1, not 1=0.5"),
-        ({"by": "source", "mix": {"1": 1.5, "2": -0.5}}, UsageError, "have to be 0 or more"),
+        ({"mix": {"1": 1.0}}, UsageError, "--mix needs --by COLUMN"),
+        ({"by": "source", "mix": {"1": 0.5}}, UsageError, "sum to 1, not 1=0.5"),
+        ({"by": "source", "mix": {"1": 1.5, "2": -0.5}}, UsageError, "must be 0 or more"),
         ({"by": "source", "mix": {"3": 1.0}}, UsageError, "--mix names '3', .* there are '1', '2'"),
     ],
 )

@@ -372,7 +372,7 @@ def test_the_command_writes_page_and_list(
     assert ["0", "left_eye_center"] in rows
     assert len(rows) == len({tuple(row) for row in rows})
     assert main(command) == 2
-    assert f"{html} exists already" in capsys.readouterr().err
+    assert f"{html} already exists" in capsys.readouterr().err
     assert main([*command, "--force", "-q"]) == 0
 
 

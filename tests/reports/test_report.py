@@ -194,7 +194,7 @@ def test_coverage_and_ranking_are_counted_right() -> None:
     text = str(accuracy_section(held, schema))
     assert f"{held.rmse(LABELFILL):.2f}" in text
     assert "90.0% lie within" in calibration_section(held)
-    assert "holds 50% of them" in ranking_section(held)
+    assert "contain 50% of them" in ranking_section(held)
     none = made_up(np.ones(4), np.ones(4))
     assert "No held-out fill is off by more than 3.0 px" in ranking_section(none)
 

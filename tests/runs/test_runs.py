@@ -72,7 +72,7 @@ def test_a_file_in_its_place_is_a_sentence(tmp_path: Path) -> None:
     [
         ('{"format": 1, "sta', "is damaged"),
         ("[]", "is not a manifest"),
-        ('{"format": 2, "stages": {}}', "has format 2 and this labelfill reads format 1"),
+        ('{"format": 2, "stages": {}}', "has format 2, but this version of labelfill reads format 1"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
@@ -132,7 +132,7 @@ def test_a_changed_input_is_named(run: RunDirectory) -> None:
     with pytest.raises(UsageError) as caught:
         run.begin_stage("train", changed)
     assert str(caught.value) == (
-        f"train was finished in {run.path} with something else (epochs: was 3, is 4; table.sha256: was "
+        f"train was finished in {run.path} with different inputs (epochs: was 3, is 4; table.sha256: was "
         'aaaaaaaaaaaa..., is bbbbbbbbbbbb...; method: was absent, is "prior"); '
         "use --force to start over, or choose another --run-dir"
     )
@@ -158,13 +158,13 @@ def test_damaged_results_are_refused_and_made_anew(
         assert run.begin_stage("train", INPUTS) == "resume"
         assert run.finished_unit("train", "nose") is None
     assert run.finished_unit("train", "mouth") is not None
-    assert "train is done again as far as needed" in caplog.text
+    assert "train is repeated where necessary" in caplog.text
 
 
 def test_what_is_not_there_names_the_command(run: RunDirectory) -> None:
     """A stage that was not run, or is half done, names the command to run."""
     with pytest.raises(
-        ModelError, match=r"holds no results of train: run `labelfill train --run-dir .*` first"
+        ModelError, match=r"contains no results of train: run `labelfill train --run-dir .*` first"
     ):
         run.require_stage("train")
     run.begin_stage("train", INPUTS)
@@ -172,7 +172,7 @@ def test_what_is_not_there_names_the_command(run: RunDirectory) -> None:
         ModelError, match=r"train in .* is unfinished: run `labelfill train --run-dir .*` again"
     ):
         run.require_stage("train")
-    with pytest.raises(ModelError, match="is no finished result of train"):
+    with pytest.raises(ModelError, match="is not a finished result of train"):
         run.read_artefact("train", "models/nose.bin")
 
 

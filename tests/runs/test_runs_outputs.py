@@ -46,14 +46,17 @@ def test_somebody_elses_file_is_not_overwritten(run: RunDirectory, tmp_path: Pat
     out = tmp_path / "filled.csv"
     out.write_bytes(b"precious")
     run.begin_stage("impute", {})
-    with pytest.raises(UsageError, match=r"filled\.csv exists already: use --force to overwrite it"):
+    with pytest.raises(
+        UsageError,
+        match=r"filled\.csv already exists: choose another file, or use " "--force to overwrite it",
+    ):
         fill(run, out)
     assert out.read_bytes() == b"precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["filled.csv", "run"]
     fill(run, out, overwrite=True)
     fill(run, out, b"again")  # our own, unchanged
     out.write_bytes(b"edited by hand")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         fill(run, out)
 
 

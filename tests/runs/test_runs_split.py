@@ -83,7 +83,7 @@ def test_a_saved_split_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "line 1: field 1 is missing, expected 'row'; it is no split"),
+        ("", "line 1: field 1 is missing, expected 'row'; it is not a split"),
         ("row,part\n0,training\n", "splits 1 rows but the table has 2"),
         ("row,part\n0,training\n1,testing\n", "line 3: found '1,testing', expected '1,' and one of training"),
         ("row,part\n0,training\n2,training\n", "line 3: found '2,training'"),

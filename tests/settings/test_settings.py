@@ -71,13 +71,12 @@ def test_texts_become_what_the_settings_are() -> None:
         (
             KeypointModelSettings,
             {"method": "prior", "epochs": "3"},
-            "--epochs would do nothing: the method 'prior' trains no network; leave it out",
+            "--epochs has no effect: the method 'prior' trains no network; leave it out",
         ),
         (
             FinalModelSettings,
             {"second_session_batch": "512"},
-            "--second-session-batch would do nothing: there is no second session "
-            "without --second-session-epochs; leave it out",
+            "--second-session-batch has no effect: it needs --second-session-epochs; leave it out",
         ),
         (
             TableSettings,
@@ -90,7 +89,7 @@ def test_texts_become_what_the_settings_are() -> None:
         (
             PredictSettings,
             {"source": "a", "source_from": "t.csv:source"},
-            "--source and --source-from exclude each other: give one of the two",
+            "use either --source or --source-from, not both",
         ),
         (PredictSettings, {"source_from": "t.csv"}, "--source-from must be TABLE:COLUMN, not 't.csv'"),
     ],

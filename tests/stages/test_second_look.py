@@ -57,7 +57,7 @@ def test_noise_is_not_looked_at_twice(tmp_path: Path) -> None:
     done("impute", *run)
     outcome = labelfill("train-final", *run, "--epochs", 6)
     assert outcome.code == 0, outcome.err
-    assert "second look left away: errors of held-out rows would be" in outcome.out
+    assert "second look not used: it would multiply errors on held-out rows by" in outcome.out
     assert not (tmp_path / "run" / "final" / "refiner").exists()
     done("predict", "--images", tmp_path / "t.csv", "--out", tmp_path / "p.csv", *run)
 

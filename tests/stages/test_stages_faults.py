@@ -204,7 +204,7 @@ def test_weights_of_another_network_are_refused(small: Trained, tmp_path: Path) 
     forge(run, "shared-models/face/model.safetensors", lambda data: other)
     refused = labelfill("impute", "--run-dir", run, "--out", tmp_path / "filled.csv")
     assert refused.code == 3
-    assert "face/model.safetensors does not hold the network it should" in refused.sentence
+    assert "face/model.safetensors does not contain the expected network" in refused.sentence
 
 
 def test_a_flipped_byte_in_a_checkpoint_starts_its_unit_over(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_predictions_overwrite_nothing(trained: Trained, images: Path, tmp_path:
     command = ["predict", "--run-dir", trained.run, "--images", images, "--out"]
     refused = labelfill(*command, out)
     assert refused.code == 2
-    assert "exists already: use --force" in refused.sentence
+    assert "already exists: choose another file, or use --force" in refused.sentence
     assert out.read_text() == "precious"
     before = images.read_bytes()
     assert labelfill(*command, images, "--force").code == 2

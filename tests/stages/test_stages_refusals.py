@@ -38,7 +38,7 @@ def test_a_keypoint_that_nobody_labels_stays_blank(tmp_path: Path, method: str) 
     assert "nose_tip stays blank: 0 training rows label it, and 10 are needed" in trained.err
     told = labelfill("impute", "--run-dir", run, "--out", filled)
     assert told.code == 6
-    assert "left blank, too few rows label them: nose_tip (200 cells)" in told.out
+    assert "left blank, too few labels: nose_tip (200 cells)" in told.out
     again = labelfill("impute", "--run-dir", run, "--out", filled, "--json")
     assert again.code == 6, "a finished stage ends with the code it ended with"
     check_filled(table, filled, again.result)
@@ -59,7 +59,7 @@ def test_too_few_labels_leave_a_keypoint_blank(tmp_path: Path) -> None:
     write_table(table, drawn)
     trained = labelfill("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
     assert trained.code == 0
-    assert "mouth_center_bottom_lip stays blank but for 1 point, to be copied from id" in trained.err
+    assert "mouth_center_bottom_lip stays blank except for 1 point, copied from id" in trained.err
     assert "except for copies from identical images: mouth_center_bottom_lip (1 point)" in trained.out
     assert trained_on(table, run)["left blank"] == ["mouth_center_bottom_lip"]
     outcome = labelfill("impute", "--run-dir", run, "--out", filled, "--json")
@@ -84,7 +84,7 @@ def test_copies_are_announced_before_they_are_made(tmp_path: Path) -> None:
     assert "except for copies from identical images: " in planned
     assert f"mouth_center_bottom_lip ({points} points)" in planned
     trained = labelfill(*command)
-    assert "mouth_center_bottom_lip is not learnt, and all its blank points are to be copied" in trained.err
+    assert "mouth_center_bottom_lip gets no model, but all its blanks can be copied" in trained.err
     assert "mouth_center_bottom_lip stays blank" not in trained.err
     outcome = labelfill("impute", "--run-dir", run, "--out", filled, "--json")
     assert outcome.code == 0
@@ -163,7 +163,7 @@ def test_an_existing_output_is_not_overwritten(small_prior: Trained, tmp_path: P
         refused = labelfill(*command)
         assert refused.code == 2
         assert refused.sentence == (
-            f"{folder / name} exists already: use --force to overwrite it, or write to another file"
+            f"{folder / name} already exists: choose another file, or use --force to overwrite it"
         )
         assert (folder / name).read_text() == "precious"
         assert [file.name for file in folder.iterdir()] == [name]

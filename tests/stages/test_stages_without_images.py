@@ -61,7 +61,7 @@ def test_run_fills_it_and_says_that_it_ends_there(tmp_path: Path) -> None:
         assert "none: it needs images, and the table has none" in outcome.out
     assert WHAT_IMAGES_WOULD_ADD in told.out
     assert "next:" not in told.out
-    assert told.err.count("t.csv has no images: a frame of ") == 1
+    assert told.err.count("t.csv has no images: an image size of ") == 1
     result = labelfill(*command, "--json").result
     assert list(result) == ["train-keypoint-models", "impute", "train-final", "report"]
     assert result["train-final"] == {"state": "needs images"}
@@ -125,7 +125,7 @@ def test_a_lost_decimal_point_is_not_learnt_from(tmp_path: Path) -> None:
     trained = labelfill("train-keypoint-models", "--data", table, "--run-dir", run, *PRIOR)
     assert trained.code == 0
     assert "row 7 (line 9), column 'left_eye_center_x'" in trained.err
-    assert "lies far beyond the others; correct it if it is a slip" in trained.err
+    assert "lies far outside the other labels; correct it if it is wrong" in trained.err
     done("impute", "--run-dir", run, "--out", filled)
     assert rmse(filled, drawn.truth, table) < 3
 
@@ -282,7 +282,7 @@ def test_shares_of_an_image_are_no_px(tmp_path: Path) -> None:
     table = written(tmp_path / "t.csv", drawn, labels=drawn.labels / 24)
     refused = labelfill("train-keypoint-models", "--data", table, "--run-dir", tmp_path / "run", *PRIOR)
     assert refused.code == 3
-    assert "coordinates within 1 px, expected px of images" in refused.sentence
+    assert "coordinates lie within 1 px, expected px of images" in refused.sentence
 
 
 @pytest.mark.slow
