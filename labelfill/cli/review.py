@@ -103,10 +103,13 @@ def _serve(call: Call) -> None:
     )  # fmt: skip
     session = ReviewSession(request)
     server = ReviewServer(session, call.settings(ReviewSettings).port)
-    # Not on stdout, where the result comes in the end; also if nothing else is to be said.
-    print(f"open {server.url} in a browser; Ctrl-C ends the review", file=sys.stderr, flush=True)
-    server.serve()
+    server.serve(_announce)
     call.tell(session.told(), SERVED, {"run_dir": run.run_dir})
+
+
+def _announce(url: str) -> None:
+    """Not on stdout, where the result comes in the end; and also if nothing else is to be said."""
+    print(f"open {url} in a browser; Ctrl-C ends the review", file=sys.stderr, flush=True)
 
 
 def _merge(call: Call) -> None:

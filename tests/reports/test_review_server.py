@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelfill.data.corrections import read_decisions
+from labelfill.cli.main import main
+from labelfill.data.corrections import Decision, read_decisions
 from labelfill.reports.review.server import MOST_BYTES
 from tests.browser import complaints
-from tests.driving import bare_table, done, labelfill, read_provenance
+from tests.driving import Outcome, bare_table, done, labelfill, read_provenance
 from tests.reports.test_review_comfort import by_size, window
 from tests.reviewing import press, row_number, shown, wait_for
 from tests.trained_runs import Trained, copied
 
-ROOT = Path(__file__).parents[2]
 
-
-@dataclass
+@dataclass(frozen=True)
 class Serving:
-    """A review that is served by a process of its own."""
+    """A review that is being served."""
 
-    process: subprocess.Popen[str]
     url: str
-    folder: Path
-    trained: Trained
+    corrections: Path
 
     @property
     def port(self) -> int:
@@ -46,10 +43,6 @@ class Serving:
     @property
     def secret(self) -> str:
         return self.url.split("/")[3]
-
-    @property
-    def corrections(self) -> Path:
-        return self.folder / "kept.csv"
 
     def ask(
         self, path: str, body: bytes | None = None, method: str | None = None, **headers: str
@@ -69,34 +62,55 @@ class Serving:
         body = json.dumps({"changes": changes}).encode()
         return self.ask(f"/{self.secret}/decisions", body)[0]
 
-    def end(self) -> tuple[int, str, str]:
-        """Ctrl-C: exit code and what was said."""
-        self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
+    def refill(self) -> dict[str, Any]:
+        status, body = self.ask(f"/{self.secret}/refill", b"{}")
+        assert status == 200, body
+        told: dict[str, Any] = json.loads(body)
+        return told
 
 
-@contextmanager
-def serving(trained: Trained, folder: Path, *options: object) -> Iterator[Serving]:
+def serve(trained: Trained, folder: Path, person: Callable[[Serving], None], *options: object) -> Outcome:
+    """How a review ends that is served by this thread, as by a command, while another thread is its `person`.
+
+    Ctrl-C comes when the person is done.
+    """
+    printed, said, kept = io.StringIO(), io.StringIO(), folder / "kept.csv"
+    failures: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            wait_for(lambda: "Ctrl-C" in said.getvalue() or ended.is_set())
+            found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", said.getvalue())
+            assert found is not None, said.getvalue()
+            person(Serving(found[0], kept))
+        except BaseException as error:  # raised again below, where the test is
+            failures.append(error)
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
     command = [
-        sys.executable, "-m", "labelfill", "review", "--serve", "--run-dir", trained.run,
-        "--corrections", folder / "kept.csv", "--out", folder / "reviewed.csv", *options,
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        [str(word) for word in command], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that runs tests in the background ignores Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    assert process.stderr is not None
+        "review",
+        "--serve",
+        "--run-dir",
+        trained.run,
+        "--corrections",
+        kept,
+        "--out",
+        folder / "reviewed.csv",
+    ]
+    ended, before = threading.Event(), signal.signal(signal.SIGINT, signal.default_int_handler)
+    user = threading.Thread(target=use)
+    user.start()
     try:
-        line = next((line for line in process.stderr if "http://" in line), "")
-        found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", line)
-        assert found is not None, line
-        yield Serving(process, found[0], folder, trained)
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+            code = main([str(word) for word in (*command, *options)])
     finally:
-        process.kill()
-        process.communicate()
+        ended.set()
+        user.join()
+        signal.signal(signal.SIGINT, before)
+    for failure in failures:
+        raise failure
+    return Outcome(code, printed.getvalue(), said.getvalue())
 
 
 @pytest.fixture
@@ -116,74 +130,76 @@ def blank_points(table: Path) -> list[list[int]]:
 def test_decisions_are_kept_and_the_table_is_filled_anew(
     browser: Any, filled: Trained, tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    """Each step is in the file at once, undone ones are not; `refill` confirms what was accepted, tells how
+    """Each step is in the file at once, undone ones are not; Refill confirms what was accepted, tells how
     radii changed, and goes on with rows that are still open; Ctrl-C ends it."""
-    with serving(filled, tmp_path, "--reviewer", "anna") as served, window(browser, size):
+    accepted: dict[tuple[int, str], Decision] = {}
+
+    def person(served: Serving) -> None:
+        def kept() -> dict[tuple[int, str], Decision]:
+            return read_decisions(served.corrections) if served.corrections.exists() else {}
+
         browser.get(served.url)
         first = row_number(browser)
         press(browser, "r")
-        wait_for(lambda: served.corrections.exists() and len(read_decisions(served.corrections)) == 1)
+        wait_for(lambda: len(kept()) == 1)
+        assert [one.action for one in kept().values()] == ["rejected"]
         press(browser, "CONTROL+z")
-        wait_for(lambda: not read_decisions(served.corrections))
-        assert read_decisions(served.corrections) == {}
+        wait_for(lambda: not kept())
+        assert kept() == {}
         press(browser, "A")
-        wait_for(lambda: bool(read_decisions(served.corrections)))
-        kept = read_decisions(served.corrections)
-        assert {row for row, _ in kept} == {first}
-        assert {(one.action, one.reviewer) for one in kept.values()} == {("accepted", "anna")}
+        wait_for(lambda: bool(kept()))
+        accepted.update(kept())
+        assert {row for row, _ in accepted} == {first}
+        assert {(one.action, one.reviewer) for one in accepted.values()} == {("accepted", "anna")}
         browser.get(served.url)
         assert row_number(browser) != first, "after a reload the review goes on where it was"
         browser.find_element("id", "refill").click()
         wait_for(lambda: "Filled anew" in shown(browser, "refilled"))
         assert "px before" in shown(browser, "refilled")
         assert row_number(browser) != first
-        confirmed = {
-            (int(line["row"]), line["keypoint"])
-            for line in read_provenance(tmp_path / "reviewed.csv")
-            if line["method"] == "confirmed"
-        }
-        assert confirmed == set(kept)
-        press(browser, "CONTROL+z")  # a step before the page was loaded anew is not undone
-        assert read_decisions(served.corrections) == kept
+        press(browser, "CONTROL+z")  # steps from before the page was loaded are not undone
         press(browser, "r")
-        wait_for(lambda: len(read_decisions(served.corrections)) == len(kept) + 1)
+        wait_for(lambda: len(kept()) == len(accepted) + 1)
+        assert kept().items() > accepted.items()
         assert complaints(browser) == []
-        code, out, _ = served.end()
-    assert code == 0
-    assert f"{len(kept) + 1} decisions in {served.corrections}" in out
-    assert f"labelfill impute --corrections {served.corrections}" in out
-    corrected = tmp_path / "corrected.csv"
-    ended = labelfill(
-        "impute", "--run-dir", filled.run, "--out", corrected, "--corrections", served.corrections
-    )
-    assert ended.code == 6, "the rejected point stays blank"
+
+    with window(browser, size):
+        ended = serve(filled, tmp_path, person, "--reviewer", "anna")
+    assert ended.code == 0
+    assert f"{len(accepted) + 1} decisions in {tmp_path / 'kept.csv'}" in ended.out
+    assert f"labelfill impute --corrections {tmp_path / 'kept.csv'}" in ended.out
+    lines = read_provenance(tmp_path / "reviewed.csv")
+    confirmed = {(int(line["row"]), line["keypoint"]) for line in lines if line["method"] == "confirmed"}
+    assert confirmed == set(accepted)
 
 
 def test_refill_does_what_impute_does(filled: Trained, tmp_path: Path) -> None:
     """The same bytes as by `labelfill impute --corrections` with the file that was kept."""
     (row, k), (other, other_k) = blank_points(filled.table)[:2]
-    with serving(filled, tmp_path) as served:
+
+    def person(served: Serving) -> None:
         moved = [row, k, {"action": "moved", "x": 10.5, "y": 11.25}]
         assert served.decide(moved, [other, other_k, {"action": "rejected"}]) == 200
-        status, body = served.ask(f"/{served.secret}/refill", b"{}")
-        told = json.loads(body)
-        assert status == 200
+        told = served.refill()
         assert told["said"].startswith("Filled anew by 2 decisions")
         points = {(one["row"], point["k"]) for one in told["rows"] for point in one["points"]}
         assert (other, other_k) in points, "what was rejected can still be looked at"
-        assert served.ask(f"/{served.secret}/refill", b"{}")[0] == 200, "as often as one likes"
-        code, out, _ = served.end()
-    assert code == 0
-    assert f"labelfill train-final --filled {tmp_path / 'reviewed.csv'}" in out
+        served.refill()  # as often as one likes
+
+    ended = serve(filled, tmp_path, person)
+    assert ended.code == 0
+    assert f"labelfill train-final --filled {tmp_path / 'reviewed.csv'}" in ended.out
     expected = tmp_path / "expected.csv"
-    labelfill("impute", "--run-dir", filled.run, "--out", expected, "--corrections", served.corrections)
+    labelfill("impute", "--run-dir", filled.run, "--out", expected, "--corrections", tmp_path / "kept.csv")
     assert (tmp_path / "reviewed.csv").read_bytes() == expected.read_bytes()
-    with serving(filled, tmp_path) as served:  # goes on from the file, and over its own output
+
+    def next_day(served: Serving) -> None:
         assert served.decide([row, k, None]) == 200
-        assert [(one.row, one.action) for one in read_decisions(served.corrections).values()] == [
-            (other, "rejected")
-        ]
-        assert served.ask(f"/{served.secret}/refill", b"{}")[0] == 200
+        (left,) = read_decisions(served.corrections).values()
+        assert (left.row, left.action) == (other, "rejected")
+        served.refill()
+
+    assert serve(filled, tmp_path, next_day).code == 0, "it goes on from the file, and over its own output"
 
 
 def test_only_the_page_is_answered(filled: Trained, tmp_path: Path) -> None:
@@ -191,7 +207,10 @@ def test_only_the_page_is_answered(filled: Trained, tmp_path: Path) -> None:
     is kept; the server goes on."""
     row, k = blank_points(filled.table)[0]
     body = json.dumps({"changes": [[row, k, {"action": "rejected"}]]}).encode()
-    with serving(filled, tmp_path) as served:
+    secrets = []
+
+    def person(served: Serving) -> None:
+        secrets.append(served.secret)
         page, decisions = f"/{served.secret}/", f"/{served.secret}/decisions"
         assert served.ask("/")[0] == 403
         assert served.ask(f"/{'x' * 32}/")[0] == 403
@@ -205,53 +224,45 @@ def test_only_the_page_is_answered(filled: Trained, tmp_path: Path) -> None:
         assert served.ask(decisions, b"", Content_Length=str(MOST_BYTES + 1))[0] == 413
         assert served.ask(decisions, b"", Content_Length="9" * 5000)[0] == 413
         assert served.ask(decisions, b"", Content_Length="-1")[0] == 411
+        assert served.ask(decisions, b"[" * 10_000)[0] == 400
         assert served.ask(f"/{served.secret}/other")[0] == 404
         assert served.ask(page, method="DELETE")[0] == 501
         assert not served.corrections.exists()
         status, html = served.ask(page, Host=f"localhost:{served.port}")
         assert status == 200
         assert served.secret.encode() not in html
+        # Another address of this machine, where nobody listens.
         with pytest.raises(OSError, match="refused"):
-            socket.create_connection((_other_address(), served.port), timeout=5)
-        code, _, err = served.end()
-    assert code == 0
-    assert served.secret not in err
+            socket.create_connection(("127.0.0.2", served.port), timeout=5)
+
+    ended = serve(filled, tmp_path, person)
+    assert ended.code == 0
+    assert ended.err.count(secrets[0]) == 1, "the secret is told once, where the page's address is"
 
 
-def _other_address() -> str:
-    """An address of this machine that is not the one which is listened at."""
-    return "127.0.0.2"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        [0, 99, {"action": "rejected"}], [-1, 0, {"action": "rejected"}], [10**9, 0, None],
-        ["blank", "blank", {"action": "wrong"}], ["blank", "blank", {"action": "kept"}],
-        ["blank", "blank", {"action": "moved"}],
-        ["blank", "blank", {"action": "moved", "x": float("nan"), "y": 1}],
-        ["label", "label", {"action": "rejected"}], ["blank", "blank", {"verdict": "rejected"}], "text",
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_decision_that_does_not_fit_is_refused(filled: Trained, tmp_path: Path, change: Any) -> None:
-    """It is answered by a sentence, and none of its batch is kept."""
+def test_a_decision_that_does_not_fit_is_refused(filled: Trained, tmp_path: Path) -> None:
+    """What is no decision on a point of the table is told by a sentence, and none of its batch is kept."""
     from labelfill.errors import DataError
     from labelfill.reports.review.session import Changes, ReviewSession, SessionRequest
     from labelfill.runs.records import read_record
     from labelfill.settings import RunSettings
 
-    places = {"blank": blank_points(filled.table)[0], "label": [0, 0]}
-    good = [*blank_points(filled.table)[1], {"action": "rejected"}]
-    if change[0] in places:
-        change = [*places[change[0]], change[2]]
+    blank, another = blank_points(filled.table)[:2]
+    label = np.argwhere(bare_table(filled.table).labelled).tolist()[0]
+    rejected, good = {"action": "rejected"}, [*another, {"action": "rejected"}]
+    refused = [
+        [0, 99, rejected], [-1, 0, rejected], [10**9, 0, None], [*label, rejected], "text", [*blank],
+        *([*blank, told] for told in ({"action": "wrong"}, {"action": "kept"}, {"action": "moved"})),
+        [*blank, {"action": "moved", "x": float("nan"), "y": 1}], [*blank, {"verdict": "rejected"}],
+    ]  # fmt: skip
     session = ReviewSession(SessionRequest(RunSettings(run_dir=filled.run), None, tmp_path / "kept.csv"))
-    with pytest.raises(DataError):
-        session.decide(read_record(Changes, json.dumps({"changes": [good, change]})))
-    assert session.decisions == {}
+    for change in refused:
+        with pytest.raises(DataError):
+            session.decide(read_record(Changes, json.dumps({"changes": [good, change]})))
+        assert session.decisions == {}, change
     assert not (tmp_path / "kept.csv").exists()
     session.decide(read_record(Changes, json.dumps({"changes": [good]})))
-    assert len(session.decisions) == 1
+    assert list(session.decisions) == [(another[0], bare_table(filled.table).keypoints[another[1]])]
 
 
 def test_what_cannot_be_served_is_refused(filled: Trained, tmp_path: Path) -> None:

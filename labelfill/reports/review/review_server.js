@@ -71,5 +71,5 @@ function serve() {
   const button = document.createElement("button");
   Object.assign(button, { id: "refill", type: "button", textContent: "Refill" });
   button.addEventListener("click", refill);
-  element("verdicts").append(button);
+  element("decide").append(button);
 }

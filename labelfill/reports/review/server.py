@@ -94,22 +94,32 @@ class ReviewServer(ThreadingHTTPServer):
         self._work.put((work, answer))
         return answer.result()
 
-    def serve(self) -> None:
-        """Answer until Ctrl-C; while something is being done that is raised as ever."""
-        listening = threading.Thread(target=self.serve_forever, daemon=True)
-        listening.start()
+    def serve(self, begun: Callable[[str], object]) -> None:
+        """Answer until Ctrl-C; while something is being done that is raised, as ever.
+
+        Parameters
+        ----------
+        begun
+            Is told the page's address.
+        """
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        working = False
         try:
+            begun(self.url)
             while True:
                 try:
                     work, answer = self._work.get(timeout=_LISTENING)
                 except queue.Empty:
                     continue
-                except KeyboardInterrupt:
-                    return
+                working = True
                 try:
                     answer.set_result(work())
                 except Exception as error:  # whoever asked is told; the next one may fare better
                     answer.set_exception(error)
+                working = False
+        except KeyboardInterrupt:
+            if working:
+                raise
         finally:
             self.shutdown()
             self.server_close()

@@ -62,7 +62,7 @@ class SessionRequest:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SentDecision:
     """A decision as the page's script has it."""
 
     action: str
@@ -75,7 +75,7 @@ class Verdict:
 class Changes:
     """What the page sends: row, keypoint number, and the decision, or none if it was taken back."""
 
-    changes: list[tuple[int, int, Verdict | None]]
+    changes: list[tuple[int, int, SentDecision | None]]
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def _settings_of(run: RunDirectory, filled: Path) -> ImputeSettings:
         raise damaged_manifest(run.path, error) from error
 
 
-def _decision(row: int, keypoint: str, told: Verdict) -> Decision:
+def _decision(row: int, keypoint: str, told: SentDecision) -> Decision:
     """A decision of the page, if it says something clear."""
     where, place = f"the decision on {shown(keypoint)} of row {row}", None
     if told.action not in ACTIONS:
