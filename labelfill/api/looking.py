@@ -174,7 +174,7 @@ def review(
     filled
         The filled table; None: the one that `impute` wrote last.
     settings
-        How many rows and megabytes the page may have; None: the defaults.
+        How many rows and megabytes the page may have, and who decides; None: the defaults.
 
     Returns
     -------
@@ -195,7 +195,9 @@ def review(
     """
     bounds, page = settings or ReviewSettings(), _page(run_dir, out, "review.html", force=force)
     rows = read_filled(filled, run_dir, table=table, progress=progress)
-    made = review_page(rows, most_rows=bounds.rows, most_bytes=round(bounds.megabytes * 1e6))
+    made = review_page(
+        rows, most_rows=bounds.rows, most_bytes=round(bounds.megabytes * 1e6), reviewer=bounds.reviewer or ""
+    )
     write_bytes(page, made.html.encode())
     return {
         "out": str(page),

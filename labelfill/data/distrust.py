@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,8 @@ def read_distrust(path: Path, table: KeypointTable) -> NDArray[np.bool_]:
         If the file cannot be read.
     """
     distrusted = np.zeros(table.labels.shape[:2], bool)
-    for entry in read_entries(path, HEADER, table):
+    for where, fields in read_fields(path, HEADER):
+        entry = entry_of(where, fields, table)
         check_labelled(entry, table)
         distrusted[entry.row, entry.keypoint] = True
     return distrusted
@@ -85,26 +86,43 @@ def named_labels(distrusted: NDArray[np.bool_], table: KeypointTable) -> list[tu
     return [(int(row), table.keypoints[k]) for row, k in np.argwhere(distrusted).tolist()]
 
 
-def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> Iterator[Entry]:
-    """The lines of a file whose first columns are ``row,keypoint``.
+def entry_of(where: str, fields: Sequence[str], table: KeypointTable) -> Entry:
+    """A line's fields as an entry; `DataError` if they name no row or keypoint of the table."""
+    row, (name, *rest) = row_number(fields[0], where, table), fields[1:]
+    if name not in table.keypoints:
+        raise DataError(
+            f"{where}: there is no keypoint {shown(name)}; expected one of {listed(table.keypoints)}"
+        )
+    return Entry(where, row, table.keypoints.index(name), tuple(rest))
+
+
+def read_fields(
+    path: Path, header: tuple[str, ...], optional: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a csv file: where each stands, and its fields; whichever table they belong to.
+
+    Parameters
+    ----------
+    optional
+        A last column that the file may have; its field is empty if it has none.
 
     Raises
     ------
     DataError
-        If there is no such file, its header differs, or a line names no row or keypoint of the table.
+        If there is no such file, or its header differs.
     """
     with reading(path):
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             raise DataError(f"{path}: no such file; expected lines {','.join(HEADER)}") from None
-    index = {name: k for k, name in enumerate(table.keypoints)}
     # Names were decoded like this when the table was read, so that they compare equal.
     text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         found = tuple(name.strip() for name in next(reader, []))
-        if found != header:
+        lacking = [""] if optional is not None and found == header else []
+        if found != header and (optional is None or found != (*header, optional)):
             raise DataError(
                 f"{path}, line 1: found {shown(','.join(found))}, expected the header {','.join(header)}"
             )
@@ -112,16 +130,11 @@ def read_entries(path: Path, header: tuple[str, ...], table: KeypointTable) -> I
             if not fields:
                 continue
             where = place(path, line=reader.line_num)
-            if len(fields) != len(header):
+            if len(fields) != len(found):
                 raise DataError(
-                    f"{where}: found {len(fields)} fields, expected {len(header)}: {','.join(header)}"
+                    f"{where}: found {len(fields)} fields, expected {len(found)}: {','.join(found)}"
                 )
-            row, (name, *rest) = row_number(fields[0], where, table), fields[1:]
-            if name not in index:
-                raise DataError(
-                    f"{where}: there is no keypoint {shown(name)}; expected one of {listed([*index])}"
-                )
-            yield Entry(where, row, index[name], tuple(rest))
+            yield where, [*fields, *lacking]
     except csv.Error as error:
         raise DataError(f"{place(path, line=reader.line_num)} is not csv: {error}") from error
 

@@ -85,7 +85,7 @@ def _row_numbers(table: KeypointTable, of: KeypointTable | None) -> NDArray[np.i
     return np.array([*numbers], dtype=np.int64)
 
 
-def row_number(text: str, where: str, of: KeypointTable | None) -> int:
+def row_number(text: str, where: str, of: KeypointTable | None = None) -> int:
     """A 0-based row, of `of` if that is given."""
     try:
         number = int(text)

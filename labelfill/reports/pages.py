@@ -25,7 +25,7 @@ class Markup(str):
 
 Child = str | float | int | None
 
-_VOID = frozenset({"img", "meta", "br", "hr", "image", "circle", "path", "rect", "line", "use"})
+_VOID = frozenset({"img", "meta", "br", "hr", "image", "circle", "path", "rect", "line", "use", "link"})
 # What a page may load: its own styles and the pictures that it holds. No script runs that is not named.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -112,21 +112,26 @@ def share_bar(share: float) -> Markup:
     return element("span", inner, class_="bar", aria_hidden="true")
 
 
-def page(title: str, summary: str, *children: Child, style: str = "", script: str = "") -> str:
+def page(
+    title: str, summary: str, *children: Child, style: str = "", script: str = "", served: bool = False
+) -> str:
     """A whole document: readable in light and dark, printed, and without a network.
 
     Parameters
     ----------
     style, script
         Our own, never text of a table: further rules, and a script that runs when the page is there.
+    served
+        Whether the script may talk to the server that the page came from.
     """
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(script, served=served)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
+        element("link", rel="icon", href="data:,") if served else None,  # no browser asks for one
         element("style", Markup(_style() + style)),
     )
     main = element("main", element("h1", title), paragraph(summary, class_="lead"), *children)
@@ -134,11 +139,12 @@ def page(title: str, summary: str, *children: Child, style: str = "", script: st
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _policy(script: str) -> str:
+def _policy(script: str, *, served: bool) -> str:
     if not script:
         return _POLICY
     sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return f"{_POLICY}; script-src 'sha256-{sha256}'"
+    connect = "; connect-src 'self'" if served else ""
+    return f"{_POLICY}; script-src 'sha256-{sha256}'{connect}"
 
 
 @cache

@@ -19,6 +19,8 @@ BestBy = Literal["rmse", "mae"]
 Backend = Literal["loky", "dask"]
 Coordinates = Literal["px", "share", "centred"]
 
+_LONGEST_NAME = 80  # characters
+
 
 @dataclass(frozen=True)
 class RunSettings(Settings):
@@ -310,7 +312,7 @@ class PredictSettings(Settings):
 
 @dataclass(frozen=True)
 class ReviewSettings(Settings):
-    """How large the page of a review may be."""
+    """How fills are reviewed: how large the page may be, who decides, and when reviewers agree."""
 
     section: ClassVar[str] = "review"
 
@@ -321,6 +323,19 @@ class ReviewSettings(Settings):
         above=0,
         metavar="SIZE",
     )
+    reviewer: str | None = setting(None, "who decides: goes into a column of corrections.csv")
+    within: float = setting(
+        1.0, "with --merge: places at most so many px apart agree", at_least=0, metavar="PX"
+    )
+    port: int = setting(0, "with --serve: the port to listen at (0: any free one)", at_least=0, at_most=65535)
+
+    def check(self) -> None:
+        name = self.reviewer or ""
+        if name != name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise UsageError(
+                f"reviewer must be a name of at most {_LONGEST_NAME} characters on one line, "
+                f"without spaces around it, not {name!r}"
+            )
 
 
 SECTIONS: tuple[type[Settings], ...] = (

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from labelfill.data.synthetic import write_table
-from tests.driving import PRIOR
-from tests.trained_runs import draw_small_table
+from tests.driving import PRIOR, done
+from tests.trained_runs import Trained, draw_small_table
 
 ROOT = Path(__file__).parents[2]
 LABELFILL = f"{sys.executable} -m labelfill"
@@ -204,3 +204,16 @@ def test_what_never_ends_is_refused(table: Path, make: str, command: str) -> Non
     ended = shell(f"{make}; {command}", table.parent)
     assert ended.returncode in (2, 3, 5)
     assert ended.stderr.splitlines()[-1].startswith("labelfill: error: ")
+
+
+def test_ctrl_c_is_how_a_served_review_ends(small_prior: Trained, tmp_path: Path) -> None:
+    """Exit code 0, and where decisions are is said; not that something was broken off."""
+    done("impute", "--run-dir", small_prior.run, "--out", tmp_path / "filled.csv")
+    with begin(tmp_path, "review", "--serve", "--run-dir", small_prior.run) as process:
+        assert process.stderr is not None
+        assert any("http://127.0.0.1:" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "0 decisions in" in out
+    assert err == ""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,27 @@ import pytest
 from labelfill.data.corrections import HEADER, read_corrections
 from labelfill.data.distrust import read_distrust
 from labelfill.data.synthetic import write_table
-from labelfill.data.table import KeypointTable
-from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, read_filled_rows, worst_rows
 from labelfill.reports.review.review_page import review_page
-from labelfill.runs import RunDirectory
-from tests.browser import chromium, complaints
+from tests.browser import complaints
 from tests.drawn_tables import restored
 from tests.driving import PRIOR, bare_table, content, done, labelfill, read_provenance
+from tests.reviewing import (
+    Reviewed,
+    downloaded,
+    drag,
+    filled_points,
+    go_to,
+    open_page,
+    order_of,
+    press,
+    reload,
+    review,
+    row_number,
+    row_with,
+    select,
+    shown,
+    wait_for,
+)
 from tests.trained_runs import Trained, draw_small_table
 
 EVIL = (
@@ -31,130 +43,6 @@ EVIL = (
     "a & b;\u2028 </script>",
     "\udcffb\udce9",
 )
-
-
-@dataclass(frozen=True)
-class Reviewed:
-    """A filled table, the one before it was filled, and its page."""
-
-    original: KeypointTable
-    rows: FilledRows
-    page: Path
-    downloads: Path
-
-
-def review(trained: Trained, folder: Path, *options: object) -> Reviewed:
-    filled, page = folder / "filled.csv", folder / "review.html"
-    done("impute", "--run-dir", trained.run, "--out", filled)
-    done("review", "--run-dir", trained.run, "--filled", filled, "--out", page, *options)
-    with RunDirectory.read_only(trained.run) as run:
-        rows = read_filled_rows(run, filled)
-    return Reviewed(bare_table(trained.table), rows, page, folder / "downloads")
-
-
-@pytest.fixture(scope="module")
-def reviewed(small_prior: Trained, tmp_path_factory: pytest.TempPathFactory) -> Reviewed:
-    return review(small_prior, tmp_path_factory.mktemp("reviewed"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("browser")) as driver:
-        yield driver
-
-
-@pytest.fixture
-def opened(browser: Any, reviewed: Reviewed) -> Any:
-    return open_page(browser, reviewed)
-
-
-def open_page(browser: Any, reviewed: Reviewed) -> Any:
-    """The page as for the first time, its downloads going beside it."""
-    to = {"behavior": "allow", "downloadPath": str(reviewed.downloads)}
-    browser.execute_cdp_cmd("Browser.setDownloadBehavior", to)
-    browser.get(reviewed.page.as_uri())
-    browser.execute_script("localStorage.clear()")
-    browser.get(reviewed.page.as_uri())
-    assert complaints(browser) == []
-    return browser
-
-
-def press(browser: Any, *keys: str) -> None:
-    """Press keys one after the other; names of keys as in selenium's Keys, Shift+ before them if need be."""
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.keys import Keys
-
-    for key in keys:
-        shift, _, name = key.rpartition("+")
-        chain = ActionChains(browser, duration=0)
-        code = getattr(Keys, name, name)
-        if shift:
-            chain = chain.key_down(Keys.SHIFT).send_keys(code).key_up(Keys.SHIFT)
-        else:
-            chain = chain.send_keys(code)
-        chain.perform()
-
-
-def shown(browser: Any, name: str) -> str:
-    found: str = browser.find_element("id", name).text
-    return found
-
-
-def row_number(browser: Any) -> int:
-    return int(shown(browser, "where").split("row ")[1].split(" ")[0])
-
-
-def select(browser: Any, name: str) -> None:
-    """Choose a point in the list, as with the mouse."""
-    options = browser.find_elements("css selector", "#points [role=option]")
-    next(one for one in options if one.find_element("css selector", "span").text == name).click()
-
-
-def drag(browser: Any, rows: FilledRows, row: int, k: int, dx: float, dy: float) -> None:
-    """Drag a point by so many px of the table with the mouse."""
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    picture = browser.find_element("id", "picture")
-    script = """const [m, b] = [arguments[0].getScreenCTM(), arguments[0].getBoundingClientRect()];
-                return [m.a, m.e - b.left - b.width / 2, m.f - b.top - b.height / 2]"""
-    scale, *origin = browser.execute_script(script, picture)
-    at = np.rint(rows.places[row, k] * scale + origin).astype(int).tolist()  # from the picture's middle
-    chain = ActionChains(browser, duration=10).move_to_element_with_offset(picture, *at)
-    chain.click_and_hold().move_by_offset(round(dx * scale), round(dy * scale)).release().perform()
-
-
-def downloaded(browser: Any, reviewed: Reviewed, button: str, name: str) -> Path:
-    """The file that a button downloads."""
-    target = reviewed.downloads / name
-    target.unlink(missing_ok=True)
-    browser.find_element("id", button).click()
-    wait_for(lambda: target.is_file() and target.stat().st_size > 0)  # it is there before it is written
-    return target
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    """What the browser does in its own time: files that are read or written."""
-    until = time.monotonic() + 20
-    while not happened() and time.monotonic() < until:
-        time.sleep(0.05)
-
-
-def order_of(rows: FilledRows) -> np.ndarray:
-    return worst_rows(doubt_of_points(rows))
-
-
-def filled_points(rows: FilledRows, row: int) -> list[int]:
-    """Points of the row that are filled in both coordinates."""
-    return np.flatnonzero(rows.new[row].all(axis=1)).tolist()
-
-
-def row_with(rows: FilledRows, wanted: Callable[[int], bool]) -> int:
-    return next(row for row in order_of(rows).tolist() if wanted(row))
-
-
-def go_to(browser: Any, row: int) -> None:
-    while row_number(browser) != row:
-        press(browser, "n")
 
 
 def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
@@ -223,14 +111,14 @@ def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
 
 def test_work_is_not_lost_on_reload(opened: Any, reviewed: Reviewed) -> None:
     """After a reload the same row is open with the same decisions, and the same file is handed over."""
-    press(opened, "n", "a", "Shift+ARROW_LEFT", "Shift+ARROW_DOWN", "n", "r")
+    press(opened, "n", "a", "SHIFT+ARROW_LEFT", "SHIFT+ARROW_DOWN", "n", "r")
     before = downloaded(opened, reviewed, "corrections", "corrections.csv").read_bytes()
     row, counts = row_number(opened), shown(opened, "counts")
-    opened.get(reviewed.page.as_uri())
+    reload(opened, reviewed)
     assert (row_number(opened), shown(opened, "counts")) == (row, counts)
     assert downloaded(opened, reviewed, "corrections", "corrections.csv").read_bytes() == before
     opened.execute_script("localStorage.clear()")
-    opened.get(reviewed.page.as_uri())
+    reload(opened, reviewed)
     assert "0 accepted" in shown(opened, "counts")
     opened.find_element("id", "open").send_keys(str(reviewed.downloads / "corrections.csv"))
     wait_for(lambda: "taken over" in shown(opened, "status"))

@@ -1,42 +1,80 @@
 "use strict";
-// What a person decided about single points: kept in this browser, handed over as csv, read back from it.
+// What a person decided about single points: undone and redone, kept, handed over as csv, read back from it.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const STORE = "labelfill review " + data.hash;
+const STORE = ["labelfill review", data.hash, data.reviewer].filter(Boolean).join(" ");
 const HEADER = ["row", "keypoint", "action", "x", "y"];
+const REVIEWER = "reviewer";
 
-// "row:keypoint number" -> { action, x, y }; also of rows that are not on this page (opened from a file).
+// "row:keypoint number" -> { action, x, y, reviewer }; also of rows that are not on this page (opened from a file).
 const decisions = new Map();
-let storing = true;
+const past = [], future = []; // steps: lists of [key, decision before, decision after]
+let kept = true; // whether all decisions are somewhere else than on this page
 
 const keyOf = (row, k) => row + ":" + k;
+const rowOf = (key) => key.split(":").map(Number);
 const decisionOn = (row, k) => decisions.get(keyOf(row, k));
 
-function decide(row, k, decision) {
-  if (decision) decisions.set(keyOf(row, k), decision);
-  else decisions.delete(keyOf(row, k));
-  store();
+/** Decide on points in one step, which is undone as a whole: [row, keypoint number, decision or null] of each. */
+function decide(changes) {
+  const by = data.reviewer ? { reviewer: data.reviewer } : {};
+  step(changes.map(([row, k, decision]) => [keyOf(row, k), decision && { ...decision, ...by }]));
+}
+
+function step(changes) {
+  if (!changes.length) return;
+  past.push(changes.map(([key, after]) => [key, decisions.get(key), after]));
+  future.length = 0;
+  set(changes);
+}
+
+/** Undo the last step; the step, or undefined if there is none. */
+function undoStep() {
+  const last = past.pop();
+  if (last) { future.push(last); set(last.map(([key, before]) => [key, before])); }
+  return last;
+}
+
+function redoStep() {
+  const next = future.pop();
+  if (next) { past.push(next); set(next.map(([key, , after]) => [key, after])); }
+  return next;
+}
+
+function set(changes) {
+  for (const [key, decision] of changes) {
+    if (decision) decisions.set(key, decision);
+    else decisions.delete(key);
+  }
+  if (data.served) send(changes); // review_server.js
+  else store();
 }
 
 // -- kept in this browser ----------------------------------------------------------------------------
 
 function store() {
+  if (data.served) return;
   try {
     localStorage.setItem(STORE, JSON.stringify({ at: currentRow(), decisions: [...decisions] }));
-    storing = true;
+    kept = true;
   } catch {
-    storing = false; // a private window, or no room left: the page says so, and asks before it is closed
+    kept = false; // a private window, or no room left: the page says so, and asks before it is closed
   }
 }
 
 /** The row that was looked at last; undefined if nothing is kept. */
 function restore() {
+  if (data.served) {
+    for (const [row, k, decision] of data.decisions) decisions.set(keyOf(row, k), decision);
+    return undefined;
+  }
   try {
-    const kept = JSON.parse(localStorage.getItem(STORE));
-    if (!kept) return undefined;
+    const stored = JSON.parse(localStorage.getItem(STORE));
+    if (!stored) return undefined;
     decisions.clear();
-    for (const [key, decision] of kept.decisions) decisions.set(key, decision);
-    return kept.at;
+    past.length = future.length = 0; // steps of another tab would undo what is not there
+    for (const [key, decision] of stored.decisions) decisions.set(key, decision);
+    return stored.at;
   } catch {
     return undefined;
   }
@@ -56,8 +94,10 @@ function bytesOf(text) {
   return bytes;
 }
 
+const textOf = (bytes) => new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 const quoted = (field) => (/[",\r\n]/.test(field) ? '"' + field.replaceAll('"', '""') + '"' : field);
 const line = (fields) => fields.map((field) => quoted(String(field))).join(",") + "\n";
+const isPlaced = (action) => action === "accepted" || action === "moved";
 
 function px(value) {
   const text = value.toFixed(4);
@@ -65,16 +105,18 @@ function px(value) {
 }
 
 function sortedDecisions() {
-  const all = [...decisions].map(([key, decision]) => [...key.split(":").map(Number), decision]);
+  const all = [...decisions].map(([key, decision]) => [...rowOf(key), decision]);
   return all.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 }
 
 function correctionsCsv() {
-  const lines = sortedDecisions().map(([row, k, { action, x, y }]) => {
-    const placed = action === "accepted" || action === "moved";
-    return line([row, bytesOf(data.names[k]), action, placed ? px(x) : "", placed ? px(y) : ""]);
+  const all = sortedDecisions();
+  const named = all.some(([, , { reviewer }]) => reviewer);
+  const lines = all.map(([row, k, { action, x, y, reviewer }]) => {
+    const place = isPlaced(action) ? [px(x), px(y)] : ["", ""];
+    return line([row, bytesOf(data.names[k]), action, ...place, ...(named ? [bytesOf(reviewer ?? "")] : [])]);
   });
-  return line(HEADER) + lines.join("");
+  return line(named ? [...HEADER, REVIEWER] : HEADER) + lines.join("");
 }
 
 function distrustCsv() {
@@ -117,18 +159,19 @@ function records(text) {
 /** Take over the decisions of a corrections.csv; how many, or throws a sentence. */
 function takeOver(bytes) {
   const [header, ...lines] = records(bytes.replace(/^\xef\xbb\xbf/, ""));
-  if (!header || header.join() !== HEADER.join())
+  if (![HEADER, [...HEADER, REVIEWER]].some((columns) => header?.join() === columns.join()))
     throw new Error(`The file does not begin with ${HEADER.join()}.`);
   const numbers = new Map(data.names.map((name, k) => [bytesOf(name), k]));
-  const found = lines.map(([row, name, action, x, y], i) => {
-    const placed = action === "accepted" || action === "moved";
+  const found = lines.map(([row, name, action, x, y, reviewer], i) => {
+    const placed = isPlaced(action);
     const known = numbers.has(name) && /^\d+$/.test(row) && Number(row) < data.count;
     const numeric = placed && x !== "" && y !== "" && isFinite(x) && isFinite(y);
     if (!known || !(numeric || action === "rejected" || action === "wrong"))
       throw new Error(`Line ${i + 2} of the file does not fit this table.`);
-    return [keyOf(Number(row), numbers.get(name)), placed ? { action, x: Number(x), y: Number(y) } : { action }];
+    const decision = placed ? { action, x: Number(x), y: Number(y) } : { action };
+    if (reviewer) decision.reviewer = textOf(reviewer);
+    return [keyOf(Number(row), numbers.get(name)), decision];
   });
-  for (const [key, decision] of found) decisions.set(key, decision);
-  store();
+  step(found);
   return found.length;
 }

@@ -5,7 +5,7 @@ const WORDS = {
   wrong: "label marked as wrong",
 };
 const element = (id) => document.getElementById(id);
-const rows = data.rows;
+let rows = data.rows;
 let listed = rows; // those that the filter lets through
 let at = 0; // number in `listed`
 let chosen = 0; // number of a point of that row
@@ -44,7 +44,11 @@ function moveTo(point, to) {
 }
 
 function settle(point, decision, said) {
-  decide(currentRow(), point.k, decision);
+  decide([[currentRow(), point.k, decision]]);
+  changed(said);
+}
+
+function changed(said) {
   downloaded = false;
   show();
   say(said);
@@ -56,6 +60,26 @@ function nudge(dx, dy) {
   if (point.label) return say(`${point.shown} is a label and stays where it is; w marks it as wrong.`);
   const { x, y } = placeOf(shownRow(), point);
   moveTo(point, { x: x + dx, y: y + dy });
+  bringInSight();
+  preview();
+}
+
+/** Show what a step that was undone or redone changed. */
+function revisit(step, word) {
+  if (!step) return say(`There is nothing to ${word.startsWith("un") ? "undo" : "redo"}.`);
+  const [row, k] = rowOf(step[0][0]);
+  if (rows.some((one) => one.row === row) && !listed.some((one) => one.row === row)) {
+    element("filter").value = "all";
+    listed = rows;
+  }
+  const there = listed.findIndex((one) => one.row === row);
+  if (there >= 0) {
+    at = there;
+    chosen = Math.max(shownRow().points.findIndex((point) => point.k === k), 0);
+    bringInSight();
+  }
+  const points = step.length === 1 ? data.names[k] : `${step.length} points`;
+  changed(`${word}: ${points} of row ${row}`);
 }
 
 const actions = {
@@ -80,7 +104,7 @@ const actions = {
     if (!point.observed) return say(`${point.shown} is no label of the table; r rejects a fill.`);
     settle(point, { action: "wrong" }, `${point.shown}: label marked as wrong`);
   },
-  undo() {
+  takeBack() {
     const point = chosenPoint();
     if (!point || !decisionOn(currentRow(), point.k)) return say("There is nothing to take back here.");
     settle(point, null, `${point.shown}: decision taken back`);
@@ -89,18 +113,21 @@ const actions = {
     const row = shownRow();
     if (!row) return;
     const points = undecided(row);
-    for (const point of points) decide(row.row, point.k, { action: "accepted", x: point.x, y: point.y });
-    if (points.length) downloaded = false;
-    say(`${points.length} fills of row ${row.row} accepted`);
+    decide(points.map(({ k, x, y }) => [row.row, k, { action: "accepted", x, y }]));
     if (at < listed.length - 1) go(at + 1);
-    else show();
+    changed(`${points.length} fills of row ${row.row} accepted`);
   },
+  undo() { revisit(undoStep(), "undone"); },
+  redo() { revisit(redoStep(), "redone"); },
   next() { go(at + 1); },
   previous() { go(at - 1); },
   nextPoint() { select(chosen + 1); },
   previousPoint() { select(chosen - 1); },
-  zoom() { toggle("zoomed", "zoom"); },
-  hide() { toggle("hidden", "hide"); },
+  zoom() { zoomTo(zoom.scale > 1 ? 1 : CLOSE_UP, chosenPlace()); },
+  zoomIn() { zoomBy(STEP, chosenPlace()); },
+  zoomOut() { zoomBy(1 / STEP, chosenPlace()); },
+  fit() { zoomTo(1); },
+  hide() { element("hide").setAttribute("aria-pressed", (hidden = !hidden)); show(); },
   brighten() { element("brighten").setAttribute("aria-pressed", picture.classList.toggle("bright")); },
   help() { element("keys").open = !element("keys").open; },
   corrections() {
@@ -114,12 +141,6 @@ const actions = {
   },
 };
 
-function toggle(what, button) {
-  view[what] = !view[what];
-  element(button).setAttribute("aria-pressed", view[what]);
-  show();
-}
-
 /** On to the next fill of this row that nobody has decided about, if there is one. */
 function forward() {
   const { points } = shownRow();
@@ -132,6 +153,8 @@ function go(to) {
   if (to < 0 || to >= listed.length) return say(to < 0 ? "This is the first row." : "This is the last row.");
   at = to;
   chosen = shownRow().start;
+  bringInSight(true);
+  decodeAhead([at, at + 1, at - 1].map((number) => listed[number]).filter(Boolean));
   store();
   show();
   say(`Row ${currentRow()}, ${at + 1} of ${listed.length}. ${shownRow().why}`);
@@ -141,90 +164,14 @@ function select(number) {
   const count = shownRow()?.points.length;
   if (!count) return;
   chosen = (number + count) % count;
+  bringInSight();
   show();
 }
 
-// -- what is shown -----------------------------------------------------------------------------------
-
-let saying = 0;
-function say(text) {
-  const status = element("status");
-  status.textContent = text;
-  clearTimeout(saying);
-  saying = setTimeout(() => { status.textContent = ""; }, 8000);
-}
-
-function show() {
-  const row = shownRow();
-  element("empty").hidden = Boolean(row);
-  element("work").hidden = !row;
-  element("counts").textContent = counts();
-  element("unsaved").hidden = storing;
-  if (!row) return;
-  element("where").textContent = `${at + 1} of ${listed.length}: row ${row.row} (line ${row.line})`;
-  element("why").textContent = row.why;
-  element("about").textContent = row.about;
-  element("previous").disabled = at === 0;
-  element("next").disabled = at === listed.length - 1;
-  showPoints(row);
-  showButtons(row);
-  draw(row, chosen);
-}
-
-function showPoints(row) {
-  const list = element("points");
-  const options = row.points.map((point, i) => {
-    const option = document.createElement("li");
-    const state = stateOf(row, point);
-    option.id = "point" + i;
-    option.setAttribute("role", "option");
-    option.setAttribute("aria-selected", i === chosen);
-    const sign = shape("svg", { viewBox: "-10 -10 20 20", "aria-hidden": "true" }, marker(state, 0, 0, 1));
-    const name = document.createElement("span");
-    name.textContent = point.shown;
-    const told = document.createElement("small");
-    told.textContent = state === "fill" ? `radius ${point.radius.toFixed(1)} px` : WORDS[state];
-    if (state === "label" && point.flags) told.textContent = point.flags.replaceAll(" ", ", ");
-    option.append(sign, name, told);
-    option.addEventListener("click", () => select(i));
-    return option;
-  });
-  list.replaceChildren(...options);
-  list.setAttribute("aria-activedescendant", "point" + chosen);
-  const top = options[chosen]?.offsetTop; // within the list, which is positioned: scrolls the list alone, never the page
-  if (top < list.scrollTop) list.scrollTop = top;
-  else if (top + options[chosen].offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top;
-  element("point").textContent = row.points.length ? described(row, row.points[chosen]) : "";
-}
-
-function described(row, point) {
-  const { x, y } = placeOf(row, point);
-  const half = point.filled.length === 1 ? `, only ${point.filled}` : "";
-  const doubt = point.label ? "" : `, filled by ${point.method} with radius ${point.radius.toFixed(1)} px`;
-  const flags = point.flags ? `; ${point.flags.replaceAll(" ", ", ")}` : "";
-  return `${point.shown}: ${WORDS[stateOf(row, point)]}${half} at ${x.toFixed(2)}, ${y.toFixed(2)}${doubt}${flags}`;
-}
-
-function showButtons(row) {
-  const point = row.points[chosen];
-  element("accept").disabled = element("reject").disabled = !point || point.label;
-  element("wrong").disabled = !point?.observed;
-  element("undo").disabled = !point || !decisionOn(row.row, point.k);
-  element("acceptAll").disabled = !undecided(row).length;
-}
-
-function counts() {
-  const made = [...decisions.values()];
-  const parts = ["accepted", "moved", "rejected", "wrong"].map((action) => {
-    return `${made.filter((decision) => decision.action === action).length} ${action}`;
-  });
-  const finished = rows.filter((row) => !undecided(row).length).length;
-  return `${parts.join(", ")}; ${finished} of ${rows.length} rows finished`;
-}
-
-function filter() {
+/** List what the filter lets through, and stay at the row that is shown; or begin at the first. */
+function filter(fromStart = false) {
   const wanted = element("filter").value;
-  const before = currentRow();
+  const before = fromStart ? undefined : currentRow();
   listed = rows.filter((row) => {
     if (wanted === "all") return true;
     if (wanted === "open") return undecided(row).length > 0;
@@ -238,14 +185,18 @@ function filter() {
 // -- wiring ------------------------------------------------------------------------------------------
 
 const KEYS = {
-  a: "accept", A: "acceptAll", r: "reject", w: "wrong", u: "undo", z: "zoom", h: "hide", b: "brighten",
-  d: "corrections", "?": "help", n: "next", p: "previous",
+  a: "accept", A: "acceptAll", r: "reject", w: "wrong", u: "takeBack", z: "zoom", h: "hide", b: "brighten",
+  d: "corrections", "?": "help", n: "next", p: "previous", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut", 0: "fit",
   ArrowRight: "next", ArrowLeft: "previous", ArrowDown: "nextPoint", ArrowUp: "previousPoint",
 };
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 document.addEventListener("keydown", (event) => {
   const { target, key } = event;
+  if ((event.ctrlKey || event.metaKey) && !event.altKey && key.toLowerCase() === "z") {
+    event.preventDefault();
+    return event.shiftKey ? actions.redo() : actions.undo();
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || target.matches("select, input")) return;
   if (event.shiftKey && STEPS[key]) {
     const step = element("fine").checked ? 0.1 : 1;
@@ -256,7 +207,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const [id, action] of Object.entries(actions)) element(id)?.addEventListener("click", action);
-element("filter").addEventListener("change", filter);
+element("filter").addEventListener("change", () => filter());
 element("letters").addEventListener("change", (event) => document.body.classList.toggle("unlettered", !event.target.checked));
 element("open").addEventListener("change", async (event) => {
   const [file] = event.target.files;
@@ -271,10 +222,10 @@ element("open").addEventListener("change", async (event) => {
   show();
 });
 window.addEventListener("storage", (event) => {
-  if (event.key === STORE) { restore(); show(); } // another tab works on the same table
+  if (event.key === STORE && !data.served) { restore(); show(); } // another tab works on the same table
 });
 window.addEventListener("beforeunload", (event) => {
-  if (!storing && !downloaded) event.preventDefault();
+  if (!kept && !downloaded) event.preventDefault();
 });
 window.addEventListener("resize", () => shownRow() && draw(shownRow(), chosen));
 
@@ -283,6 +234,9 @@ for (const item of document.querySelectorAll("#legend [data-state]")) {
   item.prepend(shape("svg", { viewBox: "-10 -10 20 20", "aria-hidden": "true" }, marker(item.dataset.state, 0, 0, 1)));
 }
 const last = restore();
-const first = rows.findIndex((row) => row.row === last);
+// Where decisions are there, but not the row that was looked at last: the first row that is not finished.
+const goOn = last === undefined && decisions.size > 0;
+const first = rows.findIndex((row) => (goOn ? undecided(row).length : row.row === last));
+if (data.served) serve(); // review_server.js
 if (rows.length) go(Math.max(first, 0));
 else show();

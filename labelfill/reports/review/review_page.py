@@ -2,30 +2,41 @@
 
 One file that loads nothing: the script stands in the page, and the policy lets no other run. The markup
 that every table's page has is `review.html`. What the script needs to know of the table is JSON beside it;
-names become text of the page by textContent alone.
+names become text of the page by textContent alone. A page that is served has one more script, by which
+decisions reach the server that it came from.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
-from labelfill.arrays import Array
+from labelfill.arrays import Array, Mask
 from labelfill.errors import counted
 from labelfill.reports.faces import data_uri
 from labelfill.reports.inspection.summary import printable
 from labelfill.reports.pages import Markup, element, joined, page, plain
 from labelfill.reports.result.filled_rows import FilledRows, doubt_of_points, flags_of_row, worst_rows
 
-_SCRIPTS = ("review_decisions.js", "review_picture.js", "review_page.js")
+_SCRIPTS = (
+    "review_decisions.js", "review_picture.js", "review_view.js", "review_shown.js", "review_page.js",
+)  # fmt: skip
+_SERVED_SCRIPT = "review_server.js"
 _LARGEST_SIDE = 512  # px of an embedded picture: a screen shows no more of a face
+_ROOM_FOR_THE_FRAME = 1000  # bytes by which the page without rows may grow
 _SHOWN_EXTRA = 3
 _SHOWN_CHARACTERS = 80
+
+_KEPT_IN_BROWSER = (
+    "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
+    "labelfill impute --corrections."
+)
 
 
 @dataclass(frozen=True)
@@ -45,47 +56,99 @@ class Review:
     left_out: int
 
 
-def review_page(filled: FilledRows, *, most_rows: int, most_bytes: int) -> Review:
+@dataclass(frozen=True)
+class ListedRows:
+    """The rows of a page, worst first.
+
+    Attributes
+    ----------
+    described
+        What the script needs to know of each, as JSON.
+    left_out
+        Rows with fills or flags that are not among them.
+    """
+
+    described: Sequence[str]
+    left_out: int
+
+    @property
+    def summary(self) -> str:
+        more = f" ({self.left_out:,} more are not on this page)" if self.left_out else ""
+        return f"The {counted(len(self.described), 'row')} that deserve a look most, worst first{more}."
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a page that is served has in addition.
+
+    Attributes
+    ----------
+    decisions
+        What was decided before: row, keypoint number, and the decision as the script has it.
+    saved
+        A sentence on where decisions are kept.
+    """
+
+    decisions: Sequence[tuple[int, int, Mapping[str, Any]]]
+    saved: str
+
+
+def review_page(filled: FilledRows, *, most_rows: int, most_bytes: int, reviewer: str = "") -> Review:
     """The page with the worst rows: at most so many, and as many as fit into so many bytes.
 
     Parameters
     ----------
     most_bytes
         Of the whole file; one row is shown however large it is.
+    reviewer
+        Who decides, if decisions are to name somebody.
     """
+    frame = page_of_rows(filled, ListedRows([], 0), reviewer)
+    room = most_bytes - len(frame.encode()) - _ROOM_FOR_THE_FRAME
+    rows = listed_rows(filled, most_rows=most_rows, most_bytes=room)
+    return Review(page_of_rows(filled, rows, reviewer), len(rows.described), rows.left_out)
+
+
+def listed_rows(
+    filled: FilledRows, *, most_rows: int, most_bytes: int, decided: Mask | None = None
+) -> ListedRows:
+    """The rows that deserve a look most; those come last of which all points (n, K) are `decided`."""
     doubt = doubt_of_points(filled)
+    if decided is not None:
+        doubt = np.where(decided & (doubt > 0), 0.0, doubt)
     order = worst_rows(doubt)
     rows: list[str] = []
-    frame = _html(filled, [], 0)
-    room = most_bytes - len(frame.encode()) - 1000
     for row in order[:most_rows].tolist():
-        described = _script_json(_row(filled, row, doubt[row]))
-        room -= len(described) + 1
-        if rows and room < 0:
+        described = script_json(_row(filled, row, doubt[row]))
+        most_bytes -= len(described) + 1
+        if rows and most_bytes < 0:
             break
         rows.append(described)
-    left = len(order) - len(rows)
-    return Review(_html(filled, rows, left), len(rows), left)
+    return ListedRows(rows, len(order) - len(rows))
 
 
-def _html(filled: FilledRows, rows: list[str], left: int) -> str:
+def page_of_rows(
+    filled: FilledRows, rows: ListedRows, reviewer: str = "", served: Served | None = None
+) -> str:
+    """The whole page as text."""
     about = {
         "hash": filled.table_hash(),
         "count": len(filled.labels),
         "shape": filled.schema.image_size.width / filled.schema.image_size.height,
         "names": filled.schema.keypoints,
+        "reviewer": reviewer,
+        **({} if served is None else {"served": True, "decisions": served.decisions}),
     }
-    described = _script_json(about)[:-1] + ',"rows":[' + ",".join(rows) + "]}"
+    described = script_json(about)[:-1] + ',"rows":[' + ",".join(rows.described) + "]}"
     data = element("script", Markup(described), type="application/json", id="data")
-    summary = (
-        f"The {counted(len(rows), 'row')} that deserve a look most, worst first"
-        f"{f' ({left:,} more are not on this page)' if left else ''}. "
-        "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
-        "labelfill impute --corrections."
-    )
+    summary = f"{rows.summary} {_KEPT_IN_BROWSER if served is None else served.saved}"
     title = f"Review of {plain(filled.dataset.table.path.name)}"
-    script = "\n".join(map(_file, _SCRIPTS))
-    return page(title, summary, _controls(filled), data, style=_file("review.css"), script=script)
+    first, *others = _SCRIPTS
+    script = "\n".join(map(_file, [first, *([] if served is None else [_SERVED_SCRIPT]), *others]))
+    return page(
+        title, summary, _controls(filled), data,
+        style=_file("review.css"), script=script, served=served is not None,
+    )  # fmt: skip
 
 
 def _controls(filled: FilledRows) -> Markup:
@@ -152,7 +215,7 @@ def _about(filled: FilledRows, row: int) -> str:
     return "; ".join(columns[:_SHOWN_EXTRA])
 
 
-def _script_json(value: Any) -> str:
+def script_json(value: Any) -> str:
     """JSON that can stand inside a script element: nothing in it can end the element."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 

@@ -1,10 +1,8 @@
-// The enlarged picture with its points; a point is dragged with mouse, pen or finger.
+// The enlarged picture with its points.
 
 const SVG = "http://www.w3.org/2000/svg";
 const picture = document.getElementById("picture");
-const REACH = 16; // screen px: how near to a point a press has to be
-const ZOOM = 3;
-const view = { zoomed: false, hidden: false };
+let hidden = false; // whether points are
 let seen = []; // what of the table's px is shown; it stays while a point is dragged
 
 function shape(tag, attributes, ...children) {
@@ -43,25 +41,36 @@ function marker(state, x, y, u) {
   return group;
 }
 
+// The pictures of the row that is shown and of those beside it, decoded before they are looked at.
+const pictures = new Map();
+
+function pictureOf(row) {
+  if (!pictures.has(row)) {
+    const [x, y, width, height] = row.box; // of the picture, in px of this row's table
+    const place = { x, y, width, height, preserveAspectRatio: "none" };
+    pictures.set(row, shape("image", { href: row.picture, ...place }));
+  }
+  return pictures.get(row);
+}
+
+function decodeAhead(wanted) {
+  for (const row of pictures.keys()) if (!wanted.includes(row)) pictures.delete(row);
+  for (const row of wanted) pictureOf(row).decode?.().catch(() => {}); // it is drawn anyway, only later
+}
+
 /** Draw a row with its points; `selected` is the number of a point. */
 function draw(row, selected) {
   const chosen = row.points[selected];
   const at = chosen && placeOf(row, chosen);
-  const [x, y, width, height] = row.box; // of the picture, in px of this row's table
-  picture.setAttribute("viewBox", (view.zoomed && at ? closeUp(row, at) : whole(row)).join(" "));
+  picture.setAttribute("viewBox", shownBox(row).join(" "));
   const u = unit();
-  const image = { href: row.picture, x, y, width, height, preserveAspectRatio: "none" };
-  const drawn = [shape("image", image)];
-  if (!view.hidden) {
+  const drawn = [pictureOf(row)];
+  if (!hidden) {
     for (const point of row.points) if (point.radius) drawn.push(...circle(row, point, point === chosen));
     for (const point of row.points) drawn.push(...mark(row, point, u));
     if (at) drawn.push(shape("circle", { cx: at.x, cy: at.y, r: 11 * u, class: "ring" }), tag(chosen, at, u));
   }
   picture.replaceChildren(...drawn);
-}
-
-function closeUp({ box: [, , width, height] }, { x, y }) {
-  return [x - width / ZOOM / 2, y - height / ZOOM / 2, width / ZOOM, height / ZOOM];
 }
 
 /** The picture, and a little beyond it where points lie off the image; never more than half as much again. */
@@ -111,52 +120,4 @@ function tag(point, { x, y }, u) {
   });
   name.textContent = point.shown;
   return name;
-}
-
-// -- dragging ----------------------------------------------------------------------------------------
-
-let dragged = null;
-
-function pointerPlace(event) {
-  const inverse = picture.getScreenCTM().inverse();
-  const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(inverse);
-  return { x, y };
-}
-
-picture.addEventListener("pointerdown", (event) => {
-  if (event.button || view.hidden) return;
-  const row = shownRow();
-  if (!row) return;
-  const from = pointerPlace(event);
-  const u = unit();
-  const far = row.points.map((point) => {
-    const { x, y } = placeOf(row, point);
-    return Math.hypot(x - from.x, y - from.y) / u;
-  });
-  const nearest = far.indexOf(Math.min(...far));
-  if (nearest < 0 || far[nearest] > REACH) return;
-  event.preventDefault();
-  select(nearest);
-  if (row.points[nearest].label) return; // labels stay where they are; w marks one as wrong
-  const start = placeOf(row, row.points[nearest]);
-  dragged = { point: row.points[nearest], dx: start.x - from.x, dy: start.y - from.y, moved: false };
-  picture.setPointerCapture(event.pointerId);
-});
-
-picture.addEventListener("pointermove", (event) => {
-  if (!dragged) return;
-  const { x, y } = pointerPlace(event);
-  dragged.moved = true;
-  dragged.to = { x: x + dragged.dx, y: y + dragged.dy };
-  preview(dragged.point, dragged.to);
-});
-
-for (const end of ["pointerup", "pointercancel"]) {
-  picture.addEventListener(end, (event) => {
-    if (!dragged) return;
-    const { point, moved, to } = dragged;
-    dragged = null;
-    if (moved && event.type === "pointerup") moveTo(point, to);
-    else show();
-  });
 }
