@@ -13,11 +13,21 @@ import numpy as np
 
 from labelfill.arrays import Array, Images
 from labelfill.data.dataset_reading import image_files
-from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
+from labelfill.data.formats import (
+    COCO,
+    DEEPLABCUT,
+    FORMATS,
+    LABEL_STUDIO,
+    PARQUET,
+    SLEAP,
+    TABLE,
+    read_keypoints,
+)
 from labelfill.data.formats.coco import table_as_coco
 from labelfill.data.formats.deeplabcut import table_as_deeplabcut
 from labelfill.data.formats.label_studio import table_as_label_studio
 from labelfill.data.formats.parquet import require_pyarrow, table_as_parquet
+from labelfill.data.formats.sleap import table_as_sleap
 from labelfill.data.formats.tables import further_columns, table_as_csv
 from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.storage import MemoryStore
@@ -42,10 +52,11 @@ _WITH_IMAGES: dict[str, Callable[[KeypointTable, Sequence[str], Array, Path], It
     COCO: table_as_coco,
     DEEPLABCUT: table_as_deeplabcut,
     LABEL_STUDIO: table_as_label_studio,
+    SLEAP: table_as_sleap,
 }
-_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET}
+_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET, ".slp": SLEAP}
 # They have no word for half a point.
-_WHOLE_POINTS = (COCO, LABEL_STUDIO)
+_WHOLE_POINTS = (COCO, LABEL_STUDIO, SLEAP)
 
 
 @dataclass(frozen=True)

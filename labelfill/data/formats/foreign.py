@@ -13,8 +13,8 @@ _IMAGES = "give a table that names them in a column image_path, beside the label
 _NUMBER = rb"[-+]?[\d.]+(?:[eE][-+]?\d+)?"
 # How a file begins, what it is, and what to give instead.
 _BINARY = (
-    (rb"\x89HDF", "HDF5, as DeepLabCut's .h5 and SLEAP's .slp",
-     "give DeepLabCut's csv beside it, or export COCO keypoints from SLEAP (sleap-io does)"),
+    (rb"\x89HDF", "HDF5, as DeepLabCut's .h5",
+     "give DeepLabCut's csv beside it; SLEAP's labels are named .slp, NWB .nwb, JABS' ..._pose_est_v5.h5"),
     (rb"MATLAB \d", "MATLAB's .mat", "write its labels as a csv table (writetable does)"),
     (rb"\x93NUMPY", "an array of numpy, a .npy", "write a csv table with a header of it"),
     (rb"\x80[\x02-\x05]", "a pickle, which is not opened, as it may run any program",
