@@ -13,7 +13,7 @@ from pathlib import Path
 from labelfill.data import cache
 from labelfill.data.dataset import Dataset
 from labelfill.data.folder import folder_table
-from labelfill.data.formats import KINDS, LABEL_STUDIO, files_of, is_keypoint_folder, read_keypoints
+from labelfill.data.formats import KINDS, LABEL_STUDIO, detect, files_of, is_keypoint_folder, read_keypoints
 from labelfill.data.frame import assumed_frame, check_frame
 from labelfill.data.images.files import ImageFiles
 from labelfill.data.images.pixel_text import PixelText
@@ -27,7 +27,6 @@ from labelfill.data.table import (
     KeypointTable,
     NoImagesError,
     lacks_images,
-    open_decompressed,
 )
 from labelfill.errors import DataError, StorageError, reading, real_path
 from labelfill.schema import ImageSize, KeypointSchema
@@ -113,7 +112,7 @@ def read_dataset(
     """
     path = Path(path)
     if not _is_folder(path, request):
-        open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
+        detect(path)  # a missing file is a matter of data, with its own sentence
     read = partial(_read, path, request, models, show_progress)
     if cache_dir is None:
         dataset = read(images_file)
@@ -133,8 +132,8 @@ def read_dataset(
 
 
 def _is_folder(path: Path, request: TableRequest) -> bool:
-    """Whether a folder is read: of images where no keypoints are required, else of files of keypoints."""
-    return path.is_dir() if not request.require_keypoints else is_keypoint_folder(path)
+    """Whether a folder is read: of files of keypoints, or of images where no keypoints are required."""
+    return path.is_dir() and (not request.require_keypoints or is_keypoint_folder(path))
 
 
 def _load_fresh(entry: Path, path: Path, request: TableRequest) -> Dataset | None:
@@ -179,7 +178,7 @@ def _read(
     images, placements = None, None
     with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
         pixels = PixelText(path, stated, store, models)
-        if path.is_dir() and not request.require_keypoints:
+        if path.is_dir() and not is_keypoint_folder(path):
             table = folder_table(path)
         else:
             table = read_keypoints(

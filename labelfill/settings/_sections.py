@@ -184,8 +184,8 @@ class ImputeSettings(Settings):
     fill_occluded: bool = setting(False, "fill points that the table declares hidden, too")
     likelihood: bool = setting(
         False,
-        "also state in the filled table how sure each fill is, 0 to 1, in columns NAME_likelihood (COCO and "
-        "Label Studio files state it anyway)",
+        "also state in the filled table how sure each fill is, 0 to 1, in columns NAME_likelihood (COCO, "
+        "SLEAP, JABS and Label Studio files state it anyway)",
     )
 
 

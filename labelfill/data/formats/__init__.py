@@ -14,21 +14,31 @@ from typing import BinaryIO
 
 from labelfill.arrays import Array
 from labelfill.data.formats.blanks import with_declared_blanks
+from labelfill.data.formats.celeba import CELEBA as CELEBA
+from labelfill.data.formats.celeba import CELEBA_KIND
 from labelfill.data.formats.coco import COCO as COCO
 from labelfill.data.formats.coco import filled_coco, read_coco
 from labelfill.data.formats.deeplabcut import DEEPLABCUT as DEEPLABCUT
 from labelfill.data.formats.deeplabcut import LIKELIHOODS_OF_DEEPLABCUT, is_deeplabcut, read_deeplabcut
 from labelfill.data.formats.foreign import refuse_foreign
+from labelfill.data.formats.jabs import JABS as JABS
+from labelfill.data.formats.jabs import JABS_KIND
 from labelfill.data.formats.kinds import Asked, Kind
 from labelfill.data.formats.label_studio import LABEL_STUDIO as LABEL_STUDIO
 from labelfill.data.formats.label_studio import filled_label_studio, read_label_studio
 from labelfill.data.formats.likelihoods import check_new_columns, stated_likelihoods
+from labelfill.data.formats.nwb import NWB as NWB
+from labelfill.data.formats.nwb import NWB_KIND
 from labelfill.data.formats.parquet import MAGIC, filled_parquet, read_parquet
 from labelfill.data.formats.parquet import PARQUET as PARQUET
+from labelfill.data.formats.pts import PTS as PTS
+from labelfill.data.formats.pts import PTS_KIND
 from labelfill.data.formats.sleap import SLEAP as SLEAP
 from labelfill.data.formats.sleap import SLEAP_KIND
 from labelfill.data.formats.visibility import declared_occluded as declared_occluded
 from labelfill.data.formats.visibility import with_boxes
+from labelfill.data.formats.yolo import YOLO as YOLO
+from labelfill.data.formats.yolo import YOLO_KIND
 from labelfill.data.reading_options import USUAL, ReadingOptions
 from labelfill.data.table import (
     BOM,
@@ -102,11 +112,16 @@ KINDS = {
         states_scores=True, in_px=True, lines_stay=False,
     ),
     SLEAP: SLEAP_KIND,
+    NWB: NWB_KIND,
+    JABS: JABS_KIND,
+    YOLO: YOLO_KIND,
+    CELEBA: CELEBA_KIND,
+    PTS: PTS_KIND,
     TABLE: Kind("a table", None, _read_table, lambda path, begin: True),
 }  # fmt: skip
 FORMATS = {name: kind.title for name, kind in KINDS.items()}
 # Folders, and what `impute` writes of them, are no file that has a begin.
-_OF_SEVERAL_FILES: tuple[str, ...] = ()
+_OF_SEVERAL_FILES = (PTS, YOLO)
 
 
 def detect(path: Path) -> str:

@@ -37,7 +37,7 @@ _TEXT = (
     (rb"<[?!A-Za-z]", "XML, as CVAT and Pascal VOC write it", "export COCO keypoints, a .json"),
     (rb"[\[{]\s*[\[{\"]", "JSON",
      "name it .json, unpacked, if it holds COCO keypoints or Label Studio's tasks"),
-    (rb"version: ?\d+\nn_points:", "a .pts file of one image", _ONE_IMAGE),
+    (rb"version: ?\d+\nn_points:", "a .pts file of one image", "give the folder of all such files"),
     (rb"---(\s|$)|[A-Za-z_]\w*:( ?\[[^\n]*\]| [^,;\t\n]*)?(\n|$)", "YAML, which describes a data set",
      "give its labels"),
     (rb"\d+\n[A-Za-z_]\w*([ \t][A-Za-z_]\w*)+$", "a list whose first line is a count, as CelebA's",

@@ -25,8 +25,9 @@ from labelfill.data.formats.instances import PoseRow, table_of_rows
 from labelfill.data.formats.kinds import Asked, Kind
 from labelfill.data.formats.pose_library import HDF5_MAGIC, asking, content_of
 from labelfill.data.formats.visibility import HIDDEN, visibilities
+from labelfill.data.images.files import folder_of
 from labelfill.data.table import FoundPoints, KeypointTable, refuse_changed
-from labelfill.errors import DataError, counted, listed, real_path
+from labelfill.errors import DataError, counted, listed
 
 SLEAP = "sleap"
 _TITLE = "SLEAP's labels"
@@ -238,11 +239,8 @@ def _image_list(library: Any, names: Sequence[str], size: tuple[int, int]) -> An
 
 
 def _frames(table: KeypointTable, beside: Path | None) -> PoseFrames:
-    origin = real_path(beside or table.path)
-    return PoseFrames(
-        table.path, _TITLE, lambda: _sources_of(table.path), _video_opener(table.path),
-        origin if origin.is_dir() else origin.parent,
-    )  # fmt: skip
+    path, folder = table.path, folder_of(beside or table.path)
+    return PoseFrames(path, _TITLE, lambda: _sources_of(path), _video_opener(path), folder)
 
 
 def _sources_of(path: Path) -> list[VideoSource]:

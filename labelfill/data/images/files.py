@@ -62,6 +62,11 @@ class Findings:
     too_bright: dict[str, int] = field(default_factory=dict)
 
 
+def folder_of(path: Path) -> Path:
+    """The folder from which images are named: that of a file, or a folder itself."""
+    return real_path(path if path.is_dir() else path.parent)
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     """The image files that a table's rows name.
@@ -254,8 +259,7 @@ class ImageFiles:
 
     @cached_property
     def _folder(self) -> Path:
-        origin = self.beside or self.table_path
-        return real_path(origin if origin.is_dir() else origin.parent)
+        return folder_of(self.beside or self.table_path)
 
     @cached_property
     def _first_rows(self) -> dict[str, int]:
