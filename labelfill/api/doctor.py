@@ -28,7 +28,16 @@ from labelfill.schema import ImageSize
 from labelfill.settings import KeypointModelSettings
 
 _PACKAGES = ("scipy", "scikit-image", "safetensors", "filelock", "joblib", "pandas", "shtab", "tqdm")
-_OPTIONAL = ("scikit-learn", "matplotlib", "dask", "onnx", "onnxruntime", "pyarrow", "tensorboard")
+_OPTIONAL = (
+    "scikit-learn",
+    "matplotlib",
+    "dask",
+    "onnx",
+    "onnxruntime",
+    "pyarrow",
+    "sleap-io",
+    "tensorboard",
+)
 # What a run on a table of Kaggle's size takes at most: the cache, the models, two filled tables.
 _DISK_WANTED = 2 << 30
 _MEMORY_WANTED = 2 << 30

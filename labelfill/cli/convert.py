@@ -9,7 +9,7 @@ from labelfill.cli._options import CommandParser, Commands
 from labelfill.cli._printing import Line
 from labelfill.settings import TableSettings
 
-_FORMATS = ("table", "coco", "deeplabcut", "parquet", "label-studio")
+_FORMATS = ("table", "coco", "deeplabcut", "parquet", "label-studio", "sleap", "yolo")
 
 
 def add_parser(commands: Commands) -> CommandParser:

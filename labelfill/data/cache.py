@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,9 +70,10 @@ class _Entry:
     reading: ReadingOptions
 
 
-def entry_key(path: Path, options: dict[str, Any]) -> str:
-    """SHA-256 of the file as it lies on disk and of the options it is read with."""
-    content = {"file": _sha256(path), "options": options, "format": FORMAT_VERSION}
+def entry_key(files: Sequence[Path], options: dict[str, Any]) -> str:
+    """SHA-256 of a table's files as they lie on disk and of the options they are read with."""
+    hashes = [_sha256(path) for path in files]
+    content = {"file": hashes[0] if len(files) == 1 else hashes, "options": options, "format": FORMAT_VERSION}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

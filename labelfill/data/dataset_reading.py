@@ -13,7 +13,7 @@ from pathlib import Path
 from labelfill.data import cache
 from labelfill.data.dataset import Dataset
 from labelfill.data.folder import folder_table
-from labelfill.data.formats import LABEL_STUDIO, read_keypoints
+from labelfill.data.formats import KINDS, LABEL_STUDIO, detect, files_of, is_keypoint_folder, read_keypoints
 from labelfill.data.frame import assumed_frame, check_frame
 from labelfill.data.images.files import ImageFiles
 from labelfill.data.images.pixel_text import PixelText
@@ -27,7 +27,6 @@ from labelfill.data.table import (
     KeypointTable,
     NoImagesError,
     lacks_images,
-    open_decompressed,
 )
 from labelfill.errors import DataError, StorageError, reading, real_path
 from labelfill.schema import ImageSize, KeypointSchema
@@ -78,7 +77,7 @@ class TableRequest:
         """The name of the table's entry in a cache: the same whether images are needed or not."""
         beside = None if self.images_beside is None else str(real_path(self.images_beside))
         options = {**asdict(self), "images_beside": beside, "require_images": True}
-        return cache.entry_key(path, options)
+        return cache.entry_key(files_of(path), options)
 
 
 def read_dataset(
@@ -112,8 +111,8 @@ def read_dataset(
         If a file cannot be read, or the cache cannot be written.
     """
     path = Path(path)
-    if not (path.is_dir() and not request.require_keypoints):
-        open_decompressed(path).close()  # a missing file is a matter of data, with its own sentence
+    if not _is_folder(path, request):
+        detect(path)  # a missing file is a matter of data, with its own sentence
     read = partial(_read, path, request, models, show_progress)
     if cache_dir is None:
         dataset = read(images_file)
@@ -130,6 +129,11 @@ def read_dataset(
         size = dataset.schema.image_size
         _log.info("%s: images of %s assumed; --image-size HxW states another size", path, size)
     return replace(dataset, images_beside=request.images_beside)
+
+
+def _is_folder(path: Path, request: TableRequest) -> bool:
+    """Whether a folder is read: of files of keypoints, or of images where no keypoints are required."""
+    return path.is_dir() and (not request.require_keypoints or is_keypoint_folder(path))
 
 
 def _load_fresh(entry: Path, path: Path, request: TableRequest) -> Dataset | None:
@@ -154,11 +158,11 @@ def _load_assumed(cache_dir: Path, path: Path, request: TableRequest) -> Dataset
 
 def _read_into(entry: Path, path: Path, request: TableRequest, read: Callable[[Path], Dataset]) -> Dataset:
     """Read a table whose images go to the path that is given to `read`, and keep it."""
-    before = _signature(path)
+    before = [_signature(file) for file in files_of(path)]
     with cache.new_entry(entry) as folder:
         dataset = read(folder / cache.IMAGES)
         cache.save(folder, cache.Kept(dataset, _fingerprint(dataset.table, request)))
-        if _signature(path) != before:
+        if [_signature(file) for file in files_of(path)] != before:
             raise DataError(f"{path} changed while it was read; run the command again once it is complete")
     kept = cache.load(entry, path)
     if kept is None:
@@ -174,7 +178,7 @@ def _read(
     images, placements = None, None
     with closing(MemoryStore() if images_path is None else FileStore(images_path)) as store:
         pixels = PixelText(path, stated, store, models)
-        if path.is_dir():
+        if path.is_dir() and not is_keypoint_folder(path):
             table = folder_table(path)
         else:
             table = read_keypoints(
@@ -232,6 +236,7 @@ def image_files(
     beside
         Another table whose folder names are relative to.
     """
+    frames = KINDS[table.format].frames
     return ImageFiles(
         table.path,
         table.extra[IMAGE_PATH_COLUMN],
@@ -243,14 +248,12 @@ def image_files(
         by_shape=table.format == LABEL_STUDIO,
         exif_turn=reading.exif_turn,
         bits=reading.bits,
+        frames=None if frames is None else frames(table, beside),
     )
 
 
 def _image_files(table: KeypointTable, request: TableRequest) -> ImageFiles:
-    if table.path.is_dir():
-        beside: Path | None = table.path / IMAGE_PATH_COLUMN  # as a table in the folder would name its files
-    else:
-        beside = request.images_beside and real_path(request.images_beside)
+    beside = request.images_beside and real_path(request.images_beside)
     return image_files(table, beside=beside, allow_outside=request.allow_outside, reading=request.reading)
 
 

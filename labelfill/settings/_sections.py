@@ -190,7 +190,7 @@ class ImputeSettings(Settings):
     likelihood: bool = setting(
         False,
         "also write the confidence of each fill, 0 to 1, to columns NAME_likelihood of the filled table "
-        "(always written to COCO and Label Studio files)",
+        "(always written to COCO, SLEAP, JABS and Label Studio files)",
     )
 
 

@@ -13,7 +13,6 @@ import pytest
 from tests.driving import labelfill
 
 FOREIGN = {
-    "p.slp": (b"\x89HDF\r\n\x1a\n" + bytes(64), "SLEAP's .slp: give"),
     "m.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "MATLAB's .mat"),
     "m73.mat": (b"MATLAB 7.3 MAT-file" + bytes(493) + b"\x89HDF", "MATLAB's .mat"),
     "a.npy": (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'}\n", "array of numpy"),
@@ -40,7 +39,7 @@ FOREIGN = {
     "other.json": (b'{"a": 1, "b": [2]}', "JSON of another kind, with 'a', 'b': export COCO"),
     "nothing.json": (b"{}", "JSON that holds nothing"),
     "coco.txt": (b'{\n "images": []}', "JSON: name it .json"),
-    "c.h5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5"),
+    "c.h5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5, as DeepLabCut's .h5"),
     "a.xml": (b'<?xml version="1.0"?><annotations></annotations>', "XML"),
     "a.pts": (b"version: 1\nn_points: 2\n{\n30.1 30.2\n60.3 31.2\n}\n", ".pts file of one image"),
     "data.yaml": (b"path: ../faces\ntrain: images\n", "YAML"),

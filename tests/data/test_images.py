@@ -15,9 +15,10 @@ from skimage import io
 
 from labelfill.data.images.decoding import Decoder, decode_one_by_one
 from labelfill.data.images.equalization import equalize
-from labelfill.data.images.files import ImageFiles, load_image_files
+from labelfill.data.images.files import ImageFiles
 from labelfill.data.images.identity import content_ids, exact_ids
 from labelfill.data.images.pixel_text import PixelText, likely_sizes
+from labelfill.data.images.placing import load_image_files
 from labelfill.data.images.storage import FileStore, MemoryStore
 from labelfill.data.table import ImageTexts
 from labelfill.errors import DataError, StorageError, UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +13,26 @@ import numpy as np
 
 from labelfill.arrays import Array, Images
 from labelfill.data.dataset_reading import image_files
-from labelfill.data.formats import COCO, DEEPLABCUT, FORMATS, LABEL_STUDIO, PARQUET, TABLE, read_keypoints
+from labelfill.data.formats import (
+    COCO,
+    DEEPLABCUT,
+    FORMATS,
+    LABEL_STUDIO,
+    PARQUET,
+    SLEAP,
+    TABLE,
+    YOLO,
+    read_keypoints,
+)
 from labelfill.data.formats.coco import table_as_coco
 from labelfill.data.formats.deeplabcut import table_as_deeplabcut
 from labelfill.data.formats.label_studio import table_as_label_studio
 from labelfill.data.formats.parquet import require_pyarrow, table_as_parquet
+from labelfill.data.formats.sleap import table_as_sleap
 from labelfill.data.formats.tables import further_columns, table_as_csv
+from labelfill.data.formats.yolo import table_as_yolo
+from labelfill.data.images.decoding import UnusableError
+from labelfill.data.images.files import ImageFiles, folder_of
 from labelfill.data.images.pixel_text import PixelText
 from labelfill.data.images.storage import MemoryStore
 from labelfill.data.label_checks import in_px, refuse_placeholders
@@ -42,10 +56,14 @@ _WITH_IMAGES: dict[str, Callable[[KeypointTable, Sequence[str], Array, Path], It
     COCO: table_as_coco,
     DEEPLABCUT: table_as_deeplabcut,
     LABEL_STUDIO: table_as_label_studio,
+    SLEAP: table_as_sleap,
+    YOLO: table_as_yolo,
 }
-_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET}
+WRITTEN = (TABLE, PARQUET, *_WITH_IMAGES)
+"""The formats that `convert` writes."""
+_BY_SUFFIX = {".csv": TABLE, ".gz": TABLE, ".zip": TABLE, ".json": COCO, ".parquet": PARQUET, ".slp": SLEAP}
 # They have no word for half a point.
-_WHOLE_POINTS = (COCO, LABEL_STUDIO)
+_WHOLE_POINTS = (COCO, LABEL_STUDIO, SLEAP, YOLO)
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ def format_of_name(out: Path) -> str:
     if found is None:
         raise UsageError(
             f"{out}: its name tells no format; end it in {', '.join(_BY_SUFFIX)}, or say --to "
-            f"{'|'.join(FORMATS)}"
+            f"{'|'.join(WRITTEN)}"
         )
     return found
 
@@ -93,7 +111,7 @@ def convert(
     Parameters
     ----------
     to
-        One of `FORMATS`; None: by the name of `out`.
+        One of `WRITTEN`; None: by the name of `out`.
     settings
         The folder that images are named from, and the size of those that are grey values in the table; these
         become PNG files in a folder beside `out`.
@@ -125,10 +143,16 @@ def convert(
     )  # fmt: skip
     refuse_placeholders(table)
     _refuse_losses(table, to)
-    written = 0
+    written, files, frames = 0, None, {}
+    if table.image_column == IMAGE_PATH_COLUMN:
+        files = image_files(
+            table, beside=images_beside, allow_outside=settings.allow_outside, reading=reading
+        )
+        frames = _written_frames(files, out, needed=to in _WITH_IMAGES, force=force)
+        written = len(frames)
     if to not in _WITH_IMAGES:
         if IMAGE_PATH_COLUMN in table.extra:
-            names = _names_from(table, images_beside, out)
+            names = _names_from(table, images_beside, out, frames)
             table = replace(table, extra={**table.extra, IMAGE_PATH_COLUMN: names})
         grey = texts if table.image_column == IMAGE_COLUMN else None
         if to == PARQUET:
@@ -143,10 +167,11 @@ def convert(
         written, sizes = len(images), np.tile(np.array(images.shape[1:], np.float64), (len(images), 1))
         pieces = _WITH_IMAGES[to](table, table.extra[IMAGE_PATH_COLUMN], sizes, out)
     else:
-        files = image_files(
-            table, beside=images_beside, allow_outside=settings.allow_outside, reading=reading
+        assert files is not None  # as images are required
+        names, sizes = (
+            _names_from(table, images_beside, out, frames),
+            files.sizes(show_progress=show_progress),
         )
-        names, sizes = _names_from(table, images_beside, out), files.sizes(show_progress=show_progress)
         table = in_px(table, sizes, reading)
         pieces = _WITH_IMAGES[to](table, names, sizes, out)
     with ExitStack() as stack:
@@ -168,30 +193,74 @@ def _refuse_losses(table: KeypointTable, to: str) -> None:
         )
 
 
-def _names_from(table: KeypointTable, beside: Path | None, out: Path) -> list[str]:
-    """Image names as seen from the folder of `out`; unchanged if that would lead out of it."""
+def _names_from(table: KeypointTable, beside: Path | None, out: Path, frames: Mapping[str, str]) -> list[str]:
+    """Image names as seen from the folder of `out`; unchanged if that would lead out of it.
+
+    Parameters
+    ----------
+    frames
+        The files of frames that were written beside `out`.
+    """
     names = table.extra.get(IMAGE_PATH_COLUMN, [])
-    folder = real_path((beside or table.path).parent)
+    folder = folder_of(beside or table.path)
     if folder == real_path(out.parent):
-        return names
+        return [frames.get(name, name) for name in names]
     way = os.path.relpath(folder, real_path(out.parent))
     if way.startswith(".."):
-        if names:
+        if not frames.keys() >= set(names):
             _log.warning(
                 "%s names images as seen from %s: say --image-folder %s when you use it", out, folder, folder
             )
-        return names
-    return [(Path(way) / name).as_posix() for name in names]
+        return [frames.get(name, name) for name in names]
+    return [frames.get(name, (Path(way) / name).as_posix()) for name in names]
+
+
+def _written_frames(files: ImageFiles, out: Path, *, needed: bool, force: bool) -> dict[str, str]:
+    """Frames that are no files of their own, written as ``<out>_images/<name>.png``: the file of each.
+
+    Parameters
+    ----------
+    needed
+        Whether it is an error if they are not to be had.
+    """
+    from skimage.io import imsave
+
+    source, names = files.frames, list(dict.fromkeys(files.names))
+    if source is None:
+        return {}
+    try:
+        found = [name for name in names if source.file(name) is not None]
+    except DataError as error:
+        if needed:
+            raise
+        _log.warning("%s; the labels are written without images", error)
+        return {}
+    if not found:
+        return {}
+    folder, written = _new_folder(out, force=force), {}
+    for name in found:
+        written[name] = f"{folder.name}/{name.replace('#', '_')}.png"
+        try:
+            imsave(out.parent / written[name], np.squeeze(source.read(name)), check_contrast=False)
+        except UnusableError as error:
+            raise DataError(f"{files.table_path}: {name} {error}") from error
+    return written
+
+
+def _new_folder(out: Path, *, force: bool) -> Path:
+    """The folder of the images of `out`, made."""
+    folder = out.with_name(f"{out.stem}_images")
+    if folder.exists() and not force:
+        raise UsageError(f"{folder} exists already: use --force to write images there, or choose another OUT")
+    make_folder(folder)
+    return folder
 
 
 def _with_image_files(table: KeypointTable, images: Images, out: Path, *, force: bool) -> KeypointTable:
     """The table with its grey values written as ``<out>_images/<row>.png``."""
     from skimage.io import imsave
 
-    folder = out.with_name(f"{out.stem}_images")
-    if folder.exists() and not force:
-        raise UsageError(f"{folder} exists already: use --force to write images there, or choose another OUT")
-    make_folder(folder)
+    folder = _new_folder(out, force=force)
     digits = len(str(len(images)))
     names = [f"{folder.name}/{row:0{digits}d}.png" for row in range(len(images))]
     for name, image in zip(names, images, strict=True):

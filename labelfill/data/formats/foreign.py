@@ -13,8 +13,8 @@ _IMAGES = "give a table that names them in a column image_path, beside the label
 _NUMBER = rb"[-+]?[\d.]+(?:[eE][-+]?\d+)?"
 # How a file begins, what it is, and what to give instead.
 _BINARY = (
-    (rb"\x89HDF", "HDF5, as DeepLabCut's .h5 and SLEAP's .slp",
-     "give DeepLabCut's csv beside it, or export COCO keypoints from SLEAP (sleap-io does)"),
+    (rb"\x89HDF", "HDF5, as DeepLabCut's .h5",
+     "give DeepLabCut's csv beside it; SLEAP's labels are named .slp, NWB .nwb, JABS' ..._pose_est_v5.h5"),
     (rb"MATLAB \d", "MATLAB's .mat", "write its labels as a csv table (writetable does)"),
     (rb"\x93NUMPY", "an array of numpy, a .npy", "write a csv table with a header of it"),
     (rb"\x80[\x02-\x05]", "a pickle, which is not opened, as it may run any program",
@@ -37,7 +37,7 @@ _TEXT = (
     (rb"<[?!A-Za-z]", "XML, as CVAT and Pascal VOC write it", "export COCO keypoints, a .json"),
     (rb"[\[{]\s*[\[{\"]", "JSON",
      "name it .json, unpacked, if it holds COCO keypoints or Label Studio's tasks"),
-    (rb"version: ?\d+\nn_points:", "a .pts file of one image", _ONE_IMAGE),
+    (rb"version: ?\d+\nn_points:", "a .pts file of one image", "give the folder of all such files"),
     (rb"---(\s|$)|[A-Za-z_]\w*:( ?\[[^\n]*\]| [^,;\t\n]*)?(\n|$)", "YAML, which describes a data set",
      "give its labels"),
     (rb"\d+\n[A-Za-z_]\w*([ \t][A-Za-z_]\w*)+$", "a list whose first line is a count, as CelebA's",

@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelfill.arrays import Images
 from labelfill.data.images.decoding import UnusableError
+from labelfill.data.images.frames import Frames
 from labelfill.data.images.orientation import (
     AS_STORED,
     orientation_in_header,
@@ -23,7 +23,6 @@ from labelfill.data.images.orientation import (
     turned_size,
 )
 from labelfill.data.images.pixels import Decoded, bits_of, decoded
-from labelfill.data.images.storage import ImageStore
 from labelfill.data.table import IMAGE_PATH_COLUMN
 from labelfill.errors import DataError, StorageError, counted, place, real_path, shown
 from labelfill.runs.progress import bar
@@ -63,6 +62,11 @@ class Findings:
     too_bright: dict[str, int] = field(default_factory=dict)
 
 
+def folder_of(path: Path) -> Path:
+    """The folder from which images are named: that of a file, or a folder itself."""
+    return real_path(path if path.is_dir() else path.parent)
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     """The image files that a table's rows name.
@@ -87,6 +91,8 @@ class ImageFiles:
         Whether files are turned as their EXIF orientation says.
     bits
         Of 16, how many are used; None: not known.
+    frames
+        Reads images that lie in the table's own file or in a video; None: there are none.
     """
 
     table_path: Path
@@ -99,6 +105,7 @@ class ImageFiles:
     by_shape: bool = False
     exif_turn: bool = True
     bits: int | None = None
+    frames: Frames | None = None
     findings: Findings = field(default_factory=Findings)
 
     def __len__(self) -> int:
@@ -160,11 +167,17 @@ class ImageFiles:
 
     def _decoded(self, row: int) -> Decoded:
         path, where = self.file(row), self.where(row)
+        if self.frames is not None and self._is_frame(row):
+            with self._naming(row):
+                return Decoded(self.frames.read(self.names[row]), white=255.0)
         try:
             with self._naming(row):
                 return decoded(path)
         except PermissionError as error:
             raise StorageError(f"{where}: {path} cannot be read: {error.strerror}") from error
+
+    def _is_frame(self, row: int) -> bool:
+        return self.frames is not None and self.frames.file(self.names[row]) is not None
 
     @contextmanager
     def _naming(self, row: int) -> Iterator[None]:
@@ -221,6 +234,8 @@ class ImageFiles:
         from PIL import Image
 
         path = self.file(row)
+        if self._is_frame(row):
+            return *self._decoded(row).values.shape[:2], AS_STORED
         with suppress(Exception), warnings.catch_warnings():  # whatever it is, reading the image says it
             warnings.simplefilter("ignore")
             with Image.open(path) as header:
@@ -244,7 +259,7 @@ class ImageFiles:
 
     @cached_property
     def _folder(self) -> Path:
-        return real_path((self.beside or self.table_path).parent)
+        return folder_of(self.beside or self.table_path)
 
     @cached_property
     def _first_rows(self) -> dict[str, int]:
@@ -267,6 +282,9 @@ class ImageFiles:
     def _found(self, name: str, row: int) -> Path | None:
         """The file of a name that `row` is the first to name; None if there is none."""
         folder = self._folder
+        lies_in = None if self.frames is None else self.frames.file(name)
+        if lies_in is not None:
+            return lies_in
         try:
             real = real_path(folder / name)
             if "\\" in name and not real.exists():  # a table made on Windows
@@ -292,32 +310,3 @@ class ImageFiles:
         # Where some are found, names start from the right folder.
         otherwise = "name theirs by --image-folder" if len(names) == total else "remove their rows"
         return DataError(f"{found}; names are relative to {start}: put the files there, or {otherwise}")
-
-
-class SizesDifferError(DataError):
-    """Two image files of a table have different sizes."""
-
-
-def load_image_files(files: ImageFiles, store: ImageStore, *, show_progress: bool = False) -> Images:
-    """Read image files of one size: (n, H, W) uint8, grey.
-
-    Raises
-    ------
-    SizesDifferError
-        If two images differ in size.
-    DataError
-        If a file is missing, lies outside, is no image, is larger than 64 megapixels or holds several
-        images.
-    """
-    first: tuple[int, ...] | None = None
-    for row in bar(range(len(files)), desc="reading images", unit="image", show=show_progress):
-        image = files.read(row)
-        first = first or image.shape
-        if image.shape != first:
-            raise SizesDifferError(
-                f"{files.where(row)}: {shown(files.names[row])} is {ImageSize(*image.shape)}, but "
-                f"{shown(files.names[0])} of the first row is {ImageSize(*first)}"
-            )
-        store.append(image)
-    assert first is not None, "a table has at least one row"
-    return store.finish(ImageSize(*first))

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Images
-from labelfill.data.images.files import BitsUnknownError, ImageFiles, SizesDifferError, load_image_files
+from labelfill.data.images.files import BitsUnknownError, ImageFiles
 from labelfill.data.images.storage import ImageStore
-from labelfill.errors import DataError
+from labelfill.errors import DataError, shown
 from labelfill.runs.progress import bar
 from labelfill.schema import ImageSize, Placements, common_frame
 
@@ -25,6 +25,35 @@ _LINES_AT_ONCE = 512
 # Sums of equal terms in another order may differ in their last digits: a half is rounded up whatever they
 # are, so that a mirrored image becomes exactly the mirror image of its original.
 _TIE = 1e-6
+
+
+class SizesDifferError(DataError):
+    """Two image files of a table have different sizes."""
+
+
+def load_image_files(files: ImageFiles, store: ImageStore, *, show_progress: bool = False) -> Images:
+    """Read image files of one size: (n, H, W) uint8, grey.
+
+    Raises
+    ------
+    SizesDifferError
+        If two images differ in size.
+    DataError
+        If a file is missing, lies outside, is no image, is larger than 64 megapixels or holds several
+        images.
+    """
+    first: tuple[int, ...] | None = None
+    for row in bar(range(len(files)), desc="reading images", unit="image", show=show_progress):
+        image = files.read(row)
+        first = first or image.shape
+        if image.shape != first:
+            raise SizesDifferError(
+                f"{files.where(row)}: {shown(files.names[row])} is {ImageSize(*image.shape)}, but "
+                f"{shown(files.names[0])} of the first row is {ImageSize(*first)}"
+            )
+        store.append(image)
+    assert first is not None, "a table has at least one row"
+    return store.finish(ImageSize(*first))
 
 
 def load_placed(
