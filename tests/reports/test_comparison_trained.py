@@ -120,7 +120,7 @@ def test_a_table_without_truth_is_compared_and_done_once(
     plot, scores = tmp_path / "c.svg", tmp_path / "c.csv"
     text = labelfill(*command, "--plot", plot, "--csv", scores)
     assert text.code == 0, text.err
-    assert "labels of held-out rows" in text.out
+    assert "cells in 10 held-out rows of" in text.out
     assert "budget-limited" in text.out
     assert plot.read_text().startswith("<?xml")
     assert scores.read_text().splitlines()[1].startswith("mean,all,")
