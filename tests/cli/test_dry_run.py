@@ -59,7 +59,7 @@ def test_training_does_what_was_said(table: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     assert (plan["state"], plan["starts over"], plan["models"]) == ("fresh", False, [0, 0])
     check_plan(plan, done(*train))
-    assert plan["left blank"] == {"nose_tip": "0 training rows label it, and 10 are needed"}
+    assert plan["left blank"] == {"nose_tip": "0 training rows label it, but 10 are needed"}
     assert plan["keypoints"]["nose_tip"] == {"labels": 0, "blank cells": 200}
     assert planned(tmp_path, *train)["state"] == "done"
     over = planned(tmp_path, *train, "--force")
