@@ -79,7 +79,7 @@ def test_a_field_of_another_type_is_named(field: str, value: object) -> None:
 
 def test_what_is_no_record_is_refused() -> None:
     """Text that is no JSON, another value than an object, a missing field, what the dataclass refuses."""
-    for text, words in (("{", "no JSON"), ("[]", "expected an object"), ("{}", "'share' is missing")):
+    for text, words in (("{", "not valid JSON"), ("[]", "expected an object"), ("{}", "'share' is missing")):
         with pytest.raises(DamagedFile, match=words):
             read_record(Inner, text)
     with pytest.raises(DamagedFile, match="'colour' is not known"):

@@ -119,7 +119,7 @@ def test_what_the_system_refuses_has_its_sentence(tmp_path: Path, path: str, sen
 
 def test_a_device_is_never_replaced() -> None:
     """An output that is a device is refused: putting a file in its place would destroy it."""
-    with pytest.raises(StorageError, match="a device or pipe stands there"):
+    with pytest.raises(StorageError, match="a device or pipe exists there"):
         write_bytes(Path("/dev/null"), b"")
 
 
