@@ -183,6 +183,8 @@ def values(cls: type[Settings], name: str) -> st.SearchStrategy[Any]:
     strategy = st.sampled_from(["cpu", "cuda:1"]) if name == "device" else by_type[kind.plain]
     if name == "source_from":
         return st.none()
+    if name == "reviewer":  # a name on one line
+        return st.none() | st.text(st.characters(categories=("L", "N", "S")), min_size=1, max_size=80)
     return st.none() | strategy if kind.optional else strategy
 
 
