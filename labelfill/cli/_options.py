@@ -109,7 +109,7 @@ class CommandParser(argparse.ArgumentParser):
         """--dry-run."""
         self.add_switch(
             "--dry-run",
-            "read the table and print what would be done and how long it would take; write nothing",
+            "read the table, print what would be done (with an estimate of training time), and write nothing",
         )
 
     def add_stage_options(self) -> None:

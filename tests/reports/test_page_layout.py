@@ -41,4 +41,11 @@ def test_a_name_of_10000_characters_makes_no_page_wide(tmp_path: Path) -> None:
             )
             assert wide <= window, name
             assert high < 40_000, name
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+            cut = browser.execute_script(
+                "return [...document.querySelectorAll('.scroll')]"
+                ".filter(e => getComputedStyle(e).overflowX != 'visible').length"
+            )
+            assert cut == 0, f"{name}: paper does not scroll"
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
             assert browser.execute_script("return document.querySelectorAll('b').length") == 0

@@ -93,6 +93,9 @@ def test_a_whole_run_has_a_section_for_everything(reported: Path) -> None:
     for title in (*SECTIONS[6:], "The final network's worst cases", "Learning curves"):
         assert title in titles
     assert "Label sources and conventions" in titles
+    begins = [page.index(f'class="{name}"') for name in ("pairs", "tiles", "scroll")]
+    assert begins == sorted(begins), "pictures come first, then figures, then tables"
+    assert page.count('class="pair"') == 6
     assert "nose_tip, in both conventions" in page
     assert "script" not in reader.tags
     assert not re.search(r'(href|src)="(?!data:image/png;base64,|#)', page)
