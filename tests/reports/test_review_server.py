@@ -26,7 +26,7 @@ from tests.browser import complaints
 from tests.driving import Outcome, bare_table, done, labelfill, read_provenance
 from tests.reports.test_review_comfort import by_size, window
 from tests.reviewing import press, row_number, shown, wait_for
-from tests.trained_runs import Trained, copied
+from tests.trained_runs import SMALL_KEYPOINTS, Trained, copied
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,9 @@ def test_decisions_are_kept_and_the_table_is_filled_anew(
     """Each step is in the file at once, undone ones are not; Refill confirms what was accepted, tells how
     radii changed, and goes on with rows that are still open; Ctrl-C ends it."""
     accepted: dict[tuple[int, str], Decision] = {}
+    labelled = np.argwhere(bare_table(filled.table).labelled).tolist()[0]
+    unfit = tmp_path / "unfit.csv"  # it rejects a label
+    unfit.write_text(f"row,keypoint,action,x,y\n{labelled[0]},{SMALL_KEYPOINTS[labelled[1]]},rejected,,\n")
 
     def person(served: Serving) -> None:
         def kept() -> dict[tuple[int, str], Decision]:
@@ -162,11 +165,21 @@ def test_decisions_are_kept_and_the_table_is_filled_anew(
         wait_for(lambda: len(kept()) == len(accepted) + 1)
         assert kept().items() > accepted.items()
         assert complaints(browser) == []
+        before = kept()
+        browser.execute_script("document.getElementById('files').open = true")
+        browser.find_element("id", "open").send_keys(str(unfit))
+        wait_for(lambda: "Load the page anew" in shown(browser, "status"))
+        assert "speaks of a fill" in shown(browser, "status")
+        assert kept() == before
+        browser.get(served.url)
+        press(browser, "n", "r")
+        wait_for(lambda: len(kept()) > len(before))
+        assert len(kept()) == len(before) + 1, "what was refused is no hindrance to what follows"
 
     with window(browser, size):
         ended = serve(filled, tmp_path, person, "--reviewer", "anna")
     assert ended.code == 0
-    assert f"{len(accepted) + 1} decisions in {tmp_path / 'kept.csv'}" in ended.out
+    assert f"{len(accepted) + 2} decisions in {tmp_path / 'kept.csv'}" in ended.out
     assert f"labelfill impute --corrections {tmp_path / 'kept.csv'}" in ended.out
     lines = read_provenance(tmp_path / "reviewed.csv")
     confirmed = {(int(line["row"]), line["keypoint"]) for line in lines if line["method"] == "confirmed"}

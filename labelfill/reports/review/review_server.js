@@ -21,9 +21,14 @@ async function deliver() {
     }
     kept = true;
   } catch (error) {
-    kept = false;
-    say(error.message);
-    setTimeout(() => send([]), RETRY);
+    kept = Boolean(error.refused);
+    if (error.refused) {
+      pending.length = 0; // they would be refused again
+      say(`${error.message}. Load the page anew: it shows what is kept.`, true);
+    } else {
+      say(error.message);
+      setTimeout(() => send([]), RETRY);
+    }
   }
   delivering = false;
   element("unsaved").hidden = kept;
@@ -39,7 +44,7 @@ async function ask(what, question) {
     throw new Error("The server does not answer: is labelfill review --serve still running?");
   }
   const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
+  if (!answer.ok) throw Object.assign(new Error(told.error), { refused: answer.status === 400 });
   return told;
 }
 
@@ -48,20 +53,22 @@ async function refill() {
   const button = element("refill");
   button.disabled = true;
   say("The table is filled anew ...", true);
+  let came;
   try {
     await delivery;
     if (!kept) throw new Error("Decisions have not reached the server yet.");
     const told = await ask("refill", {});
     document.querySelector(".lead").textContent = told.summary;
-    element("refilled").textContent = told.said;
-    element("refilled").hidden = false;
     rows = told.rows;
     element("filter").value = "all";
     filter(true);
-    say(told.said, true);
+    came = told.said;
   } catch (error) {
-    say(error.message, true);
+    came = error.message;
   }
+  element("refilled").textContent = came; // whole: the line at the foot may be too short for it
+  element("refilled").hidden = false;
+  say(came, true);
   button.disabled = false;
 }
 
