@@ -57,12 +57,15 @@ def check_filled(path: Path, found: FoundPoints, out: Path, *, atol: float = 6e-
     assert after.keypoints == before.keypoints
     assert after.extra["image_path"] == before.extra["image_path"]
     np.testing.assert_array_equal(after.labels[before.observed], before.labels[before.observed])
+    # What is looked at stays the same, so that images do.
+    np.testing.assert_array_equal(np.array(after.boxes, float), np.array(before.boxes, float))
     np.testing.assert_allclose(after.labels, found.whole(before), rtol=0, atol=atol)
 
 
 def sleap_labels(nodes: list[str], frames: list[np.ndarray], folder: Path) -> Any:
     """Labels of images of a folder: hidden nodes, tracks, predictions, a suggestion, a negative frame."""
-    sio = __import__("sleap_io")
+    import sleap_io as sio
+
     skeleton = sio.Skeleton(list(nodes), edges=[(0, 1)] if len(nodes) > 1 else [], name="animal")
     tracks = [sio.Track("one"), sio.Track("two"), None]
     names = [str(folder / f"{i}.png") for i in range(len(SIZES))]

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from skimage.io import imread
 
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.formats import read_keypoints, write_found
 from labelfill.data.formats.conversion import convert
 from labelfill.data.reading_options import ReadingOptions
+from labelfill.errors import UsageError
 from tests.drawn_points import SIZES, write_images
 from tests.drawn_poses import check_filled, filled_copy, found_for, instances, sleap_labels
 from tests.driving import done, labelfill
@@ -124,6 +126,15 @@ def test_a_video_that_is_elsewhere_is_told(tmp_path: Path) -> None:
     assert "sio embed" in refused.sentence
 
 
+def test_images_that_lay_elsewhere_are_found_beside_the_file(tmp_path: Path) -> None:
+    """By the longest end of their names that is there, whichever system wrote these."""
+    (tmp_path / "ims").mkdir()
+    write_images(tmp_path / "ims")
+    labels = sleap_labels(["a"], [np.ones((1, 1, 2)), np.ones((1, 1, 2))], Path("C:\\data\\ims"))
+    sio.save_slp(labels, str(tmp_path / "a.slp"), verbose=False)
+    assert read_keypoints(tmp_path / "a.slp").extra["image_path"] == ["ims/0.png", "ims/1.png"]
+
+
 def test_skeletons_of_different_nodes_are_refused(tmp_path: Path) -> None:
     """Both are named; and a file that only holds predictions labels nothing."""
     labels = sleap_labels(["a", "b"], [np.ones((1, 2, 2)), np.ones((1, 2, 2))], tmp_path)
@@ -169,6 +180,25 @@ def test_converted_and_back(tmp_path: Path) -> None:
     once, back = (read_keypoints(tmp_path / name) for name in ("t.csv", "back.csv"))
     order = [once.extra["image_path"].index(name) for name in back.extra["image_path"]]
     np.testing.assert_array_equal(back.labels, once.labels[order])
+
+
+def test_embedded_frames_become_files_where_they_are_converted(tmp_path: Path) -> None:
+    """A table beside them names PNG files of the same pixels; a second time --force is asked for."""
+    write_images(tmp_path)
+    points = np.array([[[3.0, 4.0], [5.5, 6.5]]])
+    path, package = tmp_path / "a.slp", tmp_path / "a.pkg.slp"
+    sio.save_slp(sleap_labels(["a", "b"], [points, points + 1], tmp_path), str(path), verbose=False)
+    sio.save_slp(sio.load_slp(str(path)), str(package), embed=True, verbose=False)
+    converted = convert(package, tmp_path / "t.csv")
+    assert converted.images_written == 2
+    table = read_keypoints(tmp_path / "t.csv")
+    assert table.extra["image_path"] == ["t_images/video0_0.png", "t_images/video0_1.png"]
+    embedded = sio.load_slp(str(package)).videos[0]
+    for frame, name in enumerate(table.extra["image_path"]):
+        np.testing.assert_array_equal(imread(tmp_path / name), embedded[frame][..., 0])
+    (tmp_path / "t.csv").unlink()
+    with pytest.raises(UsageError, match="t_images exists already"):
+        convert(package, tmp_path / "t.csv")
 
 
 @pytest.mark.slow

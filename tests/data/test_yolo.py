@@ -21,7 +21,7 @@ from tests.drawn_poses import check_filled, filled_copy, found_for
 from tests.driving import labelfill
 from tests.pose_files import write_set
 
-pytest.importorskip("yaml", reason="needs PyYAML: pip install '.[pose]'")
+sio = pytest.importorskip("sleap_io", reason="needs sleap-io: pip install '.[pose]'")
 
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _SHARES = st.sampled_from(["0.5", "0.123456", ".25", "1", "3e-1", "0.0625000"])
@@ -88,7 +88,6 @@ def test_filled_word_by_word(drawn: Any, end: str, tmp_path: Path) -> None:
 @given(drawn=lines())
 def test_labels_are_those_that_sleap_io_reads(drawn: Any, tmp_path: Path) -> None:
     """Of the original and of the filled set, unpacked over a copy of it: frames, points and their places."""
-    sio = pytest.importorskip("sleap_io", reason="needs sleap-io: pip install '.[pose]'")
     count, _, images = drawn
     points = " 0.5 0.25 2" + " 0 0 0" * (count - 1)  # it reads three numbers for each keypoint alone
     images = [[" ".join(line.split()[:5]) + points for line in found] for found in images]

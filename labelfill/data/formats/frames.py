@@ -46,6 +46,13 @@ def frame_name(number: int, source: VideoSource, frame: int, path: Path) -> str:
     return source.images[frame]
 
 
+def name_in(folder: Path, name: str) -> str:
+    """The name of a file as seen from a folder: of one that lay elsewhere, the longest end that is there."""
+    parts = Path(name.replace("\\", "/")).parts
+    ways = (Path(*parts[begin:]) for begin in range(len(parts)))
+    return next((way.as_posix() for way in ways if (folder / way).is_file()), name)
+
+
 @dataclass(frozen=True)
 class PoseFrames(Frames):
     """The frames of a file's videos, opened when the first of them is asked for.
@@ -91,14 +98,12 @@ class PoseFrames(Frames):
     def _video_file(self, source: VideoSource) -> Path:
         if not source.video:
             return self.path
-        parts = Path(source.video.replace("\\", "/")).parts
-        ways = [Path(*parts[begin:]) for begin in range(len(parts))]  # made elsewhere: the longest end of it
-        found = next((self.folder / way for way in ways if (self.folder / way).is_file()), None)
-        if found is None:
+        found = self.folder / name_in(self.folder, source.video)
+        if not found.is_file():
             raise DataError(
                 f"{self.path}: its labels are for frames of the video {shown(source.video)}, which is not in "
                 f"{self.folder}; put it there or name its folder by --image-folder, or embed the frames: "
-                "`sio embed` of sleap-io, or Export Labels Package in SLEAP, gives a .pkg.slp"
+                "`sio embed` of sleap-io, or Predict, Export Labels Package in SLEAP, gives a .pkg.slp"
             )
         return found
 

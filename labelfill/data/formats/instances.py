@@ -28,6 +28,9 @@ class PoseRow:
         The name of its image.
     points
         (K, 2) in px; NaN where a node is missing or invisible.
+    fills
+        (K, 2) in px: what stands where `points` are blank, if fills are to count; None if they are not. What
+        is looked at of an image is told by labels alone, so that it is the same before filling and after.
     box
         (left, top, width, height) in px, if the file states one.
     size
@@ -40,6 +43,7 @@ class PoseRow:
 
     image: str
     points: Array
+    fills: Array | None = None
     box: tuple[float, float, float, float] | None = None
     size: tuple[int, int] | None = None
     line: int | None = None
@@ -54,10 +58,12 @@ def table_of_rows(
     rows: Sequence[PoseRow],
     *,
     length: int = 0,
+    whole_images: bool = False,
 ) -> KeypointTable:
     """A table of the instances of a file of a format.
 
-    Where no row states a box and a frame shows several instances, each is looked for around its own points.
+    Where no row states a box and a frame shows several instances, each is looked for around its own points,
+    unless whole images are asked for.
 
     Raises
     ------
@@ -78,7 +84,9 @@ def table_of_rows(
             if row.box is not None:
                 boxes[number] = looked_at(row.box)  # type: ignore[index]  # it is there
     else:
-        boxes = boxes_around(labels, extra[IMAGE_PATH_COLUMN])
+        boxes = None if whole_images else boxes_around(labels, extra[IMAGE_PATH_COLUMN])
+    fills = np.array([row.points if row.fills is None else row.fills for row in rows], np.float64)
+    labels = np.where(np.isnan(labels), fills.reshape(labels.shape), labels)
     sizes = np.array([row.size or (np.nan, np.nan) for row in rows], np.float64)
     return KeypointTable(
         path=path,

@@ -22,10 +22,11 @@ from labelfill.arrays import Array, Mask
 from labelfill.data.formats.frames import PoseFrames, VideoSource, frame_name
 from labelfill.data.formats.instances import PoseRow, table_of_rows
 from labelfill.data.formats.kinds import Asked, Kind
-from labelfill.data.formats.pose_library import HDF5_MAGIC, content_of, edited_hdf5, open_hdf5
+from labelfill.data.formats.pose_library import HDF5_MAGIC, edited_hdf5, open_hdf5
 from labelfill.data.images.files import folder_of
 from labelfill.data.table import FoundPoints, KeypointTable, likelihood_column, refuse_changed
 from labelfill.errors import DataError
+from labelfill.runs import sha256_file
 
 JABS = "jabs"
 _TITLE = "a file of JABS' poses"
@@ -50,8 +51,7 @@ def read_jabs(path: Path, asked: Asked) -> KeypointTable:
     UsageError
         If sleap-io, and HDF5 with it, is not installed.
     """
-    content, sha256 = content_of(path)
-    with open_hdf5(content, path, _TITLE) as file:
+    with open_hdf5(path, _TITLE) as file:
         points, confidence = _arrays(path, file)
         cells = [*_animals(file, confidence)]
     unsure = bool(((confidence > 0) & (confidence < 1)).any())
@@ -71,7 +71,8 @@ def read_jabs(path: Path, asked: Asked) -> KeypointTable:
         }
         extra = {"frame": str(frame), "animal": str(animal), **stated}
         rows.append(PoseRow(frame_name(0, source, frame, path), xy, extra=extra))
-    return table_of_rows(path, JABS, sha256, keypoints, rows, length=len(content))
+    # Nothing tells fills from answers afterwards, so they must not decide what is looked at.
+    return table_of_rows(path, JABS, sha256_file(path), keypoints, rows, whole_images=True)
 
 
 def _names(count: int) -> list[str]:
@@ -102,14 +103,15 @@ def _animals(file: Any, confidence: Array) -> Iterator[tuple[int, int]]:
     yield from map(tuple, np.argwhere(there).tolist())
 
 
-def filled_jabs(table: KeypointTable, found: FoundPoints) -> list[bytes]:
+def filled_jabs(table: KeypointTable, found: FoundPoints) -> Iterator[bytes]:
     """A copy of the file with places and confidences of what was filled."""
-    content, sha256 = content_of(table.path)
-    refuse_changed(table, sha256)
+    path = table.path
+    refuse_changed(table, sha256_file(path))
     new: Mask = np.all(found.new(table), axis=2)
-    with edited_hdf5(content, table.path, _TITLE) as (file, copy):
+
+    def fill(file: Any) -> None:
         poses = file["poseest"]
-        _, confidence = _arrays(table.path, file)
+        _, confidence = _arrays(path, file)
         order = [table.keypoints.index(name) for name in _names(confidence.shape[2])]
         for row, (frame, animal) in enumerate(_animals(file, confidence)):
             cell = (frame,) if poses["points"].ndim == 3 else (frame, animal)
@@ -117,10 +119,12 @@ def filled_jabs(table: KeypointTable, found: FoundPoints) -> list[bytes]:
                 xy = _held(table, row, found.xy[row, order[k]])
                 poses["points"][(*cell, k)] = xy[::-1]
                 poses["confidence"][(*cell, k)] = min(float(found.score[row, order[k]]), _NEARLY_SURE)
-    if new.any():
-        _log.warning("%s: it holds whole px, so fills are written as whole px; the sidecar holds every digit",
-                     table.path)  # fmt: skip
-    return [copy.getvalue()]
+        if new.any():
+            _log.warning(
+                "%s: it holds whole px, so fills are written as whole px; the sidecar holds every digit", path
+            )
+
+    return edited_hdf5(path, _TITLE, fill)
 
 
 def _held(table: KeypointTable, row: int, xy: Array) -> Array:

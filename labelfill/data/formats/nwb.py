@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.formats.frames import PoseFrames, VideoSource, frame_name
+from labelfill.data.formats.frames import PoseFrames, VideoSource, frame_name, name_in
 from labelfill.data.formats.instances import PoseRow, table_of_rows
 from labelfill.data.formats.kinds import Asked, Kind
-from labelfill.data.formats.pose_library import HDF5_MAGIC, content_of, edited_hdf5, open_hdf5
+from labelfill.data.formats.pose_library import HDF5_MAGIC, edited_hdf5, open_hdf5
 from labelfill.data.images.files import folder_of
 from labelfill.data.table import IMAGE_SUFFIXES, FoundPoints, KeypointTable, refuse_changed
 from labelfill.errors import DataError, listed
+from labelfill.runs import sha256_file
 
 NWB = "nwb"
 _TITLE = "an NWB file"
@@ -99,18 +100,18 @@ def read_nwb(path: Path, asked: Asked) -> KeypointTable:
     UsageError
         If sleap-io, and HDF5 with it, is not installed.
     """
-    content, sha256 = content_of(path)
-    with open_hdf5(content, path, _TITLE) as file:
+    with open_hdf5(path, _TITLE) as file:
         training = _Training.of(path, file)
         sources = training.sources()
-        rows, keypoints = [], _keypoints(path, training)
+        rows, keypoints, folder = [], _keypoints(path, training), folder_of(asked.beside or path)
         for frame, instance in training.instances():
             number = training.video_of(frame)
             index = _index(frame)
-            image = frame_name(number, sources[number], index, path)
+            image = name_in(folder, frame_name(number, sources[number], index, path))
             extra = {"video": str(number), "frame": str(index), "instance": instance.name.rsplit("/", 1)[-1]}
-            rows.append(PoseRow(image, _points(instance, filled=asked.filled), extra=extra))
-    return table_of_rows(path, NWB, sha256, keypoints, rows, length=len(content))
+            points, placed = _points(instance)
+            rows.append(PoseRow(image, points, placed if asked.filled else None, extra=extra))
+    return table_of_rows(path, NWB, sha256_file(path), keypoints, rows)
 
 
 def _keypoints(path: Path, training: _Training) -> list[str]:
@@ -144,51 +145,57 @@ def _index(frame: Any) -> int:
     return int(frame[_INDEX][()]) if _INDEX in frame else 0
 
 
-def _points(instance: Any, *, filled: bool) -> Array:
-    """(K, 2) in px, NaN where blank; places of invisible nodes count where fills do."""
-    points = np.array(instance[_LOCATIONS][()], np.float64)[:, :2]
-    if _VISIBILITY in instance and not filled:
-        points[~np.asarray(instance[_VISIBILITY][()], bool)] = np.nan
-    missing: Mask = np.any(np.isnan(points), axis=1)
-    return np.where(missing[:, None], np.nan, points)
+def _points(instance: Any) -> tuple[Array, Array]:
+    """(K, 2) in px, NaN where blank: of visible nodes, and of all that have a place."""
+    places = np.array(instance[_LOCATIONS][()], np.float64)[:, :2]
+    blank: Mask = np.any(np.isnan(places), axis=1)
+    placed = np.where(blank[:, None], np.nan, places)
+    if _VISIBILITY in instance:
+        blank |= ~np.asarray(instance[_VISIBILITY][()], bool)
+    return np.where(blank[:, None], np.nan, places), placed
 
 
-def filled_nwb(table: KeypointTable, found: FoundPoints) -> list[bytes]:
+def filled_nwb(table: KeypointTable, found: FoundPoints) -> Iterator[bytes]:
     """A copy of the file with places for blank nodes, which stay invisible."""
-    content, sha256 = content_of(table.path)
-    refuse_changed(table, sha256)
+    path = table.path
+    refuse_changed(table, sha256_file(path))
     new: Mask = np.all(found.new(table), axis=2)
-    coarse = False
-    with edited_hdf5(content, table.path, _TITLE) as (file, copy):
-        training = _Training.of(table.path, file)
-        order = [table.keypoints.index(name) for name in _keypoints(table.path, training)]
+
+    def fill(file: Any) -> None:
+        training = _Training.of(path, file)
+        order = [table.keypoints.index(name) for name in _keypoints(path, training)]
+        coarse = False
         for row, (_, instance) in enumerate(training.instances()):
-            points = np.flatnonzero(new[row][order])
-            if not len(points):
-                continue
-            locations, places = instance[_LOCATIONS], found.xy[row][order].round(4) + 0.0
-            coarse |= locations.dtype != np.float64
-            seen = ~np.isnan(locations[()][:, :2]).any(axis=1)
-            if _VISIBILITY in instance:
-                seen &= np.asarray(instance[_VISIBILITY][()], bool)
-            seen[points] = False  # a placeholder, too, is no longer what a person saw
-            for k in points.tolist():
-                locations[k, :2] = places[k]
-            if _VISIBILITY in instance:
-                instance[_VISIBILITY][...] = seen
-            else:
-                instance.create_dataset(_VISIBILITY, data=seen)
-    if coarse:
-        _log.warning("%s: it holds places of 32 bits; the sidecar holds every digit of fills", table.path)
-    return [copy.getvalue()]
+            points = np.flatnonzero(new[row][order]).tolist()
+            if points:
+                _fill(instance, points, found.xy[row][order].round(4) + 0.0)
+                coarse |= instance[_LOCATIONS].dtype != np.float64
+        if coarse:
+            _log.warning("%s: it holds places of 32 bits; the sidecar holds every digit of fills", path)
+
+    return edited_hdf5(path, _TITLE, fill)
+
+
+def _fill(instance: Any, points: list[int], xy: Array) -> None:
+    """Places (K, 2) for some points of an instance; nobody saw them, whatever a placeholder said."""
+    locations = instance[_LOCATIONS]
+    seen = ~np.isnan(locations[()][:, :2]).any(axis=1)
+    if _VISIBILITY in instance:
+        seen &= np.asarray(instance[_VISIBILITY][()], bool)
+    seen[points] = False
+    for k in points:
+        locations[k, :2] = xy[k]
+    if _VISIBILITY in instance:
+        instance[_VISIBILITY][...] = seen
+    else:
+        instance.create_dataset(_VISIBILITY, data=seen)
 
 
 def _frames(table: KeypointTable, beside: Path | None) -> PoseFrames:
     path = table.path
 
     def sources() -> list[VideoSource]:
-        content, _ = content_of(path)
-        with open_hdf5(content, path, _TITLE) as file:
+        with open_hdf5(path, _TITLE) as file:
             return _Training.of(path, file).sources()
 
     return PoseFrames(path, _TITLE, sources, _opened_video(path), folder_of(beside or path))

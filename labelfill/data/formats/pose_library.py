@@ -7,10 +7,11 @@ come with the extra ``pose``.
 from __future__ import annotations
 
 import errno
-import io
 import re
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from labelfill.errors import DataError, LabelfillError, StorageError, UsageError
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # What the system says of a file that ends too early, or names another one, is no refusal to read it.
 _OF_CONTENT = (None, 0, errno.ENOENT, errno.EINVAL)
+_BLOCK = 1 << 20
 
 
 @contextmanager
@@ -72,21 +74,29 @@ def content_of(path: Path) -> tuple[bytes, str]:
 
 
 @contextmanager
-def open_hdf5(content: bytes, path: Path, title: str) -> Iterator[Any]:
-    """An HDF5 file of some bytes, read from `path`, in memory."""
+def open_hdf5(path: Path, title: str) -> Iterator[Any]:
+    """An HDF5 file, to be read."""
     with asking(path, title):
         import h5py
 
-        with h5py.File(io.BytesIO(content), "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             yield file
 
 
-@contextmanager
-def edited_hdf5(content: bytes, path: Path, title: str) -> Iterator[tuple[Any, io.BytesIO]]:
-    """A copy of an HDF5 file in memory that can be written to, and its bytes once the block has ended."""
-    with asking(path, title):
+def edited_hdf5(path: Path, title: str, edit: Callable[[Any], None]) -> Iterator[bytes]:
+    """The bytes of a copy of an HDF5 file into which something was written; it may not fit in memory."""
+    with tempfile.TemporaryDirectory(prefix="labelfill-") as folder, asking(path, title):
         import h5py
 
-        copy = io.BytesIO(content)
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
         with h5py.File(copy, "r+") as file:
-            yield file, copy
+            edit(file)
+        yield from blocks_of(copy)
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """A file's bytes, some at a time."""
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            yield block

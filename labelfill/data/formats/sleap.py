@@ -14,20 +14,22 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelfill.arrays import Array, Mask
-from labelfill.data.formats.frames import PoseFrames, VideoSource, frame_name
+from labelfill.data.formats.frames import PoseFrames, VideoSource, frame_name, name_in
 from labelfill.data.formats.instances import PoseRow, table_of_rows
 from labelfill.data.formats.kinds import Asked, Kind
-from labelfill.data.formats.pose_library import HDF5_MAGIC, asking, content_of
+from labelfill.data.formats.pose_library import HDF5_MAGIC, asking, blocks_of
 from labelfill.data.formats.visibility import HIDDEN, visibilities
 from labelfill.data.images.files import folder_of
 from labelfill.data.table import FoundPoints, KeypointTable, refuse_changed
 from labelfill.errors import DataError, counted, listed
+from labelfill.runs import sha256_file
 
 SLEAP = "sleap"
 _TITLE = "SLEAP's labels"
@@ -50,23 +52,22 @@ def read_sleap(path: Path, asked: Asked) -> KeypointTable:
     UsageError
         If sleap-io is not installed.
     """
-    _, sha256 = content_of(path)
     with asking(path, _TITLE):
         labels = _loaded(path)
         sources = _sources(labels)
         pairs = [*_labelled(labels)]
         keypoints = _keypoints(path, [instance for _, instance in pairs])
         numbers = {id(video): number for number, video in enumerate(labels.videos)}
-        rows = []
+        rows, folder = [], folder_of(asked.beside or path)
         for frame, instance in pairs:
             number = numbers[id(frame.video)]
-            image = frame_name(number, sources[number], int(frame.frame_idx), path)
+            image = name_in(folder, frame_name(number, sources[number], int(frame.frame_idx), path))
             points = _without(np.asarray(instance.numpy(), np.float64), asked.reading.missing_values)
             extra = {"video": str(number), "frame": str(int(frame.frame_idx)), _TRACK: _track(instance)}
             rows.append(PoseRow(image, points, extra=extra))
         if asked.filled:
             rows = [*_with_fills(labels, pairs, rows)]
-    return table_of_rows(path, SLEAP, sha256, keypoints, rows)
+    return table_of_rows(path, SLEAP, sha256_file(path), keypoints, rows)
 
 
 def _loaded(path: Path, *, open_videos: bool = False) -> Any:
@@ -129,8 +130,7 @@ def _with_fills(labels: Any, pairs: Sequence[tuple[Any, Any]], rows: Sequence[Po
         if predicted is None or not _holds(predicted, row.points):
             yield row
             continue
-        points = np.where(np.isnan(row.points), predicted.numpy(), row.points)
-        yield PoseRow(row.image, points, extra=row.extra)
+        yield replace(row, fills=predicted.numpy())
 
 
 def _holds(predicted: Any, points: Array) -> bool:
@@ -145,7 +145,7 @@ def _holds(predicted: Any, points: Array) -> bool:
 def filled_sleap(table: KeypointTable, found: FoundPoints) -> Iterator[bytes]:
     """The file with a predicted instance for each row in which something is filled."""
     path = table.path
-    refuse_changed(table, content_of(path)[1])
+    refuse_changed(table, sha256_file(path))
     with asking(path, _TITLE):
         labels = _loaded(path)
         embedded = any(not source.images and not source.video for source in _sources(labels))
@@ -191,9 +191,7 @@ def _saved(labels: Any, path: Path, *, embedded: bool) -> Iterator[bytes]:
             save_embedding_vectors=True,
         )  # fmt: skip
         labels.provenance.update(provenance)
-        with open(written, "rb") as file:
-            while block := file.read(1 << 20):
-                yield block
+        yield from blocks_of(written)
 
 
 def table_as_sleap(table: KeypointTable, names: Sequence[str], sizes: Array, path: Path) -> list[bytes]:
@@ -249,12 +247,16 @@ def _sources_of(path: Path) -> list[VideoSource]:
 
 
 def _video_opener(path: Path) -> Callable[[int, Path | None], Any]:
+    embedded: list[Any] = []
+
     def opened(number: int, file: Path | None) -> Any:
         import sleap_io
 
-        if file is None:
-            return _loaded(path, open_videos=True).videos[number]
-        return sleap_io.load_video(str(file))
+        if file is not None:
+            return sleap_io.load_video(str(file))
+        if not embedded:
+            embedded.extend(_loaded(path, open_videos=True).videos)
+        return embedded[number]
 
     return opened
 

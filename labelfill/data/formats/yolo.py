@@ -78,7 +78,7 @@ def read_yolo(path: Path, asked: Asked) -> KeypointTable:
             texts = [f"{value:.0f}" for value in seen]
             extra |= zip(visibility_columns(data.keypoints), texts, strict=True)
         box = _box(values[1:BEFORE], height, width)
-        rows.append(PoseRow(image, points, box, (int(height), int(width)), line, extra))
+        rows.append(PoseRow(image, points, None, box, (int(height), int(width)), line, extra))
     if placed:
         _log.warning(
             "%s: %s visibility 0 and yet a place: they count as not labelled and are filled",
