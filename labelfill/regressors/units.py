@@ -45,7 +45,7 @@ class _Course:
 
 
 # What starts from a trunk has less to learn.
-_ALONE, _OF_TRUNK, _TUNING = _Course(1.0, 1.0, 100), _Course(0.4, 1.0, 1000), _Course(0.25, 0.5, 200)
+_ALONE, _OF_TRUNK, _TUNING = _Course(1.0, 1.0, 100), _Course(0.35, 1.0, 1000), _Course(0.2, 0.5, 200)
 
 
 @dataclass(frozen=True)
