@@ -36,18 +36,16 @@ def quality_word(share: float) -> str:
 
 
 def quality_sentence(median_radius: float, share: float, image_size: str | None = None) -> str:
-    """``rough: half of the fills may be off by more than 4.3 px on images of 96x96``.
+    """``rough: the median error radius is 4.3 px on images of 96x96``.
 
     Parameters
     ----------
     image_size
         None or empty if images differ in size, or if there are none.
     """
-    word = quality_word(share)
-    off = "are off by at most" if word == "good" else "may be off by more than"
     px = f"{median_radius:.1f} px"
     where = f"{px} on images of {image_size}" if image_size else f"{px}, {share:.1%} of the longer side"
-    return f"{word}: half of the fills {off} {where}"
+    return f"{quality_word(share)}: the median error radius is {where}"
 
 
 def by_source(

@@ -79,7 +79,7 @@ def test_filling_tells_cells_speed_and_files() -> None:
     assert filling_text(FILLING).splitlines() == [
         "1,000 rows: 4,000 cells observed, 2,000 filled, 0 left blank",
         "filled points: by regressors 990, from an identical image 10",
-        "fair: half of the fills may be off by more than 2.5 px on images of 96x96",
+        "fair: the median error radius is 2.5 px on images of 96x96",
         "error radii cover 90% of errors",
         "",
         "check these first     points  median radius, px  share of squared error",

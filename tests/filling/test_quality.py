@@ -19,10 +19,10 @@ OF_SOURCES = {"source-shift", "low-data", "unknown-source"}
 @pytest.mark.parametrize(
     ("px", "share", "size", "sentence"),
     [
-        (1.2, 0.0125, "96x96", "good: half of the fills are off by at most 1.2 px on images of 96x96"),
-        (2.4, 0.025, "96x96", "fair: half of the fills may be off by more than 2.4 px on images of 96x96"),
-        (4.3, 0.045, "96x96", "rough: half of the fills may be off by more than 4.3 px on images of 96x96"),
-        (9.0, 0.05, "", "rough: half of the fills may be off by more than 9.0 px, 5.0% of the longer side"),
+        (1.2, 0.0125, "96x96", "good: the median error radius is 1.2 px on images of 96x96"),
+        (2.4, 0.025, "96x96", "fair: the median error radius is 2.4 px on images of 96x96"),
+        (4.3, 0.045, "96x96", "rough: the median error radius is 4.3 px on images of 96x96"),
+        (9.0, 0.05, "", "rough: the median error radius is 9.0 px, 5.0% of the longer side"),
     ],
 )
 def test_a_sentence_says_how_good_a_fill_is(px: float, share: float, size: str, sentence: str) -> None:
