@@ -19,8 +19,6 @@ BestBy = Literal["rmse", "mae"]
 Backend = Literal["loky", "dask"]
 Coordinates = Literal["px", "share", "centred"]
 
-_LONGEST_NAME = 80  # characters
-
 
 @dataclass(frozen=True)
 class RunSettings(Settings):
@@ -328,14 +326,6 @@ class ReviewSettings(Settings):
         1.0, "with --merge: places at most so many px apart agree", at_least=0, metavar="PX"
     )
     port: int = setting(0, "with --serve: the port to listen at (0: any free one)", at_least=0, at_most=65535)
-
-    def check(self) -> None:
-        name = self.reviewer or ""
-        if name != name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-            raise UsageError(
-                f"reviewer must be a name of at most {_LONGEST_NAME} characters on one line, "
-                f"without spaces around it, not {name!r}"
-            )
 
 
 SECTIONS: tuple[type[Settings], ...] = (

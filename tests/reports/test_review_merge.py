@@ -81,7 +81,6 @@ def test_what_cannot_be_merged_is_refused(files: list[Path], tmp_path: Path) -> 
     for options in (["--serve"], ["--reviewer", "eva"], ["--rows", 3]):
         assert labelfill("review", "--merge", *files, *options).code == 2
     assert "--merge" in labelfill("review", "--within", 3).sentence
-    assert labelfill("review", "--reviewer", "two\nlines").code == 2
 
 
 def test_names_that_need_quotes_come_back(files: list[Path], tmp_path: Path) -> None:

@@ -170,6 +170,8 @@ def test_decisions_are_kept_and_the_table_is_filled_anew(
         browser.find_element("id", "open").send_keys(str(unfit))
         wait_for(lambda: "Load the page anew" in shown(browser, "status"))
         assert "speaks of a fill" in shown(browser, "status")
+        (refused,) = complaints(browser)  # the browser tells of it, too
+        assert "400" in refused
         assert kept() == before
         browser.get(served.url)
         press(browser, "n", "r")
