@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from skimage.io import imread
+from skimage.io import imread, imsave
 
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.formats import read_keypoints, write_found
@@ -124,6 +124,12 @@ def test_a_video_that_is_elsewhere_is_told(tmp_path: Path) -> None:
     assert refused.code == 3
     assert "'/data/mouse.mp4'" in refused.sentence
     assert "sio embed" in refused.sentence
+    (tmp_path / "below").mkdir()
+    elsewhere = tmp_path / "elsewhere.mp4"
+    elsewhere.touch()
+    video.filename = str(elsewhere)
+    sio.save_slp(labels, str(tmp_path / "below" / "v.slp"), verbose=False)
+    assert "--allow-outside" in labelfill("inspect", tmp_path / "below" / "v.slp").sentence
 
 
 def test_images_that_lay_elsewhere_are_found_beside_the_file(tmp_path: Path) -> None:
@@ -203,20 +209,27 @@ def test_embedded_frames_become_files_where_they_are_converted(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_way_through_the_program(tmp_path: Path) -> None:
-    """Trained, filled by the prior, and read as filled: what the command says is in the file."""
+    """Two animals in each frame are trained from, filled and trained from again, each looked at alone."""
     random = np.random.default_rng(0)
-    base = np.array([[5.0, 5.0], [12.0, 6.0], [9.0, 12.0]])
-    frames = []
-    write_images(tmp_path)
-    for _ in range(len(SIZES)):
-        points = base + random.normal(0, 1, (2, 3, 2))
-        points[0, random.integers(3)] = np.nan
+    names, frames = [], []
+    base = np.array([[5.0, 5.0], [13.0, 6.0], [9.0, 14.0]])
+    for number in range(16):
+        points = base + random.normal(0, 1, (2, 3, 2)) + [[[0, 0]], [[30, 10]]]
+        points[number % 2, random.integers(3)] = np.nan
         frames.append(points)
-    path = tmp_path / "a.slp"
-    sio.save_slp(sleap_labels(["a", "b", "c"], frames, tmp_path), str(path), verbose=False)
-    run = ("--run-dir", tmp_path / "run")
+        names.append(str(tmp_path / f"{number}.png"))
+        imsave(names[-1], random.integers(0, 256, (48, 64), np.uint8), check_contrast=False)
+    labels = sleap_labels(["a", "b", "c"], frames, tmp_path)
+    video = sio.Video.from_filename(names)
+    for frame in labels:
+        frame.video = video
+    path, filled, run = tmp_path / "a.slp", tmp_path / "f.slp", ("--run-dir", tmp_path / "run")
+    sio.save_slp(sio.Labels(labels.labeled_frames), str(path), verbose=False)
+    done("inspect", path)
     done("train-keypoint-models", "--data", path, *run, "--method", "prior")
-    filled = labelfill("impute", *run, "--data", path, "--out", tmp_path / "f.slp", "--json")
-    assert filled.code in (0, 6), filled.err
-    after = read_keypoints(tmp_path / "f.slp", filled=True)
-    assert after.observed.sum() == read_keypoints(path).observed.sum() + filled.result["filled"]
+    summary = done("impute", *run, "--data", path, "--out", filled)
+    after = read_keypoints(filled, filled=True)
+    assert after.observed.all()
+    assert summary["filled"] == (~read_keypoints(path).observed).sum()
+    final = done("train-final", *run, "--filled", filled, "--epochs", 1, "--refine", "none")
+    assert np.isfinite(final["evaluation rmse"])

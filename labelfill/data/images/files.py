@@ -283,16 +283,15 @@ class ImageFiles:
         """The file of a name that `row` is the first to name; None if there is none."""
         folder = self._folder
         lies_in = None if self.frames is None else self.frames.file(name)
-        if lies_in is not None:
-            return lies_in
         try:
-            real = real_path(folder / name)
+            real = real_path(lies_in or folder / name)
             if "\\" in name and not real.exists():  # a table made on Windows
                 real = real_path(folder / PureWindowsPath(name).as_posix())
-            if not self.allow_outside and not real.is_relative_to(folder):
+            inside = real.is_relative_to(folder) or real == real_path(self.table_path)
+            if not self.allow_outside and not inside:
                 raise DataError(
-                    f"{self.where(row)}: {shown(name)} leads out of the table's folder {folder}; "
-                    "pass --allow-outside if that is meant"
+                    f"{self.where(row)}: {shown(str(lies_in or name))} leads out of the table's folder "
+                    f"{folder}; pass --allow-outside if that is meant"
                 )
             return real if real.is_file() else None
         except (OSError, ValueError, StorageError) as error:  # too long, with a NUL byte, a circle of links
