@@ -43,10 +43,9 @@ FOREIGN = {
     "a.xml": (b'<?xml version="1.0"?><annotations></annotations>', "XML"),
     "a.pts": (b"version: 1\nn_points: 2\n{\n30.1 30.2\n60.3 31.2\n}\n", ".pts file of one image"),
     "data.yaml": (b"path: ../faces\ntrain: images\n", "YAML"),
-    "pose.yaml": (b"kpt_shape: [2, 3]\n", "YAML"),
     "a.txt": (b"0 0.5 0.5 0.9 0.9 0.3 0.3 2 0.6 0.3 0\n", "numbers without a header"),
     "b.csv": (b"34.1,55.2,1e3\n1,2,3\n", "numbers without a header"),
-    "list.txt": (b"2\nlefteye_x lefteye_y\n1.jpg 3 4\n2.jpg 3 4\n", "first line is a count"),
+    "list.txt": (b"2\nSmiling Young\n1.jpg 1 -1\n2.jpg 1 1\n", "first line is a count"),
 }
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_tables import Drawn, blocks_of, tables
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from labelfill.final.filled_table import Filled, FilledRequest, read_training_ta
 from labelfill.runs import RunDirectory
 from labelfill.settings import FinalModelSettings
 from tests.drawn_points import write_images
+from tests.drawn_tables import Drawn, blocks_of, tables
 from tests.driving import PRIOR, content, done, labelfill
 from tests.examples import drawing
 from tests.trained_runs import Trained

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from drawn_tables import ONE_LINE_END, Drawn, blocks_of, filled, restored, tables, value_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from labelfill.data.table import (
     read_table,
 )
 from labelfill.errors import DataError, UsageError
+from tests.drawn_tables import ONE_LINE_END, Drawn, blocks_of, filled, restored, tables, value_of
 from tests.examples import drawing
 
 DATA = Path(os.environ.get("LABELFILL_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -12,12 +12,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from drawn_tables import check_refused_or_intact, tables
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelfill.data.table import container, read_table, tokenizer
 from labelfill.errors import DataError
+from tests.drawn_tables import check_refused_or_intact, tables
 from tests.examples import drawing
 
 FINDINGS = Path(__file__).parent / "fuzz_findings"

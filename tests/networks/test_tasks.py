@@ -61,8 +61,8 @@ def test_an_estimate_is_proportional_to_the_steps(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "_workers", lambda *_: 1)
     monkeypatch.setattr(module, "_timed_epoch", lambda *_: (0.0, 7.0))
     tasks = [Task(ToyJob(), (0, 1), 10, None), Task(ToyJob(), (0, 1), 30, None)]
-    # Of the larger task an epoch of a fold is a sixth, which takes 7 s; both together are 4/3 of it.
-    assert estimated_seconds(tasks, 0, HERE) == pytest.approx(7 * 6 * 4 / 3)
+    # Of the smaller task an epoch of a fold is a sixth, which takes 7 s; both together are four times it.
+    assert estimated_seconds(tasks, 0, HERE) == pytest.approx(7 * 6 * 4)
 
 
 def test_a_trial_is_one_epoch_and_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
