@@ -102,7 +102,7 @@ class Torture:
             self.stages[next(unfinished, "between")] += 1
         except LabelfillError as error:
             self.stages["before the first"] += 1
-            if "holds no run" not in str(error):
+            if "contains no run" not in str(error):
                 self.count["unreadable"] += 1
                 say(f"{run}: {error}")
         return False

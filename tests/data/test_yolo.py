@@ -154,6 +154,7 @@ def test_a_broken_line_is_named(line: str, sentence: str, tmp_path: Path) -> Non
     [
         (("kpt_shape: [1, 3]", "kpt_shape: [1]"), "kpt_shape is '[1]'"),
         (("train: train/images", "train: elsewhere"), "there is no such folder"),
+        (("train: train/images\n", ""), "labels no instance"),
         (("names:", "kpt_names: [a, b]\nnames:"), "names 2 keypoints, and kpt_shape says 1"),
         (("names:", "names: ]"), "is damaged"),
     ],

@@ -161,7 +161,7 @@ def test_what_cannot_be_exported_is_refused(
     (tmp_path / "m.md").write_text("precious")
     cases: list[tuple[list[object], int, str]] = [
         ([*command, tmp_path / "m.pt2"], 2, "m.md already exists: choose another file, or use --force"),
-        ([*command, tmp_path / "x.onnx"], 2, "a file of --format torch is named *.pt2"),
+        ([*command, tmp_path / "x.onnx"], 2, "the name of a file of --format torch must end in .pt2"),
         (
             [*command, tmp_path / "x.pt2", "--source", "9"],
             2,

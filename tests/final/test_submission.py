@@ -191,7 +191,7 @@ def test_what_is_asked_for_must_be_whole(run: Path, images: Path, tmp_path: Path
     assert "nothing to write" in labelfill(*command).sentence
     for half in (["--lookup", tmp_path / "l.csv"], ["--submission", tmp_path / "s.csv"]):
         refused = labelfill(*command, *half)
-        assert (refused.code, "go together" in refused.sentence) == (2, True)
+        assert (refused.code, "must be used together" in refused.sentence) == (2, True)
 
 
 def test_a_folder_of_images_is_answered_like_their_table(

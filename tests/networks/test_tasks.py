@@ -61,7 +61,7 @@ def test_an_estimate_is_proportional_to_the_steps(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "_workers", lambda *_: 1)
     monkeypatch.setattr(module, "_timed_epoch", lambda *_: (0.0, 7.0))
     tasks = [Task(ToyJob(), (0, 1), 10, None), Task(ToyJob(), (0, 1), 30, None)]
-    # Of the smaller task an epoch of a fold is a sixth, which takes 7 s; both together are 4 times it.
+    # Of the smaller task an epoch of a fold is a sixth, which takes 7 s; both together are four times it.
     assert estimated_seconds(tasks, 0, HERE) == pytest.approx(7 * 6 * 4)
 
 

@@ -336,7 +336,7 @@ def test_a_device_that_is_not_there_is_named(name: str) -> None:
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is a GPU of Apple's")
 def test_mps_is_taken_only_where_it_is_and_when_it_is_named() -> None:
     """Without one a sentence says so, exit code 4; auto takes something else in any case."""
-    with pytest.raises(DeviceError, match=r"--device mps was requested, but .* finds none here") as raised:
+    with pytest.raises(DeviceError, match=r"--device mps was requested, but .* finds none;") as raised:
         choose_device("mps")
     assert raised.value.exit_code == 4
     assert choose_device("auto").type != "mps"

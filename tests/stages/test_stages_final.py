@@ -227,7 +227,7 @@ def test_predictions_are_packed_as_their_name_says(trained: Trained, images: Pat
         assert (tmp_path / name).read_bytes() != content(tmp_path / name)
     refused = labelfill("predict", "--run-dir", trained.run, "--images", images, "--out", tmp_path / "p.xlsx")
     assert refused.code == 2
-    assert "the suffix must be .png or .svg" in refused.sentence
+    assert "choose one of these suffixes" in refused.sentence
 
 
 def test_images_of_another_size_are_refused(trained: Trained, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_lost_decimal_point_harms_nobody(tmp_path: Path, slip: float) -> None:
     run, out = tmp_path / "run", tmp_path / "filled.csv"
     trained = labelfill("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", run, *PRIOR)
     assert "row 7 (line 9), column 'left_eye_center_x'" in trained.err
-    assert "lies far beyond the image" in trained.err
+    assert "lies far outside the image" in trained.err
     summary = done("impute", "--run-dir", run, "--out", out)
     check_filled(tmp_path / "t.csv", out, summary)
     after = bare_table(out).labels

@@ -35,7 +35,7 @@ def test_a_keypoint_that_nobody_labels_stays_blank(tmp_path: Path, method: str) 
     write_table(table, drawn)
     trained = labelfill("train-keypoint-models", "--data", table, "--run-dir", run, "--method", method)
     assert trained.code == 0
-    assert "nose_tip stays blank: 0 training rows label it, and 10 are needed" in trained.err
+    assert "nose_tip stays blank: 0 training rows label it, but 10 are needed" in trained.err
     told = labelfill("impute", "--run-dir", run, "--out", filled)
     assert told.code == 6
     assert "left blank, too few labels: nose_tip (200 cells)" in told.out
@@ -103,7 +103,7 @@ def test_labels_of_one_group_alone_leave_a_keypoint_blank(tmp_path: Path) -> Non
     trained = labelfill(*train, *PRIOR, "--json")
     assert trained.code == 0
     assert trained.result["left blank"] == ["mouth_center_bottom_lip"]
-    assert "training rows label it, and all belong together" in trained.err
+    assert "training rows label it, but they all belong together" in trained.err
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ _DAMAGE = (
 
 def packed_names(path: Path) -> list[str]:
     """The names of files in a zip; none if it is no zip, or a damaged one."""
-    if not path.is_file():  # to open a pipe would wait for its other end
+    if not path.is_file():  # opening a pipe would wait for its writer
         return []
     try:
         with open(path, "rb") as file:
