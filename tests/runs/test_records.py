@@ -82,7 +82,7 @@ def test_what_is_no_record_is_refused() -> None:
     for text, words in (("{", "not valid JSON"), ("[]", "expected an object"), ("{}", "'share' is missing")):
         with pytest.raises(DamagedFile, match=words):
             read_record(Inner, text)
-    with pytest.raises(DamagedFile, match="'colour' is not known"):
+    with pytest.raises(DamagedFile, match="unknown field 'colour'"):
         read_record(Inner, b'{"share": 1, "colour": 2}')
     with pytest.raises(DamagedFile, match="at most 1"):
         read_record(Inner, b'{"share": 2}')
