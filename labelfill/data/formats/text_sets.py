@@ -31,6 +31,8 @@ _DAMAGE = (
 def packed_names(path: Path) -> list[str]:
     """The names of files in a zip; none if it is no zip, or a damaged one."""
     try:
+        if not path.is_file():  # a pipe may never begin
+            return []
         with open(path, "rb") as file:
             if file.read(4) != _ZIP_MAGIC:
                 return []
