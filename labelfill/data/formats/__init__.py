@@ -7,6 +7,7 @@ labelfill does not know stays.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -207,12 +208,12 @@ def suffix_of(path: Path) -> str:
 
 def is_keypoint_folder(path: Path) -> bool:
     """Whether a folder holds files of keypoints that are read as one table."""
-    return path.is_dir() and any(KINDS[name].begins(path, b"") for name in _OF_SEVERAL_FILES)
+    return os.path.isdir(path) and any(KINDS[name].begins(path, b"") for name in _OF_SEVERAL_FILES)
 
 
 def files_of(path: Path) -> Sequence[Path]:
     """Every file that is read of a table, besides images; a folder of images itself."""
-    if path.is_dir() and not is_keypoint_folder(path):
+    if os.path.isdir(path) and not is_keypoint_folder(path):
         return (path,)
     return KINDS[detect(path)].files(path)
 

@@ -9,6 +9,7 @@ The format: https://ibug.doc.ic.ac.uk/resources/300-W/
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -159,7 +160,7 @@ def _filled(path: Path, name: str, content: bytes, new: Mask, xy: Array, found: 
 
 def _begins(path: Path, begin: bytes) -> bool:
     """Whether a folder or a zip holds such files; one of them alone is a file of one image."""
-    if path.is_dir():
+    if os.path.isdir(path):  # never an error, as of a folder that may not be entered
         return next((True for file in path.rglob("*") if _is_pts(file.name)), False)
     return not begin and any(map(_is_pts, packed_names(path)))
 
