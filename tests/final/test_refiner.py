@@ -53,13 +53,16 @@ def a_refiner(
     return Refiner(schema, partners, patches, networks, (joint, None)[:looks])
 
 
-@pytest.fixture(params=["one", "oblong", "unpaired"])
+@pytest.fixture(params=["one", "oblong", "unpaired", "thirty"])
 def refiner(request: pytest.FixtureRequest) -> Refiner:
     generator = np.random.default_rng(1)
     if request.param == "one":
         return a_refiner(ImageSize(40, 40), np.array([[20.0, 18.0]]), (0,))
     if request.param == "oblong":
         return a_refiner(ImageSize(50, 83), generator.uniform(10, 40, (5, 2)), (1, 0, 2, 4, 3))
+    if request.param == "thirty":
+        pairs = tuple(k ^ 1 for k in range(30))
+        return a_refiner(ImageSize(48, 48), generator.uniform(10, 40, (30, 2)), pairs, looks=1)
     return a_refiner(ImageSize(61, 44), generator.uniform(10, 40, (4, 2)), (1, 0, -1, 3), looks=1)
 
 
