@@ -61,7 +61,7 @@ class ReviewServer(ThreadingHTTPServer):
     def __init__(self, session: ReviewSession, port: int) -> None:
         self.session = session
         self._secret = secrets.token_urlsafe(24)
-        self._work: queue.Queue[tuple[Callable[[], str], Future[str]]] = queue.Queue()
+        self._work: queue.Queue[tuple[Callable[[], str], Future[str], bool]] = queue.Queue()
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
@@ -88,14 +88,14 @@ class ReviewServer(ThreadingHTTPServer):
         """Whether a request names this server by an address that leads nowhere else."""
         return host in (f"{HOST}:{self.server_port}", f"localhost:{self.server_port}")
 
-    def ask(self, work: Callable[[], str]) -> str:
-        """What the main thread answers."""
+    def ask(self, work: Callable[[], str], *, lasting: bool = False) -> str:
+        """What the main thread answers; work that is `lasting` is broken off by Ctrl-C."""
         answer: Future[str] = Future()
-        self._work.put((work, answer))
+        self._work.put((work, answer, lasting))
         return answer.result()
 
     def serve(self, begun: Callable[[str], object]) -> None:
-        """Answer until Ctrl-C; while something is being done that is raised, as ever.
+        """Answer until Ctrl-C; while lasting work is done that is raised, as ever.
 
         Parameters
         ----------
@@ -103,22 +103,21 @@ class ReviewServer(ThreadingHTTPServer):
             Is told the page's address.
         """
         threading.Thread(target=self.serve_forever, daemon=True).start()
-        working = False
+        broken_off = False
         try:
             begun(self.url)
             while True:
                 try:
-                    work, answer = self._work.get(timeout=_LISTENING)
+                    work, answer, broken_off = self._work.get(timeout=_LISTENING)
                 except queue.Empty:
                     continue
-                working = True
                 try:
                     answer.set_result(work())
                 except Exception as error:  # whoever asked is told; the next one may fare better
                     answer.set_exception(error)
-                working = False
+                broken_off = False
         except KeyboardInterrupt:
-            if working:
+            if broken_off:
                 raise
         finally:
             self.shutdown()
@@ -153,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "decisions":
             self._answer(lambda: _decided(session, body))
         elif what == "refill":
-            self._answer(lambda: _refilled(session))
+            self._answer(lambda: _refilled(session), lasting=True)
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
 
@@ -181,16 +180,18 @@ class _Handler(BaseHTTPRequestHandler):
             return self.rfile.read(int(length))
         return None
 
-    def _answer(self, work: Callable[[], str], kind: str = "application/json") -> None:
+    def _answer(
+        self, work: Callable[[], str], kind: str = "application/json", *, lasting: bool = False
+    ) -> None:
         try:
-            told = self.server.ask(work)
+            told = self.server.ask(work, lasting=lasting)
         except LabelfillError as error:
             code = HTTPStatus.BAD_REQUEST if isinstance(error, DataError) else HTTPStatus.SERVICE_UNAVAILABLE
             _log.warning("%s", error)
             self._refuse(code, str(error))
         except Exception as error:
             _log.exception("a request failed")
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"a mistake in labelfill itself, {error!r}")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"this is a bug in labelfill: {error!r}")
         else:
             self._send(HTTPStatus.OK, told, kind)
 
