@@ -73,6 +73,7 @@ def _perform(call: Call, run: RunDirectory, filled: Path) -> Mapping[str, Result
     results["impute"] = impute.perform(call, run)
     if run.without_images:
         return {**results, "train-final": {"state": NEEDS_IMAGES}, "report": {"out": None}}
+    _log.info("%s is written; the final network is next", filled)
     results["train-final"] = train_final.perform(call, run, filled, None)
     return {**results, "report": _report(call, run, filled, results)}
 

@@ -77,7 +77,7 @@ def note(*children: Child) -> Markup:
 
 def and_more(count: int, noun: str) -> Markup | None:
     """A note on how many more there are than are shown, if there are any."""
-    return note(f"And {counted(count, noun)} more.") if count > 0 else None
+    return note(f"{counted(count, noun)} not shown.") if count > 0 else None
 
 
 def figure(picture: Markup, *caption: Child, class_: str | None = None) -> Markup:

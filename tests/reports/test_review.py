@@ -14,6 +14,7 @@ import pytest
 from labelfill.data.corrections import HEADER, read_corrections
 from labelfill.data.distrust import read_distrust
 from labelfill.data.synthetic import write_table
+from labelfill.reports.result.filled_rows import described_convention
 from labelfill.reports.review.review_page import review_page
 from tests.browser import complaints
 from tests.drawn_tables import restored
@@ -305,3 +306,17 @@ def test_a_page_that_exists_is_kept(reviewed: Reviewed, small_prior: Trained) ->
     refused = labelfill("review", "--run-dir", small_prior.run, "--out", reviewed.page)
     assert (refused.code, reviewed.page.read_bytes()) == (2, before)
     assert "--force" in refused.sentence
+
+
+def test_a_fill_of_a_disputed_keypoint_names_its_convention() -> None:
+    """Its own and how far off the other source labels it; a keypoint that nobody disputes says nothing."""
+    offsets = [{"keypoint": "nose_tip", "source": "2", "reference": "1", "offset": [-0.1, 5.2]}]
+    entry = {"keypoint": "nose_tip", "convention": "1"}
+    assert described_convention(entry, offsets) == (
+        "as source 1 labels it; source 2 labels it 0.1 px left and 5.2 px below"
+    )
+    assert described_convention(entry | {"convention": "2"}, offsets) == (
+        "as source 2 labels it; source 1 labels it 0.1 px right and 5.2 px above"
+    )
+    for other in ({"keypoint": "mouth"}, {"convention": "3"}, {"convention": ""}):
+        assert described_convention(entry | other, offsets) == ""

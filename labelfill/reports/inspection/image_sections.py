@@ -95,7 +95,7 @@ def light_section(found: ImageFindings, inspected: InspectedTable) -> Markup:
         title = f"Empty images: {len(found.black):,} black, {len(found.flat):,} of another uniform grey"
         parts += [element("h3", title), _row_of(nothing[:_SHOWN_FLAT], inspected)]
         if len(nothing) > _SHOWN_FLAT:
-            parts.append(note(f"And {len(nothing) - _SHOWN_FLAT:,} more."))
+            parts.append(note(f"{len(nothing) - _SHOWN_FLAT:,} not shown."))
     for title, rows in found.extremes.items():
         captions = [(row, f"row {row}: {value:.0f}") for row, value in rows]
         parts += [element("h3", title.capitalize()), _row_of(captions, inspected)]

@@ -148,7 +148,7 @@ def _patterns(found: Inspection) -> Markup:
         ),
         note("● labelled, ◐ one coordinate only, · missing"),
         element("div", table(("rows", "share", *names), rows, numbers=(0, 1)), class_="patterns"),
-        note(f"And {counted(more, 'rarer pattern')}.") if more > 0 else None,
+        note(f"{counted(more, 'rarer pattern')} not shown.") if more > 0 else None,
     )
 
 

@@ -21,6 +21,7 @@ from labelfill.data.showing import Layer, as_html, check_row, draw_row, one_line
 from labelfill.errors import DataError
 from labelfill.filling.provenance import beside, provenance_path, review_order
 from labelfill.final.filled_table import filled_from, last_filled, read_filled
+from labelfill.regressors.unit_names import STAGE
 from labelfill.runs import RunDirectory, sha256_file
 from labelfill.schema import KeypointSchema
 
@@ -50,6 +51,9 @@ class FilledRows:
     method, flags
         (n, K) text; empty where nothing was filled. Flags are words joined by spaces; labels have some too,
         if the review list beside the table names them.
+    convention
+        (n, K) text: of a keypoint on which label sources disagree, in whose convention it was filled and how
+        far off the other source labels it; else empty.
     coverage
         Share of cases in which a radius holds.
     by_source
@@ -63,6 +67,7 @@ class FilledRows:
     radius: Array
     method: NDArray[np.object_]
     flags: NDArray[np.object_]
+    convention: NDArray[np.object_]
     coverage: float
     by_source: Sequence[Mapping[str, Any]] = ()
 
@@ -169,10 +174,13 @@ def read_filled_rows(
     table = read_filled(path, None, request, run.path / "cache", progress=progress)
     dataset, sidecar, shape = table.dataset, provenance_path(path), table.observed.shape[:2]
     radius = np.full(shape, np.nan)
-    method, flags = np.full(shape, "", dtype=object), np.full(shape, "", dtype=object)
+    method, flags, convention = (np.full(shape, "", dtype=object) for _ in range(3))
+    trained = run.stages.get(STAGE, {}).get("results", {})
+    offsets = trained.get("convention offsets", ())
     for line, point, entry in _entries(sidecar, dataset.schema):
         radius[point], _ = (_number(entry, name, sidecar, line) for name in ("radius", "sigma"))
         method[point], flags[point] = entry["method"], entry["flags"]
+        convention[point] = described_convention(entry, offsets)
     stage = run.stages.get(f"impute {run.recorded_path(path)}", {})
     # Labels have no line in the sidecar; the list of another filling that left it there does not count.
     review = beside(path, "review.csv")
@@ -188,6 +196,7 @@ def read_filled_rows(
         radius=radius,
         method=method,
         flags=flags,
+        convention=convention,
         coverage=float(stage.get("inputs", {}).get("settings", {}).get("coverage", 0.9)),
         by_source=stage.get("results", {}).get("by_source", ()),
     )
@@ -202,6 +211,20 @@ def _entries(path: Path, schema: KeypointSchema) -> Iterator[tuple[int, tuple[in
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         for line, entry in enumerate(csv.DictReader(file), 2):
             yield line, (int(entry["row"]), index[entry["keypoint"]]), entry
+
+
+def described_convention(entry: Mapping[str, str], offsets: Sequence[Mapping[str, Any]]) -> str:
+    """``as source 1 labels it; source 2 labels it 0.1 px left and 5.3 px below``; empty if undisputed."""
+    for offset in offsets:
+        sources = (offset["reference"], offset["source"])
+        if offset["keypoint"] == entry["keypoint"] and entry["convention"] in sources:
+            filled_as = sources.index(entry["convention"])
+            x, y = (np.array(offset["offset"]) * (1 - 2 * filled_as)).tolist()
+            sideways = f"{abs(x):.1f} px {'left' if x < 0 else 'right'}"
+            upwards = f"{abs(y):.1f} px {'above' if y < 0 else 'below'}"
+            other = f"source {sources[1 - filled_as]} labels it {sideways} and {upwards}"
+            return f"as source {sources[filled_as]} labels it; {other}"
+    return ""
 
 
 def _number(entry: Mapping[str, str], column: str, sidecar: Path, line: int) -> float:

@@ -1,7 +1,7 @@
 // The page: which row and point is looked at, what keys and buttons do, and what is said about it.
 
 const WORDS = {
-  label: "label of the table", fill: "filled", accepted: "accepted", moved: "moved", rejected: "rejected",
+  label: "label from the table", fill: "filled", accepted: "accepted", moved: "moved", rejected: "rejected",
   wrong: "label marked as wrong",
 };
 const element = (id) => document.getElementById(id);
@@ -101,7 +101,7 @@ const actions = {
   wrong() {
     const point = chosenPoint();
     if (!point) return;
-    if (!point.observed) return say(`${point.shown} is no label of the table; r rejects a fill.`);
+    if (!point.observed) return say(`${point.shown} is no label from the table; r rejects a fill.`);
     settle(point, { action: "wrong" }, `${point.shown}: label marked as wrong`);
   },
   takeBack() {

@@ -188,6 +188,7 @@ def _point(filled: FilledRows, row: int, k: int) -> dict[str, Any]:
         "filled": "".join(axis for axis, filled_axis in zip("xy", new, strict=True) if filled_axis),
         "radius": None if is_label else float(filled.radius[row, k]),
         "method": plain(filled.method[row, k]),
+        "convention": plain(filled.convention[row, k]),
         "flags": plain(filled.flags[row, k]),
     }
 

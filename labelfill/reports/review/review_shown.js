@@ -56,7 +56,8 @@ function showPoints(row) {
 function described(row, point) {
   const { x, y } = placeOf(row, point);
   const half = point.filled.length === 1 ? `, only ${point.filled}` : "";
-  const doubt = point.label ? "" : `, filled by ${point.method} with radius ${point.radius.toFixed(1)} px`;
+  const convention = point.convention && `, ${point.convention}`;
+  const doubt = point.label ? "" : `, filled by ${point.method} with radius ${point.radius.toFixed(1)} px${convention}`;
   const flags = point.flags ? `; ${point.flags.replaceAll(" ", ", ")}` : "";
   return `${point.shown}: ${WORDS[stateOf(row, point)]}${half} at ${x.toFixed(2)}, ${y.toFixed(2)}${doubt}${flags}`;
 }
