@@ -61,7 +61,7 @@ class ReviewServer(ThreadingHTTPServer):
     def __init__(self, session: ReviewSession, port: int) -> None:
         self.session = session
         self._secret = secrets.token_urlsafe(24)
-        self._work: queue.Queue[tuple[Callable[[], str], Future[str]]] = queue.Queue()
+        self._work: queue.Queue[tuple[Callable[[], str], Future[str], bool]] = queue.Queue()
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
@@ -88,14 +88,20 @@ class ReviewServer(ThreadingHTTPServer):
         """Whether a request names this server by an address that leads nowhere else."""
         return host in (f"{HOST}:{self.server_port}", f"localhost:{self.server_port}")
 
-    def ask(self, work: Callable[[], str]) -> str:
-        """What the main thread answers."""
+    def ask(self, work: Callable[[], str], *, long: bool = False) -> str:
+        """What the main thread answers.
+
+        Parameters
+        ----------
+        long
+            Whether Ctrl-C breaks off something of worth, if it comes meanwhile.
+        """
         answer: Future[str] = Future()
-        self._work.put((work, answer))
+        self._work.put((work, answer, long))
         return answer.result()
 
     def serve(self, begun: Callable[[str], object]) -> None:
-        """Answer until Ctrl-C; while something is being done that is raised, as ever.
+        """Answer until Ctrl-C; if that breaks off long work, it is raised, as by any command.
 
         Parameters
         ----------
@@ -103,22 +109,21 @@ class ReviewServer(ThreadingHTTPServer):
             Is told the page's address.
         """
         threading.Thread(target=self.serve_forever, daemon=True).start()
-        working = False
+        long = False
         try:
             begun(self.url)
             while True:
                 try:
-                    work, answer = self._work.get(timeout=_LISTENING)
+                    work, answer, long = self._work.get(timeout=_LISTENING)
                 except queue.Empty:
                     continue
-                working = True
                 try:
                     answer.set_result(work())
                 except Exception as error:  # whoever asked is told; the next one may fare better
                     answer.set_exception(error)
-                working = False
+                long = False
         except KeyboardInterrupt:
-            if working:
+            if long:
                 raise
         finally:
             self.shutdown()
@@ -153,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "decisions":
             self._answer(lambda: _decided(session, body))
         elif what == "refill":
-            self._answer(lambda: _refilled(session))
+            self._answer(lambda: _refilled(session), long=True)
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
 
@@ -181,9 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self.rfile.read(int(length))
         return None
 
-    def _answer(self, work: Callable[[], str], kind: str = "application/json") -> None:
+    def _answer(self, work: Callable[[], str], kind: str = "application/json", *, long: bool = False) -> None:
         try:
-            told = self.server.ask(work)
+            told = self.server.ask(work, long=long)
         except LabelfillError as error:
             code = HTTPStatus.BAD_REQUEST if isinstance(error, DataError) else HTTPStatus.SERVICE_UNAVAILABLE
             _log.warning("%s", error)
