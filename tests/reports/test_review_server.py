@@ -83,7 +83,7 @@ def serve(trained: Trained, folder: Path, person: Callable[[Serving], None], *op
             found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", said.getvalue())
             assert found is not None, said.getvalue()
             person(Serving(found[0], kept))
-        except BaseException as error:  # raised again below, where the test is
+        except BaseException as error:  # raised again below, in the test itself
             failures.append(error)
         if not ended.is_set():
             os.kill(os.getpid(), signal.SIGINT)
@@ -177,6 +177,7 @@ def test_decisions_are_kept_and_the_table_is_filled_anew(
         press(browser, "n", "r")
         wait_for(lambda: len(kept()) > len(before))
         assert len(kept()) == len(before) + 1, "what was refused is no hindrance to what follows"
+        wait_for(lambda: browser.execute_script("return pending.length === 0"))
 
     with window(browser, size):
         ended = serve(filled, tmp_path, person, "--reviewer", "anna")
