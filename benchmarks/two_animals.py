@@ -113,8 +113,14 @@ def compared(drawn: DrawnTable, corners: Array, filled: Path) -> dict[str, float
     if np.isnan(found[blank]).any():
         print(json.dumps({"left blank": int(np.isnan(found[blank]).any(axis=1).sum())}))
     scored = blank & np.isfinite(found).all(axis=2)
-    imputed = fill_simply(drawn.labels, "iterative", learn_from=np.ones(drawn.rows, bool))
-    ways = {"labelfill": found, "iterative imputer": imputed}
+    every, at = np.ones(drawn.rows, bool), corners[:, None]
+    ways = {
+        "labelfill": found,
+        "iterative imputer": fill_simply(drawn.labels + at, "iterative", learn_from=every) - at,
+        "iterative imputer, from each face's corner": fill_simply(
+            drawn.labels, "iterative", learn_from=every
+        ),
+    }
     return {
         name: float(np.sqrt(((xy - drawn.truth)[scored] ** 2).sum(axis=1).mean()))
         for name, xy in ways.items()
