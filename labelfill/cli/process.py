@@ -25,4 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     finally:
         SIGNALS.ignore()
+        # CPython remembers a KeyboardInterrupt that came out of executed text, which dataclasses are made of,
+        # though it was caught, and would end by that signal, not our exit code. Executing text resets that.
+        exec("")
         end_streams()
