@@ -50,7 +50,7 @@ def main() -> None:
         out, as_markdown(["way", "RMSE, px"], [[k, f"{v:.3f}"] for k, v in figures.items()]), figures
     )
     print((out / "results.md").read_text())
-    if figures["labelfill"] > MOST * figures["iterative imputer"]:
+    if figures["labelfill"] > MOST * min(error for way, error in figures.items() if way != "labelfill"):
         raise SystemExit("the fills do not beat the iterative imputer by half")
 
 
