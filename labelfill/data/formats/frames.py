@@ -63,17 +63,17 @@ class PoseFrames(Frames):
         The file, and what it is.
     sources
         Gives where the frames of each video lie.
-    open_video
-        Opens one by its number, and by the file of a video if its frames are not embedded.
     folder
         From which the files of videos are named.
+    open_embedded
+        Opens a video by its number if its frames are embedded; None if no video's are.
     """
 
     path: Path
     title: str
     sources: Callable[[], Sequence[VideoSource]]
-    open_video: Callable[[int, Path | None], Any]
     folder: Path
+    open_embedded: Callable[[int], Any] | None = None
     _opened: dict[int, Any] = field(default_factory=dict)
     _known: list[Sequence[VideoSource]] = field(default_factory=list)
 
@@ -107,6 +107,13 @@ class PoseFrames(Frames):
             )
         return found
 
+    def _open(self, number: int, file: Path | None) -> Any:
+        if file == self.path and self.open_embedded is not None:
+            return self.open_embedded(number)
+        import sleap_io
+
+        return sleap_io.load_video(str(file))
+
     def read(self, name: str) -> NDArray[np.uint8]:
         """(h, w, channels): one frame.
 
@@ -121,7 +128,7 @@ class PoseFrames(Frames):
         try:
             with asking(self.path, self.title):
                 if number not in self._opened:
-                    self._opened[number] = self.open_video(number, None if file == self.path else file)
+                    self._opened[number] = self._open(number, file)
                 image = np.asarray(self._opened[number][frame])
         except DataError as error:
             raise UnusableError(

@@ -139,13 +139,7 @@ def _video(path: Path) -> str:
 def _frames(table: KeypointTable, beside: Path | None) -> PoseFrames:
     told = table.path if beside is None or _NAME.fullmatch(beside.name) is None else beside
     source = VideoSource(video=_video(told))
-
-    def opened(number: int, file: Path | None) -> Any:
-        import sleap_io
-
-        return sleap_io.load_video(str(file))
-
-    return PoseFrames(table.path, _TITLE, lambda: [source], opened, folder_of(beside or table.path))
+    return PoseFrames(table.path, _TITLE, lambda: [source], folder_of(beside or table.path))
 
 
 JABS_KIND = Kind(

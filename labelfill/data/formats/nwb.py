@@ -198,19 +198,12 @@ def _frames(table: KeypointTable, beside: Path | None) -> PoseFrames:
         with open_hdf5(path, _TITLE) as file:
             return _Training.of(path, file).sources()
 
-    return PoseFrames(path, _TITLE, sources, _opened_video(path), folder_of(beside or path))
-
-
-def _opened_video(path: Path) -> Any:
-    def opened(number: int, file: Path | None) -> Any:
+    def embedded(number: int) -> Any:
         import h5py
-        import sleap_io
 
-        if file is not None:
-            return sleap_io.load_video(str(file))
         return [*_Training.of(path, h5py.File(path, "r")).videos.values()][number]["data"]
 
-    return opened
+    return PoseFrames(path, _TITLE, sources, folder_of(beside or path), embedded)
 
 
 NWB_KIND = Kind(

@@ -238,7 +238,7 @@ def _image_list(library: Any, names: Sequence[str], size: tuple[int, int]) -> An
 
 def _frames(table: KeypointTable, beside: Path | None) -> PoseFrames:
     path, folder = table.path, folder_of(beside or table.path)
-    return PoseFrames(path, _TITLE, lambda: _sources_of(path), _video_opener(path), folder)
+    return PoseFrames(path, _TITLE, lambda: _sources_of(path), folder, _embedded_opener(path))
 
 
 def _sources_of(path: Path) -> list[VideoSource]:
@@ -246,14 +246,10 @@ def _sources_of(path: Path) -> list[VideoSource]:
         return _sources(_loaded(path))
 
 
-def _video_opener(path: Path) -> Callable[[int, Path | None], Any]:
+def _embedded_opener(path: Path) -> Callable[[int], Any]:
     embedded: list[Any] = []
 
-    def opened(number: int, file: Path | None) -> Any:
-        import sleap_io
-
-        if file is not None:
-            return sleap_io.load_video(str(file))
+    def opened(number: int) -> Any:
         if not embedded:
             embedded.extend(_loaded(path, open_videos=True).videos)
         return embedded[number]
