@@ -12,7 +12,7 @@ from labelfill.arrays import Array, Mask
 from labelfill.data.dataset import ImageDataset
 from labelfill.data.dataset_reading import TableRequest, read_dataset
 from labelfill.data.distrust import read_distrust
-from labelfill.data.formats import KINDS, as_held, read_keypoints
+from labelfill.data.formats import KINDS, read_keypoints
 from labelfill.data.formats.blanks import unsure_points
 from labelfill.data.label_checks import in_px
 from labelfill.data.run_tables import reading_of
@@ -297,7 +297,7 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
     observed = table.observed.copy()
     sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False
     # What is added to a JSON file may take lines of its own, and entries after it begin in other lines.
-    lines_stay = KINDS[table.format].lines_stay
+    lines_stay, held = KINDS[table.format].lines_stay, KINDS[table.format].held(table)
     with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         header = tuple(reader.fieldnames or ())
@@ -313,7 +313,7 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
                 sigma[row, k] = float(entry["sigma"])
                 new = np.array([axis in entry["filled"] for axis in "xy"])
                 matches = int(entry["line"]) == table.lines[row] or not lines_stay
-                off = np.abs(table.labels[row, k] - as_held(table, row, xy))
+                off = np.abs(table.labels[row, k] - held(row, xy))
                 matches &= bool((off[new] < 6e-5).all()) and new.any()
             except (KeyError, ValueError, IndexError, TypeError):
                 matches = False

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from labelfill.arrays import Array
 from labelfill.data.formats.blanks import with_declared_blanks
 from labelfill.data.formats.celeba import CELEBA as CELEBA
 from labelfill.data.formats.celeba import CELEBA_KIND
@@ -216,11 +215,6 @@ def files_of(path: Path) -> Sequence[Path]:
     if os.path.isdir(path) and not is_keypoint_folder(path):
         return (path,)
     return KINDS[detect(path)].files(path)
-
-
-def as_held(table: KeypointTable, row: int, xy: Array) -> Array:
-    """A point (2,) of a row, in px, as a filled copy of the table's file holds it: some hold whole px."""
-    return KINDS[table.format].held(table, row, xy)
 
 
 def check_out(table: KeypointTable, out: Path, *, likelihood: bool = False) -> None:

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labelfill.arrays import Array
 from labelfill.data.formats.instances import PoseRow, table_of_rows
-from labelfill.data.formats.kinds import Asked, Kind
+from labelfill.data.formats.kinds import Asked, Held, Kind
 from labelfill.data.formats.pose_library import content_of
 from labelfill.data.formats.text_sets import number, spliced
 from labelfill.data.table import FoundPoints, KeypointTable, refuse_changed
@@ -86,8 +85,9 @@ def _whole(table: KeypointTable) -> bool:
     return bool((known == np.rint(known)).all())
 
 
-def _held(table: KeypointTable, row: int, xy: Array) -> Array:
-    return np.rint(xy) + 0.0 if _whole(table) else xy
+def _held(table: KeypointTable) -> Held:
+    whole = _whole(table)
+    return lambda row, xy: np.rint(xy) + 0.0 if whole else xy
 
 
 def filled_celeba(table: KeypointTable, found: FoundPoints) -> list[bytes]:

@@ -21,7 +21,7 @@ import numpy as np
 from labelfill.arrays import Array, Mask
 from labelfill.data.formats.frames import PoseFrames, VideoSource, frame_name
 from labelfill.data.formats.instances import PoseRow, table_of_rows
-from labelfill.data.formats.kinds import Asked, Kind
+from labelfill.data.formats.kinds import Asked, Held, Kind
 from labelfill.data.formats.pose_library import HDF5_MAGIC, edited_hdf5, open_hdf5
 from labelfill.data.images.files import folder_of
 from labelfill.data.table import FoundPoints, KeypointTable, likelihood_column, refuse_changed
@@ -110,13 +110,13 @@ def filled_jabs(table: KeypointTable, found: FoundPoints) -> Iterator[bytes]:
     new: Mask = np.all(found.new(table), axis=2)
 
     def fill(file: Any) -> None:
-        poses = file["poseest"]
+        poses, held = file["poseest"], _held(table)
         _, confidence = _arrays(path, file)
         order = [table.keypoints.index(name) for name in _names(confidence.shape[2])]
         for row, (frame, animal) in enumerate(_animals(file, confidence)):
             cell = (frame,) if poses["points"].ndim == 3 else (frame, animal)
             for k in np.flatnonzero(new[row][order]).tolist():
-                xy = _held(table, row, found.xy[row, order[k]])
+                xy = held(row, found.xy[row, order[k]])
                 poses["points"][(*cell, k)] = xy[::-1]
                 poses["confidence"][(*cell, k)] = min(float(found.score[row, order[k]]), _NEARLY_SURE)
         if new.any():
@@ -127,8 +127,8 @@ def filled_jabs(table: KeypointTable, found: FoundPoints) -> Iterator[bytes]:
     return edited_hdf5(path, _TITLE, fill)
 
 
-def _held(table: KeypointTable, row: int, xy: Array) -> Array:
-    return np.rint(xy).clip(0, np.iinfo(np.uint16).max)
+def _held(table: KeypointTable) -> Held:
+    return lambda row, xy: np.rint(xy).clip(0, np.iinfo(np.uint16).max)
 
 
 def _video(path: Path) -> str:

@@ -25,8 +25,12 @@ class Asked:
     show_progress: bool = False
 
 
-def _as_found(table: KeypointTable, row: int, xy: Array) -> Array:
-    return xy
+Held = Callable[[int, Array], Array]
+"""From a row and a point (2,), px, to the point as a file holds it."""
+
+
+def _as_found(table: KeypointTable) -> Held:
+    return lambda row, xy: xy
 
 
 def _itself(path: Path) -> Sequence[Path]:
@@ -58,7 +62,7 @@ class Kind:
     lines_stay
         Whether a filled copy's rows begin in the lines in which the original's did.
     held
-        A point (2,) of a row, in px, as a filled copy holds it, where that is less than four decimals.
+        How a filled copy holds points, where that is with less than four decimals.
     files
         Every file that is read of it, besides images.
     frames
@@ -74,6 +78,6 @@ class Kind:
     lacks: str = ""
     in_px: bool = False
     lines_stay: bool = True
-    held: Callable[[KeypointTable, int, Array], Array] = _as_found
+    held: Callable[[KeypointTable], Held] = _as_found
     files: Callable[[Path], Sequence[Path]] = _itself
     frames: Callable[[KeypointTable, Path | None], Frames | None] | None = None

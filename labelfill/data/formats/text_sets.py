@@ -33,8 +33,6 @@ def packed_names(path: Path) -> list[str]:
     if not path.is_file():  # opening a pipe would wait for its writer
         return []
     try:
-        if not path.is_file():  # a pipe may never begin
-            return []
         with open(path, "rb") as file:
             if file.read(4) != _ZIP_MAGIC:
                 return []

@@ -21,7 +21,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Mask
 from labelfill.data.formats.instances import PoseRow, table_of_rows
-from labelfill.data.formats.kinds import Asked, Kind
+from labelfill.data.formats.kinds import Asked, Held, Kind
 from labelfill.data.formats.text_sets import number, packed, packed_names, read_text, spliced
 from labelfill.data.formats.visibility import (
     HIDDEN,
@@ -187,8 +187,9 @@ def _extents(table: KeypointTable) -> Array:
     return table.stated_sizes[:, None, ::-1]
 
 
-def _held(table: KeypointTable, row: int, xy: Array) -> Array:
-    return np.clip(xy, 0, _extents(table)[row, 0])
+def _held(table: KeypointTable) -> Held:
+    extents = _extents(table)
+    return lambda row, xy: np.clip(xy, 0, extents[row, 0])
 
 
 def _begins(path: Path, begin: bytes) -> bool:
