@@ -22,6 +22,7 @@ from labelfill.arrays import Array
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
 from labelfill.data.table import read_table
 from labelfill.errors import DeviceError, LabelfillError, StorageError
+from labelfill.networks.devices import processors
 from labelfill.regressors.scores import score
 from labelfill.runs import atomic_write, versions
 from labelfill.schema import ImageSize
@@ -68,7 +69,7 @@ def examine(run_dir: Path, device: str = "auto") -> Iterator[Check]:
     yield Check("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
     yield Check("packages", _installed(_PACKAGES))
     yield Check("optional packages", _installed(_OPTIONAL))
-    yield Check("system", f"{platform.platform()}, {os.cpu_count()} processors")
+    yield Check("system", f"{platform.platform()}, {processors()} processors")
     yield _memory()
     yield _disk(run_dir)
     on_cpu: Array | None = None

@@ -302,6 +302,7 @@ FILLING: tuple[Line, ...] = (
     ),
     ("left_blank_keypoints", _left_blank),
     ("kept_occluded", "marked as occluded, left blank: {kept_occluded:point} (--fill-occluded fills them)"),
+    ("distrusted", "marked as wrong, kept in the table but not used: {distrusted:label}"),
     ("methods", _filled_points),
     _UNKNOWN_SOURCE,
     ("quality", _quality),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from labelfill.data.formats.tables import as_csv
 from labelfill.data.joining import row_number
 from labelfill.data.table import KeypointTable
-from labelfill.errors import DataError, listed, place, reading, shown
+from labelfill.errors import DataError, counted, listed, place, reading, shown
 from labelfill.runs import write_bytes
 
 HEADER = ("row", "keypoint")
@@ -132,7 +132,8 @@ def read_fields(
             where = place(path, line=reader.line_num)
             if len(fields) != len(found):
                 raise DataError(
-                    f"{where}: found {len(fields)} fields, expected {len(found)}: {','.join(found)}"
+                    f"{where}: found {counted(len(fields), 'field')}, expected {len(found)}: "
+                    f"{','.join(found)}"
                 )
             yield where, [*fields, *lacking]
     except csv.Error as error:

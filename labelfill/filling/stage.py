@@ -45,6 +45,8 @@ class ImputeSummary:
         Cells, over all and by keypoint, that nothing was found for, or that are withheld.
     kept_occluded
         Points left blank because the table declares them hidden.
+    distrusted
+        Labels that were marked as wrong: they stay in the table, and nothing was concluded from them.
     rejected, too_uncertain
         Cells withheld because a person rejected the fill, or because its radius is larger than asked for.
     median_radius_share
@@ -70,6 +72,7 @@ class ImputeSummary:
     filled: int
     left_blank: int
     kept_occluded: int = 0
+    distrusted: int = 0
     left_blank_keypoints: dict[str, int] = field(default_factory=dict)
     rejected: int = 0
     too_uncertain: int = 0
@@ -222,6 +225,7 @@ def count_fills(
         filled=int(np.isfinite(fills.xy).sum()),
         left_blank=int(left.sum()),
         kept_occluded=int(occluded.sum()),
+        distrusted=0 if dataset.distrusted is None else int(dataset.distrusted.sum()),
         left_blank_keypoints={names[k]: int(left[:, k].sum()) for k in range(len(names)) if left[:, k].any()},
         rejected=int((taken_back & job.rejected[..., None]).sum()),
         too_uncertain=int((taken_back & ~job.rejected[..., None]).sum()),

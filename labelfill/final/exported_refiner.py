@@ -202,12 +202,12 @@ def _grouped(convolutions: Sequence[Any]) -> nn.Conv2d:
     first, count = convolutions[0], len(convolutions)
     together = nn.Conv2d(
         count * first.in_channels, count * first.out_channels, first.kernel_size, first.stride, first.padding,
-        groups=count,
+        groups=count * first.groups, bias=first.bias is not None,
     )  # fmt: skip
     with torch.no_grad():
         together.weight.copy_(torch.cat([one.weight for one in convolutions]))
-        assert together.bias is not None
-        together.bias.copy_(torch.cat([one.bias for one in convolutions]))
+        if together.bias is not None:
+            together.bias.copy_(torch.cat([one.bias for one in convolutions]))
     return together
 
 

@@ -60,7 +60,7 @@ class _Course:
     rate: float
     least_steps: int
 
-    def plan(self, examples: int, asked: float) -> tuple[Plan, int]:
+    def plan(self, examples: int, asked: float) -> tuple[Plan, float]:
         """The plan, and how often an epoch goes through so many examples.
 
         Parameters
@@ -153,7 +153,7 @@ class RefinerJob:
     heads: tuple[int, ...]
     plan: Plan
     most: int
-    passes: int
+    passes: float
     seed: int
     device: str
     start: tuple[Start, int] | None = None

@@ -30,9 +30,10 @@ from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.devices import Computing, keep_threads
 from labelfill.regressors.calibration.blending import Calibration, calibrate
 from labelfill.regressors.files import KeypointModels, load_about, load_models
-from labelfill.regressors.network_files import load_start
+from labelfill.regressors.network_files import has_start, load_start
 from labelfill.regressors.scores import score
 from labelfill.regressors.trunk import Start
+from labelfill.regressors.unit_names import patch_name
 from labelfill.runs import RunDirectory, load_split
 from labelfill.sources.anchors import Anchors
 from labelfill.sources.preparation import groups_of_rows
@@ -145,10 +146,10 @@ def start_of(job: FinalJob) -> Start | None:
     """What the second look starts from: what keypoint models learnt that filled this very table."""
     table = job.filled.dataset.table.content_sha256
     filled = [entry["results"].get("table") for entry in job.models.stages.values() if entry.get("results")]
-    if job.settings.labels != "filled" or table not in filled:
+    if job.settings.labels != "filled" or table not in filled or not has_start(job.models):
         return None
     about = load_about(job.models)
-    return load_start(job.models, about.schema, about.patch)
+    return load_start(job.models, about.schema, [patch_name(k) for k in about.patch])
 
 
 def _set_up(job: FinalJob, models: KeypointModels, computing: Computing) -> fitting.FinalSetup:

@@ -27,7 +27,7 @@ from labelfill.data.table import (
     coordinate_text,
     open_decompressed,
 )
-from labelfill.errors import DataError, did_you_mean, listed, place, shown
+from labelfill.errors import DataError, counted, did_you_mean, listed, place, shown
 from labelfill.runs import atomic_write
 from labelfill.schema import KeypointSchema
 
@@ -198,7 +198,7 @@ def read_lookup(path: Path) -> Lookup:
             where = place(path, line=reader.line_num)
             if not fewest <= len(record) <= len(header):
                 raise DataError(
-                    f"{where}: found {len(record)} fields, expected {len(header)} as in the header"
+                    f"{where}: found {counted(len(record), 'field')}, expected {len(header)} as in the header"
                 )
             for values, position in zip((row_ids, image_ids, features), at, strict=True):
                 values.append(record[position].strip())

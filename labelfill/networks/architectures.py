@@ -117,13 +117,15 @@ class FinalNetwork(nn.Module):
         before, high, wide = 3, height, width
         for position, breadth in enumerate(channels):
             if position == 0:
-                layers += _convolution(before, breadth, kernel=5, stride=2)
                 high, wide = math.ceil(high / 2), math.ceil(wide / 2)
+            pooled = min(high, wide) > 6
+            pool = nn.MaxPool2d(2, ceil_mode=True) if pooled else None
+            if position == 0:
+                layers += _convolution(before, breadth, kernel=5, stride=2, pool=pool)
             else:
                 layers += _convolution(before, breadth)
-                layers += _convolution(breadth, breadth)
-            if min(high, wide) > 6:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                layers += _convolution(breadth, breadth, pool=pool)
+            if pooled:
                 high, wide = math.ceil(high / 2), math.ceil(wide / 2)
             before = breadth
         self.features = nn.Sequential(*layers)
@@ -150,9 +152,13 @@ class FinalNetwork(nn.Module):
         return answer.view(batch, -1, 3)
 
 
-def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+def _convolution(
+    before: int, after: int, kernel: int = 3, stride: int = 1, pool: nn.Module | None = None
+) -> list[nn.Module]:
+    """A convolution, normalised; pooled before that, which leaves less to normalise."""
     return [
         nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
+        *([] if pool is None else [pool]),
         nn.BatchNorm2d(after),
         nn.SiLU(),
     ]
@@ -166,10 +172,9 @@ def _features(size: int, channels: Sequence[int]) -> tuple[nn.Sequential, int]:
     layers = _convolution(1, channels[0], kernel=5, stride=2)
     before, side = channels[0], math.ceil(size / 2)
     for position, width in enumerate(channels[1:], 1):
-        layers += _convolution(before, width)
-        if position < len(channels) - 1:
-            layers.append(nn.MaxPool2d(2))
-            side //= 2
+        pooled = position < len(channels) - 1
+        layers += _convolution(before, width, pool=nn.MaxPool2d(2) if pooled else None)
+        side = side // 2 if pooled else side
         before = width
     return nn.Sequential(*layers), before * side * side
 

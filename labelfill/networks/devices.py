@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import joblib
 import torch
 
 from labelfill.errors import DeviceError
@@ -32,14 +33,22 @@ class Computing:
     engine: Engine = LOCAL
 
 
+def processors() -> int:
+    """How many processors this program may use: within the limits of a container, or of a job in a queue."""
+    return int(joblib.cpu_count())
+
+
 def choose_device(name: str) -> torch.device:
     """The device asked for: ``auto``, ``cpu``, ``cuda``, ``cuda:NUMBER``, or ``mps``, which `auto` never is.
+
+    From then on PyTorch uses no more threads than this program may use processors.
 
     Raises
     ------
     DeviceError
         If it is not there.
     """
+    torch.set_num_threads(min(torch.get_num_threads(), processors()))  # it does not know a container's limit
     if name == "auto":
         return _automatic_device()
     device = torch.device(name)

@@ -32,7 +32,7 @@ _LIKELIHOOD_SHARE = 0.8
 # or these seconds.
 _KEPT_EVERY = 2.0
 # How often an epoch goes through few examples at most.
-_MOST_PASSES = 12
+_MOST_PASSES = 12.0
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ class Plan:
     bfloat16: bool = True
     channels_last: bool = True
 
-    def passes(self, examples: int, least_steps: int) -> int:
+    def passes(self, examples: int, least_steps: int) -> float:
         """How often an epoch goes through so many examples to take at least so many steps in all."""
-        needed = math.ceil(least_steps * self.batch_size / (max(examples, 1) * self.epochs))
-        return min(max(needed, 1), _MOST_PASSES)
+        needed = least_steps * self.batch_size / (max(examples, 1) * self.epochs)
+        return min(max(needed, 1.0), _MOST_PASSES)
 
 
 def fit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from labelfill.networks.checkpoints import Fitted
-from labelfill.networks.devices import Computing
+from labelfill.networks.devices import Computing, processors
 from labelfill.networks.fit import Plan
 from labelfill.networks.memory import alone
 from labelfill.runs.engines import WorkersLost
@@ -159,7 +158,7 @@ def _timed_epoch(task: Task, evidence: Any, device: torch.device) -> tuple[float
 def _workers(tasks: Sequence[Task], computing: Computing) -> int:
     """How many tasks this machine trains at once."""
     on_cpu = computing.device.type == "cpu"
-    most = min(os.cpu_count() or 1, _MOST_WORKERS) if on_cpu else _gpus(computing.device)
+    most = min(processors(), _MOST_WORKERS) if on_cpu else _gpus(computing.device)
     return max(min(most, len(tasks)), 1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ import torch
 
 from labelfill.arrays import Images, Integers, Mask
 from labelfill.data.images.storage import let_go
-from labelfill.networks.devices import Computing
+from labelfill.networks.devices import Computing, processors
 from labelfill.networks.memory import alone, in_chunks
 from labelfill.regressors.ensemble import Ensemble, Members
 from labelfill.regressors.patches import Pyramid
@@ -126,7 +125,7 @@ def answers_by_shard(
     }
     todo = set(shards)
     try:
-        for number, members in computing.engine.results(_answer, ensemble, shards, os.cpu_count() or 1):
+        for number, members in computing.engine.results(_answer, ensemble, shards, processors()):
             todo.remove(number)
             yield parts[number], members
     except WorkersLost as lost:

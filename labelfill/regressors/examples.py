@@ -168,12 +168,12 @@ def example_count(view: View, bank: PatternBank, evidence: Evidence) -> int:
     return max(round(count * mirrored * (1 - 1 / evidence.fold_count)), 1)
 
 
-def chosen_rows(count: int, most: int, passes: int, key: int) -> Integers:
+def chosen_rows(count: int, most: int, passes: float, key: int) -> Integers:
     """An epoch's examples out of `count`: all, `passes` times over, or as many as there may be at `most`."""
-    if count > most:
-        drawn: Integers = np.random.default_rng(key).permutation(count)[:most]
-        return drawn
-    return np.tile(np.arange(count), passes)
+    wanted = most if count > most else round(count * passes)
+    times, more = divmod(wanted, max(count, 1))
+    drawn = np.random.default_rng(key).permutation(count)[:more]
+    return np.concatenate([np.tile(np.arange(count), times), drawn])
 
 
 def among(part: Examples, k: int, keypoints: int) -> Examples:

@@ -16,8 +16,8 @@ from labelfill.runs import json_value
 from labelfill.settings import KeypointModelSettings, TableSettings
 from labelfill.sources.preparation import distrust_inputs, reading_inputs
 
-# Of the networks: 2 since those of patches start from a trunk.
-_FORMAT = 2
+# Of the networks: 2 since those of patches start from a trunk, 3 since they pool before they normalise.
+_FORMAT = 3
 # Of what lies in a smaller square a px is a large part, and so are the errors that labels are taken to have.
 _LEAST_SIDE = 8
 

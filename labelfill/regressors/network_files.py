@@ -31,7 +31,7 @@ from labelfill.networks.checkpoints import Fitted
 from labelfill.networks.folding import folded
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.trunk import Start, Trunk
-from labelfill.regressors.unit_names import STAGE, UnitName, patch_name
+from labelfill.regressors.unit_names import STAGE, UnitName
 from labelfill.regressors.views import View, make_network
 from labelfill.runs import RunDirectory, kept
 from labelfill.schema import ImageSize, KeypointSchema
@@ -135,11 +135,6 @@ def _weights(fitted: Sequence[Fitted]) -> bytes:
     return save(tensors)
 
 
-def load_trunk(run: RunDirectory, schema: KeypointSchema) -> Trunk:
-    """Read a trunk back; errors as for `load_regressor`."""
-    return _read_trunk(run, schema)[0]
-
-
 def _read_trunk(run: RunDirectory, schema: KeypointSchema) -> tuple[Trunk, int]:
     """A trunk, and the side of its patches in samples."""
     about = kept.read_json(run, STAGE, f"{_TRUNK}/model.json", TrunkFile)
@@ -148,16 +143,19 @@ def _read_trunk(run: RunDirectory, schema: KeypointSchema) -> tuple[Trunk, int]:
     return tuple(network.state_dict() for network in networks.values()), about.size
 
 
-def load_start(run: RunDirectory, schema: KeypointSchema, keypoints: Sequence[int]) -> Start | None:
-    """What networks of patches can start from; None if no trunk is there. Errors as for `load_regressor`.
+def has_start(run: RunDirectory) -> bool:
+    """Whether networks of patches have a trunk there that they can start from."""
+    return _FOLDS in run.stages[STAGE]["outputs"]
+
+
+def load_start(run: RunDirectory, schema: KeypointSchema, trained: Sequence[UnitName]) -> Start:
+    """What networks of patches can start from; errors as for `load_regressor`.
 
     Parameters
     ----------
-    keypoints
-        Those that have a patch regressor.
+    trained
+        Patch regressors that are finished, from which their keypoints start.
     """
-    if _FOLDS not in run.stages[STAGE]["outputs"]:
-        return None
     trunk, size = _read_trunk(run, schema)
 
     def folds(arrays: Mapping[str, NDArray[Any]]) -> Integers:
@@ -166,12 +164,12 @@ def load_start(run: RunDirectory, schema: KeypointSchema, keypoints: Sequence[in
         check_array("folds", arrays["folds"], np.int64, "N <=F", {**run.sizes, "F": len(trunk)})
         return arrays["folds"]
 
-    trained = {}
-    for keypoint in keypoints:
-        view, networks = _read_regressor(run, patch_name(keypoint), schema)
-        if view.size == size and len(networks) == len(trunk):
-            trained[keypoint] = tuple(network.state_dict() for network in networks)
-    return Start(trunk, trained, kept.read_arrays(run, STAGE, _FOLDS, folds), size)
+    own = {}
+    for unit in trained:
+        view, networks = _read_regressor(run, unit, schema)
+        if view.keypoint is not None and view.size == size and len(networks) == len(trunk):
+            own[view.keypoint] = tuple(network.state_dict() for network in networks)
+    return Start(trunk, own, kept.read_arrays(run, STAGE, _FOLDS, folds), size)
 
 
 def load_regressor(

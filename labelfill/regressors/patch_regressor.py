@@ -37,7 +37,7 @@ from labelfill.regressors.examples import (
     sought_keypoints,
 )
 from labelfill.regressors.patches import Pyramid
-from labelfill.regressors.trunk import Trunk
+from labelfill.regressors.trunk import Start
 from labelfill.regressors.views import Seen, View, base_positions, make_network, view_inputs
 from labelfill.runs.randomness import random_key
 from labelfill.shape.prior import ShapePrior
@@ -61,7 +61,7 @@ class RegressorJob:
         How often an epoch goes through the rows, each time jittered anew.
     device
         As text, for processes that see other devices.
-    trunk
+    start
         What networks of patches start from; None: from random weights.
     """
 
@@ -69,10 +69,10 @@ class RegressorJob:
     view: View
     bank: PatternBank
     plan: Plan
-    passes: int
+    passes: float
     seed: int
     device: str
-    trunk: Trunk | None = None
+    start: Start | None = None
 
     def train(
         self, evidence: Evidence, folds: Sequence[int], checkpoint: Callable[[int], Path | None]
@@ -113,8 +113,9 @@ def train_folds(
 
         torch.manual_seed(random_key(seed, name, fold, "weights"))
         network = make_network(view, evidence.schema.count)
-        if job.trunk is not None and isinstance(network, PatchRegressor) and view.keypoint is not None:
-            network.start_from(job.trunk[fold], {0: view.keypoint})
+        if job.start is not None and isinstance(network, PatchRegressor) and view.keypoint is not None:
+            weights, begun_as = job.start.of(view.keypoint, fold)
+            network.start_from(weights, {0: begun_as})
         key = (seed, name, fold)
         network = network.to(pyramid.device)
         fitted.append(fit(network, draw, validation, job.plan, key=key, checkpoint=checkpoint(fold)))

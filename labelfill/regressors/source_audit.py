@@ -203,7 +203,10 @@ def _trained(
         units.append(Unit(name, f"{kind}: {schema.keypoints[k]}", view, bank))
     evidence = _evidence_of(setup, prior, anchors, home)
     trainer = setup.trainer.announce("source audit", units, evidence, setup.blank)
-    regressors = trainer.train(units, evidence, "source audit", trainer.trunk(evidence, setup.blank))
+    # The second look starts where the first one ended.
+    probes = audit_units(setup, UnitKind.PROBE, list(banks)) if kind is UnitKind.AUDIT else []
+    start = trainer.start(evidence, setup.blank, probes)
+    regressors = trainer.train(units, evidence, "source audit", start)
     return replace(ensemble, patch=dict(zip(banks, regressors, strict=True)))
 
 

@@ -171,8 +171,8 @@ def _with_regressors(setup: Setup, ensemble: Ensemble, trainable: Trainable) -> 
     evidence = setup.evidence(trainable.prior, trainable.anchors)
     blank = None if image_only else setup.blank
     trainer = setup.trainer.announce("keypoint models", units, evidence, blank)
-    trunk = None if blank is None else trainer.trunk(evidence, blank)
-    regressors = trainer.train(units, evidence, "keypoint models", trunk)
+    start = None if blank is None else trainer.start(evidence, blank)
+    regressors = trainer.train(units, evidence, "keypoint models", start)
     by_unit = dict(zip([unit.name for unit in units], regressors, strict=True))
     patch = {k: by_unit[patch_name(k)] for k in trainable.keypoints.tolist()}
     return replace(ensemble, face=by_unit.get(FACE), patch=patch)

@@ -102,7 +102,7 @@ class TrunkJob:
 
     looks: tuple[Look, ...]
     plan: Plan
-    passes: int
+    passes: float
     seed: int
     device: str
 

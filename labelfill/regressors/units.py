@@ -12,10 +12,10 @@ from labelfill.networks.fit import Plan
 from labelfill.networks.tasks import Task, announce, estimated_seconds, perform
 from labelfill.regressors.ensemble import Regressor
 from labelfill.regressors.examples import MOST_EXAMPLES, Evidence, example_count
-from labelfill.regressors.network_files import load_regressor, load_trunk, regressor_files, trunk_files
+from labelfill.regressors.network_files import load_regressor, load_start, regressor_files, trunk_files
 from labelfill.regressors.patch_regressor import RegressorJob
-from labelfill.regressors.trunk import Look, Trunk, TrunkJob, all_looks, most_of_each
-from labelfill.regressors.unit_names import STAGE, TRUNK, UnitName
+from labelfill.regressors.trunk import Look, Start, TrunkJob, all_looks, most_of_each
+from labelfill.regressors.unit_names import STAGE, TRUNK, UnitKind, UnitName
 from labelfill.regressors.views import View, ViewKind
 from labelfill.runs import RunDirectory, safe_file_name
 from labelfill.settings import KeypointModelSettings
@@ -32,20 +32,24 @@ class _Course:
     ----------
     share
         Of the epochs asked for.
-    step
-        Of the rate and the rows of a step.
+    rate
+        Of the learning rate.
     least_steps
         In all: networks of few rows go through them several times per epoch. More epochs would each end with
         a look at the validation rows and a checkpoint.
     """
 
     share: float
-    step: float
+    rate: float
     least_steps: int
 
 
-# What starts from a trunk has less to learn.
-_ALONE, _OF_TRUNK, _TUNING = _Course(1.0, 1.0, 100), _Course(0.35, 1.0, 1000), _Course(0.2, 0.5, 200)
+_ALONE, _OF_TRUNK = _Course(1.0, 1.0, 100), _Course(0.35, 1.0, 1000)
+# What starts from a trunk has less to learn, and what starts from its keypoint's networks hardly anything.
+_TUNING = _Course(0.2, 0.7, 100)
+_BESIDE_A_TRUNK = {UnitKind.FACE: _Course(0.6, 1.0, 100), UnitKind.AUDIT: _Course(0.1, 0.7, 50)}
+# An epoch of few examples is divided into so many steps at least.
+_STEPS_OF_EPOCH = 10
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,15 @@ class UnitTrainer:
         """About how long tasks will take; None where that cannot be told."""
         return estimated_seconds(tasks, evidence, self.computing)
 
-    def trunk(self, evidence: Evidence, blank: Mask) -> Trunk:
-        """What patch regressors start from, trained when it is first asked for.
+    def start(self, evidence: Evidence, blank: Mask, trained: Sequence[UnitName] = ()) -> Start:
+        """What patch regressors start from; its trunk is trained when it is first asked for.
 
         Parameters
         ----------
         blank
             (n, K): what is to be filled.
+        trained
+            Finished patch regressors from which those of the same keypoints start.
         """
         name = str(TRUNK)
         tasks, looks, examples = self._trunk_tasks(evidence, blank)
@@ -123,7 +129,7 @@ class UnitTrainer:
                 trunk_files(fitted, looks[0].view.size, evidence.schema, examples, evidence.folds),
                 fitted,
             )
-        return load_trunk(self.run, evidence.schema)
+        return load_start(self.run, evidence.schema, trained)
 
     def _trunk_tasks(self, evidence: Evidence, blank: Mask) -> tuple[list[Task], tuple[Look, ...], int]:
         """A task for each fold's trunk, what they look at, and how many examples; none if it is finished."""
@@ -139,17 +145,17 @@ class UnitTrainer:
         return [self._task(name, job, (fold,), passes * examples) for fold in folds], looks, examples
 
     def train(
-        self, units: Sequence[Unit], evidence: Evidence, desc: str, trunk: Trunk | None = None
+        self, units: Sequence[Unit], evidence: Evidence, desc: str, start: Start | None = None
     ) -> list[Regressor]:
         """The trained regressors, in the order of `units`.
 
         Parameters
         ----------
-        trunk
+        start
             What those that see patches start from.
         """
         run, schema = self.run, evidence.schema
-        todo = self._unit_tasks(units, evidence, trunk, tuned=trunk is not None)
+        todo = self._unit_tasks(units, evidence, start, tuned=start is not None)
         before = len(units) - len(todo)
         for number, fitted in self._performed([task for _, task in todo], evidence, desc, before):
             unit = todo[number][0]
@@ -159,7 +165,7 @@ class UnitTrainer:
         return [load_regressor(run, unit.name, schema, self.computing.device) for unit in units]
 
     def _unit_tasks(
-        self, units: Sequence[Unit], evidence: Evidence, trunk: Trunk | None, *, tuned: bool
+        self, units: Sequence[Unit], evidence: Evidence, start: Start | None, *, tuned: bool
     ) -> list[tuple[Unit, Task]]:
         """Units that are not finished, and the task of each.
 
@@ -174,10 +180,11 @@ class UnitTrainer:
                 continue
             sees_patch = unit.view.kind is ViewKind.PATCH
             examples = min(example_count(unit.view, unit.bank, evidence), MOST_EXAMPLES)
-            plan, passes = self._plan(examples, _TUNING if tuned and sees_patch else _ALONE)
+            course = _BESIDE_A_TRUNK.get(unit.name.kind, _TUNING) if tuned else _ALONE
+            plan, passes = self._plan(examples, course)
             job = RegressorJob(
                 str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
-                trunk if sees_patch else None,
+                start if sees_patch else None,
             )  # fmt: skip
             tasks.append((unit, self._task(job.name, job, folds, passes * examples)))
         return tasks
@@ -187,16 +194,18 @@ class UnitTrainer:
             return name in self.finished
         return self.run.finished_unit(STAGE, name) is not None
 
-    def _plan(self, examples: int, course: _Course) -> tuple[Plan, int]:
+    def _plan(self, examples: int, course: _Course) -> tuple[Plan, float]:
         """How a network of so many examples learns, and how often an epoch goes through them."""
         settings = self.settings
         epochs = max(round(settings.epochs * course.share), 1)
-        batch = max(round(settings.batch_size * course.step), 1)
-        plan = Plan(epochs, batch, settings.learning_rate * course.step, best_by=settings.best_by)
+        rate = settings.learning_rate * course.rate
+        plan = Plan(epochs, settings.batch_size, rate, best_by=settings.best_by)
         fewer = settings.epochs < KeypointModelSettings().epochs  # who asks for fewer epochs gets fewer
-        return plan, 1 if fewer else plan.passes(examples, course.least_steps)
+        passes = 1.0 if fewer else plan.passes(examples, course.least_steps)
+        most = max(round(passes * examples) // _STEPS_OF_EPOCH, 1)
+        return replace(plan, batch_size=min(settings.batch_size, most)), passes
 
-    def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: int) -> Task:
+    def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: float) -> Task:
         # A step of a regressor of all keypoints takes about three times as long.
         cost = 3 if isinstance(job, RegressorJob) and job.view.keypoint is None else 1
         steps = cost * job.plan.epochs * len(folds) * examples / job.plan.batch_size

@@ -147,7 +147,7 @@ class KeypointModelSettings(Settings):
     epochs: int = setting(
         20,
         "passes over the training rows (more for small tables); the networks of single keypoints take a "
-        "quarter of them, the trunk that they start from two fifths",
+        "fifth of them, the network that they start from a third",
         at_least=1,
     )
     batch_size: int = setting(64, "rows per training step", at_least=1)

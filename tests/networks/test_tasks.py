@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +56,19 @@ def some_tasks(steps: float) -> list[Task]:
 def trained() -> list[tuple[int, int]]:
     TRAINED.clear()
     return TRAINED
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system keeps no process to processors")
+def test_no_more_processors_are_used_than_may_be() -> None:
+    """Workers and threads of a command that a queue's scheduler keeps to one of the machine's processors."""
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import torch; "
+        "from labelfill.networks import devices, tasks; torch.set_num_threads(3); "
+        "device = devices.choose_device('cpu'); "
+        "print(torch.get_num_threads(), tasks._workers(range(9), devices.Computing(device)))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1", "1"]
 
 
 def test_an_estimate_is_proportional_to_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from labelfill.networks.fit import Plan
 from labelfill.regressors.examples import Evidence, examples_of, sample_of, sought_keypoints
 from labelfill.regressors.patch_regressor import Answer, RegressorJob, answer, train_folds
 from labelfill.regressors.patches import Pyramid
-from labelfill.regressors.trunk import TrunkJob, all_looks
+from labelfill.regressors.trunk import Start, Trunk, TrunkJob, all_looks
 from labelfill.regressors.views import View, face_view, image_view, look, make_network, patch_view
 from labelfill.runs.records import record_of
 from labelfill.schema import ImageSize, KeypointSchema
@@ -309,13 +309,25 @@ def test_a_folds_trunk_and_what_starts_from_it_learn_nothing_of_its_rows() -> No
     before, after = ([trunk_of(one, fold) for fold in range(3)] for one in (evidence, changed))
     assert [weights(a) == weights(b) for a, b in zip(before, after, strict=True)] == [False, True, False]
 
-    def network(evidence: Evidence, trunk: list[Fitted]) -> bytes:
-        states = tuple(fitted.state for fitted in trunk)
-        job = RegressorJob("brow", views()["patch"], eyes_only(), FEW, 1, 0, "cpu", states)
-        return weights(train_folds(job, evidence, folds=[1])[0])
+    view = views()["patch"]
+    assert view.keypoint is not None
 
-    assert network(evidence, before) == network(changed, after)
-    assert network(evidence, before) != network(evidence, [before[0], before[0], before[2]])
+    def network(evidence: Evidence, trunk: list[Fitted], trained: dict[int, Trunk]) -> Fitted:
+        """Of fold 1, which starts from its trunk, or from what was trained before for its keypoint."""
+        start = Start(tuple(fitted.state for fitted in trunk), trained, evidence.folds, view.size)
+        job = RegressorJob("brow", view, eyes_only(), FEW, 1, 0, "cpu", start)
+        return train_folds(job, evidence, folds=[1])[0]
+
+    first = [network(*world, {}) for world in ((evidence, before), (changed, after))]
+    assert weights(first[0]) == weights(first[1])
+    other = network(evidence, [before[0], before[0], before[2]], {})
+    assert weights(first[0]) != weights(other)
+    again = [
+        network(*world, {view.keypoint: (own.state,) * 3})
+        for world, own in zip(((evidence, before), (changed, after)), first, strict=True)
+    ]
+    assert weights(again[0]) == weights(again[1]) != weights(first[0])
+    assert weights(again[0]) != weights(network(evidence, before, {view.keypoint: (other.state,) * 3}))
 
 
 def test_a_trunk_answers_each_keypoint_where_its_network_does() -> None:

@@ -92,7 +92,7 @@ def test_worker_processes_come_to_the_same_bytes(
 ) -> None:
     """Models trained by loky's processes, however small they are, are those of one process."""
     monkeypatch.setattr(tasks, "_WORTH_WORKERS", 0)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(tasks, "processors", lambda: 2)
     train(small, tmp_path / "run")
     assert files_below(tmp_path / "run", *TRAINED) == files_below(small.run, *TRAINED)
 

@@ -78,7 +78,8 @@ def test_a_label_called_wrong_is_distrusted(small_prior: Trained, filled: Path, 
     """It keeps its bytes, anchors nothing, and stands in the list that train-final reads."""
     table, before = bare_table(small_prior.table), bare_table(filled)
     row = int(np.flatnonzero(table.labelled[:, 0] & ~table.labelled.all(axis=1))[0])
-    out, _, _ = _corrected(small_prior, tmp_path, verdict(row, table.keypoints[0], "wrong"))
+    out, _, said = _corrected(small_prior, tmp_path, verdict(row, table.keypoints[0], "wrong"))
+    assert "marked as wrong, kept in the table but not used: 1 label\n" in said
     after = bare_table(out)
     assert after.labels[row, 0].tolist() == table.labels[row, 0].tolist()
     changed = np.flatnonzero((~np.isclose(before.labels, after.labels)).any(axis=(1, 2)))

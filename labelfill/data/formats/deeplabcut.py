@@ -45,7 +45,7 @@ from labelfill.data.table import (
     fields_behind,
     read_table,
 )
-from labelfill.errors import DataError, StorageError, listed, place, real_path, shown
+from labelfill.errors import DataError, StorageError, counted, listed, place, real_path, shown
 from labelfill.schema import AXES
 
 DEEPLABCUT = "deeplabcut"
@@ -141,8 +141,8 @@ def _read_header(
         row, count = _fields(lines[number]), len(next(iter(rows.values()), ()))
         if row[0].strip() != name or (rows and len(row) != count):
             raise DataError(
-                f"{where}: found {shown(row[0])} and {len(row)} fields, expected DeepLabCut's row {name!r} "
-                f"with {count if rows else 'one scorer for each column of'} fields"
+                f"{where}: found {shown(row[0])} and {counted(len(row), 'field')}, expected "
+                f"DeepLabCut's row {name!r} with {count if rows else 'one scorer for each column of'} fields"
             )
         rows[name] = row
     header, end = _header(path, rows), lines[len(rows) - 1].end()
