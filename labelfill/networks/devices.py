@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-import joblib
 import torch
+from joblib import cpu_count
 
 from labelfill.errors import DeviceError
 from labelfill.runs import RunDirectory
@@ -35,7 +35,7 @@ class Computing:
 
 def processors() -> int:
     """How many processors this program may use: within the limits of a container, or of a job in a queue."""
-    return int(joblib.cpu_count())
+    return int(cpu_count())
 
 
 def choose_device(name: str) -> torch.device:
