@@ -146,15 +146,8 @@ def test_no_pickle_is_ever_loaded(path: Path) -> None:
             loaded = {name.split(".")[0] for name in names}
             assert not loaded & {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
             # joblib's workers talk to their own parent only; what it could load from files stays out.
-            allowed = {
-                "joblib",
-                "Parallel",
-                "cpu_count",
-                "delayed",
-                "get_reusable_executor",
-                "parallel_config",
-            }
-            assert "joblib" not in loaded or loaded <= allowed
+            safe = {"joblib", "Parallel", "cpu_count", "delayed", "get_reusable_executor", "parallel_config"}
+            assert "joblib" not in loaded or loaded <= safe
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr == "load":
             assert node.value.id not in {"torch", "joblib", "pickle"}
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
