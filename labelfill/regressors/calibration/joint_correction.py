@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.regressors.patches import turned
@@ -292,8 +293,13 @@ def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> Joint
         mean, ridge = target.mean(axis=0), penalty * unit * len(part)
         if radial:
             both = np.ix_(labelling, labelling)
-            kernel = products[both] / ridge + likeness[both]
-            alpha = np.linalg.solve(kernel + np.eye(len(part)), target - mean)
+            kernel = products[both]
+            kernel /= ridge
+            kernel += likeness[both]
+            kernel.flat[:: len(part) + 1] += 1.0
+            # Half the work of a plain solution; the kernel is symmetric, and LAPACK reads it column by column.
+            factor = cho_factor(kernel.T, overwrite_a=True, check_finite=False)
+            alpha = cho_solve(factor, target - mean, check_finite=False)
             slope, shift = part.T @ alpha / ridge, np.zeros(size)
             dual[np.ix_(labelling, same)] = radial * alpha.reshape(len(part), -1, 2)
         else:
