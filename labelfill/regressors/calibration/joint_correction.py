@@ -297,7 +297,7 @@ def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> Joint
             kernel /= ridge
             kernel += likeness[both]
             kernel.flat[:: len(part) + 1] += 1.0
-            # Half the work of a plain solution; the kernel is symmetric, and LAPACK reads it column by column.
+            # Half the work of a plain solution. LAPACK reads the symmetric kernel column by column.
             factor = cho_factor(kernel.T, overwrite_a=True, check_finite=False)
             alpha = cho_solve(factor, target - mean, check_finite=False)
             slope, shift = part.T @ alpha / ridge, np.zeros(size)
