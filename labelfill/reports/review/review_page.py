@@ -34,7 +34,7 @@ _SHOWN_EXTRA = 3
 _SHOWN_CHARACTERS = 80
 
 _KEPT_IN_BROWSER = (
-    "Decisions are kept in this browser; download corrections.csv when you are done, and give it to "
+    "Decisions are kept in this browser; when done, download corrections.csv for "
     "labelfill impute --corrections."
 )
 
