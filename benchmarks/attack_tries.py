@@ -115,7 +115,7 @@ def paths() -> Iterator[Try]:
         "convert": ("labelfill convert odd x.json", (2, 3, 5)),
         "convert to": ("labelfill convert t.csv odd", (2, 3, 5)),
         "export": ("labelfill export --run-dir run --format torch --out odd", (0, 2, 5)),
-        "demo-data": ("labelfill demo-data --rows 5 --out odd", (0, 2, 3, 5)),
+        "demo-data": ("labelfill demo-data --rows 20 --out odd", (0, 2, 3, 5)),
     }
     for kind, make in makes.items():
         for use, (command, codes) in uses.items():
@@ -136,7 +136,7 @@ def streams() -> Iterator[Try]:
         "convert t.csv x.json": 0,
         "init": 0,
         "completion zsh": 0,
-        "demo-data --rows 5 --out d": 0,
+        "demo-data --rows 20 --out d": 0,
         "export --run-dir run --format torch --out e.pt2": 0,
         "run --data t.csv --run-dir new2 --method prior --out n.csv": 0,
         "compare filled.csv --truth truth.csv": (0, 2, 3),
