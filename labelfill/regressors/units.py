@@ -47,7 +47,10 @@ class _Course:
 _ALONE, _OF_TRUNK = _Course(1.0, 1.0, 100), _Course(0.35, 1.0, 1000)
 # What starts from a trunk has less to learn, and what starts from its keypoint's networks hardly anything.
 _TUNING = _Course(0.2, 0.7, 100)
-_BESIDE_A_TRUNK = {UnitKind.FACE: _Course(0.6, 1.0, 100), UnitKind.AUDIT: _Course(0.1, 0.7, 50)}
+_BESIDE_A_TRUNK = {
+    UnitKind.PROBE: _TUNING, UnitKind.AUDIT: _Course(0.1, 0.7, 50),
+    UnitKind.PATCH: _TUNING, UnitKind.FACE: _Course(0.6, 1.0, 100),
+}  # fmt: skip
 # An epoch of few examples is divided into so many steps at least.
 _STEPS_OF_EPOCH = 10
 
@@ -180,7 +183,7 @@ class UnitTrainer:
                 continue
             sees_patch = unit.view.kind is ViewKind.PATCH
             examples = min(example_count(unit.view, unit.bank, evidence), MOST_EXAMPLES)
-            course = _BESIDE_A_TRUNK.get(unit.name.kind, _TUNING) if tuned else _ALONE
+            course = _BESIDE_A_TRUNK.get(unit.name.kind, _ALONE) if tuned else _ALONE
             plan, passes = self._plan(examples, course)
             job = RegressorJob(
                 str(unit.name), unit.view, unit.bank, plan, passes, self.seed, str(self.computing.device),
