@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -162,7 +163,7 @@ def names() -> Iterator[Try]:
         "dash": "./-t.csv",
         "markup": "'<b>&.csv'",
         "right to left": "$'\\u202egnp.csv'",
-        "quotes": "'\"'\"'\".csv'",
+        "quotes": shlex.quote("'\".csv"),
         "percent": "'%s{x}.csv'",
     }.items():
         for command, codes in {

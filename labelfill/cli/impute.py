@@ -235,7 +235,7 @@ def _quality(r: Result) -> list[str]:
     from labelfill.filling.quality import quality_sentence
 
     sentence = quality_sentence(r["median_radius"], r["median_radius_share"], r["image_size"])
-    return [sentence, f"error radii cover {r['coverage']:.0%} of errors"]
+    return [sentence, f"{r['coverage']:.0%} of errors should lie within the error radii"]
 
 
 _COSTLIEST = 3
@@ -258,7 +258,7 @@ def _of_source(entry: Result) -> str:
 
 
 _HOLDS = {
-    "source-shift": "never labelled by their source, so their radii cannot be verified",
+    "source-shift": "never labelled by their source, so their radii are wider and unverified",
     "low-data": "few training labels, wide radii",
 }
 
@@ -340,7 +340,7 @@ def _filled_into(r: Result) -> list[str]:
 
 FILLINGS: tuple[Line, ...] = (
     lambda r: table("table", _FILLED_TABLES, _tables_and_all(r)),
-    "error radii cover {coverage:.0%} of errors",
+    "{coverage:.0%} of errors should lie within the error radii",
     _filled_into,
     (lambda r: r["tables"][0].get("without_images"), _WITHOUT_IMAGES),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from labelfill.cli._call import Call
 from labelfill.cli._options import CommandParser, Commands
 from labelfill.cli._printing import Line, Result
-from labelfill.cli._stages import find_table
+from labelfill.cli._stages import find_table, next_commands
 from labelfill.cli.train_keypoint_models import offset_sentence
 from labelfill.errors import DataError, UsageError, counted, listed
 from labelfill.settings import RunSettings, TableSettings
@@ -91,6 +92,9 @@ def handle(call: Call) -> None:
         "summary": as_text(found),
         "frame": None if dataset.placements is None else dataset.schema.image_size,
         "written": _write_outputs(call, found),
+        "flagged": found.flagged,
+        "distrust": call.given.write_distrust,
+        "run_dir": call.given.run_dir or RunSettings().run_dir,
     }
     call.tell({"table": str(path), **as_json(found), **audit}, INSPECTION, beside)
 
@@ -175,9 +179,20 @@ def _audit(r: Result) -> list[str]:
     return ["", *lines, *(f"  {offset_sentence(offset)}" for offset in offsets)]
 
 
+def _next(r: Result) -> list[str]:
+    """How labels that are flagged can be left out of training."""
+    table, listed = shlex.quote(r["table"]), r["distrust"]
+    if listed is None:
+        command = f"labelfill inspect {table} --write-distrust distrust.csv"
+        return ["", *next_commands(r, (command, "list the flagged labels"))]
+    command = f"labelfill train-keypoint-models --data {table} --distrust {shlex.quote(str(listed))}"
+    return ["", *next_commands(r, (command, "train without them"))]
+
+
 INSPECTION: tuple[Line, ...] = (
     "{table}: {summary}",
     ("frame", "\nimages differ in size: px refer to the common frame of {frame} that all are scaled to"),
     (lambda r: "convention_offsets" in r, _audit),
     ("written", lambda r: ["", *(f"wrote {line}" for line in r["written"])]),
+    ("flagged", _next),
 )

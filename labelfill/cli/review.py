@@ -18,7 +18,7 @@ def add_parser(commands: Commands) -> CommandParser:
     parser = commands.add(
         "review",
         "write a page in which a person goes through fills",
-        description="Write one HTML page that shows the fills which deserve a look most, worst first:\n"
+        description="Write one HTML page that shows the fills that most need a look, worst first:\n"
         "accept, move or reject each, mark labels as wrong, and download corrections.csv. The page\n"
         "needs no server and no network; what was decided is kept in the browser.\n\n"
         "With --serve this computer serves the page to its own browsers alone, writes decisions to\n"

@@ -178,7 +178,7 @@ def _errors(r: Result) -> list[str]:
     """Errors per keypoint, beside those of the shape prior where something else fills."""
     fills_by_prior = r["cross-fitted rmse"] == r["cross-fitted rmse of the prior"]
     columns = _HIDDEN_LABELS[:-1] if fills_by_prior else _HIDDEN_LABELS
-    return ["", *table("px, on held-out rows", columns, with_all(r)), ""]
+    return ["", *table("px, cross-validated", columns, with_all(r)), ""]
 
 
 TRAINING: tuple[Line, ...] = (
@@ -188,6 +188,10 @@ TRAINING: tuple[Line, ...] = (
     FRAME,
     _sources("convention offsets", none="; they agree on every tested keypoint"),
     lambda r: map(offset_sentence, r["convention offsets"]),
+    (
+        "convention offsets",
+        "each fill follows the source of its row; impute --harmonise also writes a table in one convention",
+    ),
     ("keypoints", _errors),
     (lambda r: not r["keypoints"] and not r["left blank"], _NOTHING_TO_LEARN),
     ("left blank", "will stay blank for lack of labels: {left blank}"),

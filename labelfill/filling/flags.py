@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from labelfill.arrays import Array, Integers, Mask
 from labelfill.filling.fills import FillMethod, Fills
 from labelfill.filling.known_rows import RowKnowledge
+from labelfill.filling.provenance import DISTRUSTED
 from labelfill.filling.request import FillRequest
 from labelfill.regressors.calibration.radii import Radii
 from labelfill.shape.prior import ShapePrior
@@ -29,6 +30,8 @@ _ROWS_AT_ONCE = 4096
 def flag_words(request: FillRequest, fills: Fills, known: RowKnowledge) -> NDArray[np.object_]:
     """(n, K) words joined by spaces, for fills and for observed labels that the row's others contradict."""
     words = [("doubtful-label", known.doubtful), *_of_fills(request, fills, known)]
+    if request.dataset.distrusted is not None:
+        words.append((DISTRUSTED, request.dataset.distrusted))
     declared_blank = request.dataset.table.declared_blank
     if declared_blank is not None:
         words.append(("replaced", fills.filled & declared_blank))

@@ -21,7 +21,10 @@ from labelfill.sources.conventions import Sources
 
 # Flags that send a person to a single point; `replaced` says only what stood there before. What holds for all
 # fills of a source and keypoint stands in another file (`by_source`).
-REASONS = ("large-radius", "implausible-shape", "off-image", "doubtful-anchor", "doubtful-label")
+DISTRUSTED = "distrusted-label"
+REASONS = (
+    "large-radius", "implausible-shape", "off-image", "doubtful-anchor", "doubtful-label", DISTRUSTED,
+)  # fmt: skip
 # How many typical radii a reason other than a large radius weighs.
 _REASON_WEIGHT = 2.0
 

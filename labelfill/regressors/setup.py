@@ -104,7 +104,9 @@ def _with_mirror_shift(
     extent = float(np.ptp(fit_shape_prior(anchors.xy, anchors.noise).mean, axis=0).max())
     shift = mirror_shift(dataset.images[preparation.training], labels, partners, extent, seed)
     if shift:
-        _log.info("labels have a horizontal offset of %+.1f px, according to mirrored images", shift)
+        _log.info(
+            "labels lie %+.1f px off the middle of mirrored images; mirrored copies allow for it", shift
+        )
     return replace(dataset, schema=replace(dataset.schema, mirror_shift=shift))
 
 

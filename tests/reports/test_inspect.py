@@ -364,6 +364,8 @@ def test_the_command_writes_page_and_list(
     for word in ("60 rows with 15 keypoints", "missing labels", "worth a second look", f"wrote {html}"):
         assert word in text
     assert "left and right seem to be swapped" in text
+    assert text.rstrip().endswith("# train without them")
+    assert f"train-keypoint-models --data {small_table} --distrust {distrust}  #" in text
     page = html.read_text(encoding="utf-8")
     assert "<script" not in page
     with open(distrust, newline="", encoding="utf-8") as file:
@@ -374,6 +376,9 @@ def test_the_command_writes_page_and_list(
     assert main(command) == 2
     assert f"{html} already exists" in capsys.readouterr().err
     assert main([*command, "--force", "-q"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(small_table)]) == 0
+    assert f"labelfill inspect {small_table} --write-distrust distrust.csv  #" in capsys.readouterr().out
 
 
 def test_the_command_as_json(small_table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from labelfill.data.synthetic import draw_table, write_table
+from labelfill.reports.pages import page, table
 from labelfill.schema import ImageSize
 from tests.browser import chromium, complaints
 from tests.driving import PRIOR, done
@@ -15,6 +16,27 @@ from tests.driving import PRIOR, done
 LONG = "n" * 10_000
 MARKUP = "<script>alert(1)</script><b>&amp;\u202edlob"
 PARTS = {LONG: "nose_tip", MARKUP: "left_eye_center", "mouth": "mouth_left_corner"}
+
+
+def test_a_sentence_at_the_end_of_a_row_stays_one_on_a_narrow_screen(tmp_path: Path) -> None:
+    """The table scrolls sideways before its rows grow."""
+    cells = [
+        "left_eye_inner_corner",
+        *("1,234.56 px",) * 6,
+        "this source never labels it, so it is unverified",
+    ]
+    narrow = tmp_path / "page.html"
+    narrow.write_text(page("Title", "Summary.", table(cells, [cells], numbers=range(1, 7))), "utf-8")
+    with chromium(tmp_path / "browser") as browser:
+        size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(narrow.as_uri())
+        row, line, wide = browser.execute_script(
+            "const row = document.querySelector('tbody tr'), style = getComputedStyle(row);"
+            "return [row.offsetHeight, parseFloat(style.fontSize), document.documentElement.scrollWidth]"
+        )
+        assert row < 4.5 * line
+        assert wide <= 400
 
 
 @pytest.mark.slow

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from labelfill.data.corrections import HEADER, read_corrections
-from labelfill.data.distrust import read_distrust
+from labelfill.data.distrust import named_labels, read_distrust, write_distrust
 from labelfill.data.synthetic import write_table
-from labelfill.reports.result.filled_rows import described_convention
+from labelfill.reports.result.filled_rows import described_convention, read_filled_rows
 from labelfill.reports.review.review_page import review_page
+from labelfill.runs import RunDirectory
 from tests.browser import complaints
 from tests.drawn_tables import restored
 from tests.driving import PRIOR, bare_table, content, done, labelfill, read_provenance
@@ -108,6 +109,32 @@ def test_a_person_goes_through_the_rows_and_hands_over_what_was_decided(
     told = {(int(line["row"]), line["keypoint"]): line["method"] for line in read_provenance(out)}
     confirmed_points = {(order[0], rows.schema.keypoints[first]), (order[1], rows.schema.keypoints[second])}
     assert {at for at, method in told.items() if method == "confirmed"} == confirmed_points
+
+
+def test_labels_marked_before_the_filling_are_on_the_page(
+    browser: Any, small_prior: Trained, tmp_path: Path
+) -> None:
+    """Their rows are shown, they look like labels marked here, and distrust.csv names them, too."""
+    original = bare_table(small_prior.table)
+    row = int(np.flatnonzero(original.labelled.all(axis=1))[-1])
+    listed = tmp_path / "listed.csv"
+    write_distrust(listed, [(row, original.keypoints[1])])
+    filled, page = tmp_path / "filled.csv", tmp_path / "review.html"
+    done("impute", "--run-dir", small_prior.run, "--out", filled, "--distrust", listed)
+    done("review", "--run-dir", small_prior.run, "--filled", filled, "--out", page)
+    with RunDirectory.read_only(small_prior.run) as run:
+        reviewed = Reviewed(original, read_filled_rows(run, filled), page, tmp_path / "downloads")
+    opened = open_page(browser, reviewed)
+    go_to(opened, row)
+    assert shown(opened, "why").startswith(
+        f"No fill, but a label that was not used: {original.keypoints[1]}."
+    )
+    select(opened, original.keypoints[1])
+    assert "label marked as wrong" in shown(opened, "point")
+    select(opened, original.keypoints[0])
+    press(opened, "w")
+    found = read_distrust(downloaded(opened, reviewed, "distrust", "distrust.csv"), original)
+    assert named_labels(found, original) == [(row, name) for name in original.keypoints[:2]]
 
 
 def test_work_is_not_lost_on_reload(opened: Any, reviewed: Reviewed) -> None:

@@ -58,6 +58,8 @@ class Document:
                     f"{path}: no array {part!r}; expected COCO's images, annotations and categories"
                 )
         self.keypoints, self.categories = self._named_keypoints()
+        ids = [c.get("id") for c in self._parts["categories"] if isinstance(c, dict)]
+        self._listed = dict.fromkeys(i for i in ids if _is_id(i))
         self.annotations: list[Entry] = []
         lines = self.json.lines("annotations")
         for number, content in enumerate(self._parts["annotations"]):
@@ -65,11 +67,24 @@ class Document:
                 raise DataError(
                     f"{path}, annotation number {number}: found {shown(str(content))}, expected an object"
                 )
-            labels_a_category = "keypoints" in content and content.get("category_id") in self.categories
-            if labels_a_category and content.get("iscrowd") in (None, 0, False):
-                self.annotations.append(Entry(path, "annotation", number, lines[number], content))
+            entry = Entry(path, "annotation", number, lines[number], content)
+            if self._labels_a_category(entry) and content.get("iscrowd") in (None, 0, False):
+                self.annotations.append(entry)
         if not self.annotations:
             raise DataError(f"{path}: no annotation has keypoints; expected at least one that is no crowd")
+
+    def _labels_a_category(self, annotation: Entry) -> bool:
+        """Whether it lists keypoints, and its category names some."""
+        category = annotation.content.get("category_id")
+        if "keypoints" not in annotation.content:
+            return False
+        if not _is_id(category) or category not in self._listed:
+            raise annotation.bad(
+                "category_id",
+                f"found {shown(json.dumps(category))}, expected the id of one of the file's categories "
+                f"({listed([str(i) for i in self._listed], 3)})",
+            )
+        return category in self.categories
 
     def _named_keypoints(self) -> tuple[tuple[str, ...], dict[Any, str]]:
         with_keypoints = [c for c in self._parts["categories"] if isinstance(c, dict) and c.get("keypoints")]
@@ -77,11 +92,17 @@ class Document:
             raise DataError(
                 f"{self.path}: no category names keypoints; expected a field 'keypoints' in one of them"
             )
+        nameless = next((c for c in with_keypoints if not _is_id(c.get("id"))), None)
+        if nameless is not None:
+            raise DataError(
+                f"{self.path}: a category with keypoints has the id {shown(json.dumps(nameless.get('id')))}, "
+                "expected a number or a text"
+            )
         names = with_keypoints[0]["keypoints"]
         usable = isinstance(names, list) and all(isinstance(n, str) and n for n in names)
         if not usable or len(set(names)) < len(names):
             raise DataError(
-                f"{self.path}, category {with_keypoints[0].get('id')}, field 'keypoints': "
+                f"{self.path}, category {shown(str(with_keypoints[0]['id']))}, field 'keypoints': "
                 "expected different names of keypoints"
             )
         for other in with_keypoints[1:]:
@@ -90,19 +111,24 @@ class Document:
                     f"{self.path}: categories {shown(str(with_keypoints[0].get('name')))} and "
                     f"{shown(str(other.get('name')))} have different keypoints; split the file by category"
                 )
-        return tuple(names), {c.get("id"): str(c.get("name", c.get("id"))) for c in with_keypoints}
+        return tuple(names), {c["id"]: str(c.get("name", c["id"])) for c in with_keypoints}
 
     def images(self) -> dict[Any, dict[str, Any]]:
         """Each image, which has a file's name, by its id."""
         found: dict[Any, dict[str, Any]] = {}
         for number, image in enumerate(self._parts["images"]):
             name = image.get("file_name") if isinstance(image, dict) else None
-            if not isinstance(name, str) or not name.strip() or "id" not in image:
+            if not isinstance(name, str) or not name.strip() or not _is_id(image.get("id")):
                 raise DataError(
                     f"{self.path}, image number {number}: expected an object with 'id' and a 'file_name'"
                 )
             found[image["id"]] = image
         return found
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a value can be an image's or a category's id; `true` would equal 1."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def read_coco(path: Path) -> KeypointTable:

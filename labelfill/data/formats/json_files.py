@@ -80,7 +80,10 @@ class Entry:
     def where(self) -> str:
         """``task 3 (line 2)``: by its id, or its number if it has none."""
         given = self.content.get("id")
-        name = given if given is not None else f"number {self.number}"
+        if given is None:
+            name = f"number {self.number}"
+        else:
+            name = str(given) if isinstance(given, int) else shown(str(given))
         return f"{self.kind} {name} (line {self.line})"
 
     def bad(self, field: str, what: str) -> DataError:

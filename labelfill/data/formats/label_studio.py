@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Document:
                     "with 'data', as Label Studio's JSON export has (not JSON-MIN)"
                 )
             task = Task(path, "task", number, line, content, {}, set())
-            annotations = content.get("annotations") or []
+            annotations = _array(task, "annotations")
             kept = next((a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")), {})
             task.points.update(self._points(task, kept, "annotations"))
             annotated.update(dict.fromkeys(task.points))
@@ -77,7 +78,7 @@ class Document:
             for name in task.placeholders:
                 del task.points[name]
             if filled:
-                ours = [p for p in content.get("predictions") or [] if _is_ours(p)]
+                ours = [p for p in _array(task, "predictions") if _is_ours(p)]
                 fills = self._points(task, ours[-1] if ours else {}, "predictions")
                 task.points.update({n: p for n, p in fills.items() if n not in task.points})
             self.tasks.append(task)
@@ -97,6 +98,14 @@ class Document:
         placed = [each for each in keypoints if _has_place(each)]
         self.placeless += [task.where] * (len(keypoints) - len(placed))
         return _by_name(task, placed, field)
+
+
+def _array(task: Task, field: str) -> list[Any]:
+    """A field of a task that is an array, or absent."""
+    found = task.content.get(field) or []
+    if not isinstance(found, list):
+        raise task.bad(field, f"found {shown(json.dumps(found))}, expected an array")
+    return found
 
 
 def _has_place(result: dict[str, Any]) -> bool:
@@ -122,6 +131,9 @@ def _by_name(task: Task, results: Sequence[dict[str, Any]], field: str) -> dict[
             if not is_number(numbers.get(key)):
                 found = shown(json.dumps(numbers.get(key)))
                 raise task.bad(field, f"{key} of {shown(name)} is {found}, expected a number")
+        for key in _SIZE:
+            if result[key] <= 0:
+                raise task.bad(field, f"{key} of {shown(name)} is {result[key]}, expected a number above 0")
         if result.get("image_rotation") not in (None, 0):
             raise task.bad(field, f"image_rotation of {shown(name)} is not 0; turn the image itself")
         points[name] = result
@@ -235,7 +247,11 @@ def _image(task: Task, folder: Path) -> str:
     key = _image_key(task.content["data"])
     if key is None:
         raise task.bad("data", "names no image; expected its address under 'image'")
-    address = urlsplit(task.content["data"][key])
+    try:
+        address = urlsplit(task.content["data"][key])
+    except ValueError as error:
+        found = shown(task.content["data"][key])
+        raise task.bad("data", f"found {found}, which is no address: {error}") from None
     query = parse_qs(address.query)
     name = query["d"][0] if "d" in query else unquote(address.path)
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "/"]
@@ -243,7 +259,7 @@ def _image(task: Task, folder: Path) -> str:
         raise task.bad("data", f"names no image: found {shown(task.content['data'][key])}")
     ways = [parts[left:] for left in range(len(parts))] + [[_UPLOADED.sub("", parts[-1])]]
     for way in ways:
-        if (folder / "/".join(way)).is_file():
+        if os.path.isfile(folder / "/".join(way)):  # of a Path it fails where a name is too long
             return "/".join(way)
     return "/".join(parts)
 
@@ -255,9 +271,7 @@ def filled_label_studio(table: KeypointTable, found: FoundPoints) -> bytes:
     new: Mask = np.all(found.new(table), axis=2)
     for row in np.flatnonzero(np.any(new, axis=1)).tolist():
         task = document.tasks[row]
-        predictions = task.content.get("predictions") or []
-        if not isinstance(predictions, list):
-            raise task.bad("predictions", "expected an array")
+        predictions = _array(task, "predictions")
         example = next(iter(task.points.values()), document.example)
         points = {table.keypoints[k]: k for k in np.flatnonzero(new[row]).tolist()}
         task.content["predictions"] = [*predictions, _prediction(row, points, example, found)]

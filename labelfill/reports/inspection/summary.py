@@ -202,7 +202,7 @@ def _suspects(found: Inspection) -> list[str]:
         return ["too few labels to compare rows"]
     flagged = counted(len(found.flagged), "row")
     title = (
-        f"labels worth a second look  {flagged} flagged (*), worst first"
+        f"labels worth a second look  {flagged} flagged (*), worst first; rows count from 0"
         if found.flagged
         else "no label looks wrong; the most unusual rows are"
     )

@@ -121,7 +121,9 @@ function correctionsCsv() {
 
 function distrustCsv() {
   const wrong = sortedDecisions().filter(([, , decision]) => decision.action === "wrong");
-  return line(["row", "keypoint"]) + wrong.map(([row, k]) => line([row, bytesOf(data.names[k])])).join("");
+  const keys = new Set([...data.distrusted, ...wrong].map(([row, k]) => keyOf(row, k)));
+  const all = [...keys].map(rowOf).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  return line(["row", "keypoint"]) + all.map(([row, k]) => line([row, bytesOf(data.names[k])])).join("");
 }
 
 function download(name, bytes) {

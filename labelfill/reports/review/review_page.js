@@ -18,8 +18,11 @@ function currentRow() { return shownRow()?.row; }
 // -- points ------------------------------------------------------------------------------------------
 
 function stateOf(row, point) {
-  return decisionOn(row.row, point.k)?.action ?? (point.label ? "label" : "fill");
+  return decisionOn(row.row, point.k)?.action ?? (distrusted(point) ? "wrong" : point.label ? "label" : "fill");
 }
+
+/** Whether it is a label that was marked as wrong before the table was filled. */
+const distrusted = (point) => point.flags.split(" ").includes("distrusted-label");
 
 function placeOf(row, point) {
   if (dragged?.to && dragged.point === point) return held(point, dragged.to);
@@ -137,7 +140,7 @@ const actions = {
   },
   distrust() {
     download("distrust.csv", distrustCsv());
-    say("distrust.csv: the labels marked as wrong");
+    say("distrust.csv: all labels marked as wrong, now or before");
   },
 };
 

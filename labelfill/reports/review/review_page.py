@@ -19,6 +19,7 @@ import numpy as np
 
 from labelfill.arrays import Array, Mask
 from labelfill.errors import counted
+from labelfill.filling.provenance import DISTRUSTED
 from labelfill.reports.faces import data_uri
 from labelfill.reports.inspection.summary import printable
 from labelfill.reports.pages import Markup, element, joined, page, plain
@@ -33,10 +34,7 @@ _ROOM_FOR_THE_FRAME = 1000  # bytes by which the page without rows may grow
 _SHOWN_EXTRA = 3
 _SHOWN_CHARACTERS = 80
 
-_KEPT_IN_BROWSER = (
-    "Decisions are kept in this browser; when done, download corrections.csv for "
-    "labelfill impute --corrections."
-)
+_KEPT_IN_BROWSER = "Decisions stay in this browser; download corrections.csv for impute --corrections."
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ class ListedRows:
 
     @property
     def summary(self) -> str:
-        more = f" ({self.left_out:,} more are not on this page)" if self.left_out else ""
-        return f"The {counted(len(self.described), 'row')} that deserve a look most, worst first{more}."
+        more = f" ({self.left_out:,} more left out)" if self.left_out else ""
+        return f"The {counted(len(self.described), 'row')} that most need a look, worst first{more}."
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,7 @@ def page_of_rows(
         "shape": filled.schema.image_size.width / filled.schema.image_size.height,
         "names": filled.schema.keypoints,
         "reviewer": reviewer,
+        "distrusted": _distrusted(filled),
         **({} if served is None else {"served": True, "decisions": served.decisions}),
     }
     described = script_json(about)[:-1] + ',"rows":[' + ",".join(rows.described) + "]}"
@@ -149,6 +148,12 @@ def page_of_rows(
         title, summary, _controls(filled), data,
         style=_file("review.css"), script=script, served=served is not None,
     )  # fmt: skip
+
+
+def _distrusted(filled: FilledRows) -> list[list[int]]:
+    """Row and keypoint number of each label that was not used to fill the table."""
+    flagged: list[list[int]] = np.argwhere(filled.flags != "").tolist()
+    return [[row, k] for row, k in flagged if DISTRUSTED in str(filled.flags[row, k]).split()]
 
 
 def _controls(filled: FilledRows) -> Markup:
@@ -198,12 +203,20 @@ def _why(filled: FilledRows, row: int) -> str:
     words, new = flags_of_row(filled, row), filled.filled[row]
     flagged = f" Flags: {', '.join(map(plain, words))}." if words else ""
     if not new.any():
-        return f"No fill, but a label in doubt.{flagged}"
+        doubted = np.flatnonzero(filled.flags[row] != "").tolist()
+        names = ", ".join(plain(filled.schema.keypoints[k]) for k in doubted)
+        return f"No fill, but {_labels_in_doubt(words)}: {names}.{flagged}"
     k = int(np.argmax(np.where(new, filled.radius[row], -np.inf)))
     return (
         f"{counted(int(new.sum()), 'fill')}; the largest radius is "
         f"{filled.radius[row, k]:.1f} px, of {plain(filled.schema.keypoints[k])}.{flagged}"
     )
+
+
+def _labels_in_doubt(flags: Sequence[str]) -> str:
+    if DISTRUSTED in flags:
+        return "a label that was not used"
+    return "a label that the others of its row contradict"
 
 
 def _about(filled: FilledRows, row: int) -> str:

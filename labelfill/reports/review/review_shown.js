@@ -75,7 +75,7 @@ function counts() {
   const parts = ["accepted", "moved", "rejected", "wrong"].map((action) => {
     return `${made.filter((decision) => decision.action === action).length} ${action}`;
   });
-  return parts.join(", ");
+  return `decisions so far: ${parts.join(", ")}`;
 }
 
 function showProgress() {
