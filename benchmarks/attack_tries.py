@@ -117,6 +117,8 @@ def paths() -> Iterator[Try]:
         "convert to": ("labelfill convert t.csv odd", (2, 3, 5)),
         "export": ("labelfill export --run-dir run --format torch --out odd", (0, 2, 5)),
         "demo-data": ("labelfill demo-data --rows 20 --out odd", (0, 2, 3, 5)),
+        "init": ("labelfill init --out odd", (0, 2, 5)),
+        "doctor": ("labelfill doctor --run-dir odd", (0, 2, 3, 5)),
     }
     for kind, make in makes.items():
         for use, (command, codes) in uses.items():
@@ -197,6 +199,7 @@ def limits() -> Iterator[Try]:
             "labelfill report --run-dir run --out r.html",
         ):
             yield Try("limits", f"{name}: {command[:30]}", f"{before}; {command}", codes)
+        yield Try("limits", f"{name}: completion", f"{before}; labelfill completion bash >/dev/null", codes)
 
 
 def stops() -> Iterator[Try]:

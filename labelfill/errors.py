@@ -6,6 +6,7 @@ cells had to stay blank (returned by a command, never raised), 130 interrupted.
 
 from __future__ import annotations
 
+import csv
 import difflib
 import errno
 import itertools
@@ -99,6 +100,15 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def reading_csv(path: Path) -> Iterator[None]:
+    """A block that reads a file as csv, whose refusals by Python's reader become a `DataError`."""
+    try:
+        yield
+    except csv.Error as error:
+        raise DataError(f"{path} is not csv: {error}") from error
 
 
 def refuse_endless(path: Path) -> None:

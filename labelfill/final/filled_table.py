@@ -17,7 +17,7 @@ from labelfill.data.formats.blanks import unsure_points
 from labelfill.data.label_checks import in_px
 from labelfill.data.run_tables import reading_of
 from labelfill.data.table import IMAGE_COLUMN, IMAGE_PATH_COLUMN
-from labelfill.errors import DataError, ModelError, differing_column
+from labelfill.errors import DataError, ModelError, differing_column, reading_csv
 from labelfill.filling.provenance import PROVENANCE_COLUMNS, distrust_path, provenance_path
 from labelfill.filling.simple_ways import SIMPLE_METHODS, fill_simply
 from labelfill.regressors.files import load_about
@@ -298,7 +298,7 @@ def _by_sidecar(dataset: ImageDataset, sidecar: Path) -> Filled:
     sigma, confirmed, harmonised = np.zeros(observed.shape[:2]), np.zeros(observed.shape[:2], bool), False
     # What is added to a JSON file may take lines of its own, and entries after it begin in other lines.
     lines_stay, held = KINDS[table.format].lines_stay, KINDS[table.format].held(table)
-    with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with open(sidecar, newline="", encoding="utf-8", errors="surrogateescape") as file, reading_csv(sidecar):
         reader = csv.DictReader(file)
         header = tuple(reader.fieldnames or ())
         if header != PROVENANCE_COLUMNS:

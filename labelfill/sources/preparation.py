@@ -239,7 +239,7 @@ def read_mirror_pairs(path: Path) -> list[tuple[str, str]]:
     try:
         refuse_endless(path)
         lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
             f"--mirror-pairs {path} cannot be read ({error}); use auto, none or a file"
         ) from error

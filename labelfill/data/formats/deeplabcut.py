@@ -45,7 +45,7 @@ from labelfill.data.table import (
     fields_behind,
     read_table,
 )
-from labelfill.errors import DataError, StorageError, counted, listed, place, real_path, shown
+from labelfill.errors import DataError, StorageError, counted, listed, place, reading_csv, real_path, shown
 from labelfill.schema import AXES
 
 DEEPLABCUT = "deeplabcut"
@@ -131,14 +131,16 @@ def _read_header(
     while len(lines) < most and len(buffer) < _FIRST_BYTES and (chunk := read(_FIRST_BYTES)):
         buffer += chunk
         lines = [line for line in _LINE.finditer(buffer) if line[2]]
-    of_animals = len(lines) > 1 and _fields(lines[1])[0].strip() == _INDIVIDUALS
+    with reading_csv(path):
+        fields = [_fields(line) for line in lines[: most - 1]]
+    of_animals = len(fields) > 1 and fields[1][0].strip() == _INDIVIDUALS
     expected = _HEADER_ROWS_OF_ANIMALS if of_animals else _HEADER_ROWS
     rows: dict[str, list[str]] = {}
     for number, name in enumerate(expected):
         where = place(path, line=number + 1)
         if number >= len(lines):
             raise DataError(f"{where}: the file ends in its header; expected rows {', '.join(expected)}")
-        row, count = _fields(lines[number]), len(next(iter(rows.values()), ()))
+        row, count = fields[number], len(next(iter(rows.values()), ()))
         if row[0].strip() != name or (rows and len(row) != count):
             raise DataError(
                 f"{where}: found {shown(row[0])} and {counted(len(row), 'field')}, expected "
@@ -168,7 +170,8 @@ LIKELIHOODS_OF_DEEPLABCUT = HeaderKind(partial(_read_header, predictions=True), 
 
 
 def _fields(line: re.Match[bytes]) -> list[str]:
-    return next(csv.reader([line[1].removeprefix(BOM).decode("utf-8", "surrogateescape")]), [""])
+    text = line[1].removeprefix(BOM).decode("utf-8", "surrogateescape")
+    return next(csv.reader([text]), []) or [""]  # of an empty line the reader makes no field at all
 
 
 def _header(path: Path, rows: Mapping[str, Sequence[str]]) -> Header:
