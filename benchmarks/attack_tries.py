@@ -122,7 +122,10 @@ def paths() -> Iterator[Try]:
     }
     for kind, make in makes.items():
         for use, (command, codes) in uses.items():
-            yield Try("paths", f"{kind} as {use}", f"{make}; {command}", codes, changes=kind == "absent")
+            yield Try(
+                "paths", f"{kind} as {use}", f"{make}; {command}", codes,
+                changes=kind == "absent", seconds=180 if use == "doctor" else 60,  # it trains and fills
+            )  # fmt: skip
 
 
 def streams() -> Iterator[Try]:
