@@ -210,7 +210,7 @@ def stops() -> Iterator[Try]:
     stages = {
         "train": f"{TRAIN} t.csv",
         "impute": IMPUTE,
-        "final": "labelfill train-final --run-dir run --filled filled.csv --epochs 50 --force",
+        "final": "labelfill train-final --run-dir run --filled filled.csv --epochs 20 --force",
         "predict": "labelfill predict --run-dir run --images t.csv --out p.csv --force",
         "report": "labelfill report --run-dir run --out r.html --force",
     }
