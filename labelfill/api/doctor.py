@@ -107,7 +107,7 @@ def _memory() -> Check:
 
 def _disk(run_dir: Path) -> Check:
     folder = run_dir.absolute()
-    while not folder.exists():
+    while not os.path.lexists(folder):  # a link that leads nowhere is no place for a new folder
         folder = folder.parent
     name = f"disk of {run_dir}"
     try:

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from labelfill.api.doctor import _disk
 from tests.driving import done, labelfill
 from tests.faults import full, read_only, small_disk
 from tests.trained_runs import Trained
@@ -91,8 +92,6 @@ def test_no_stage_computes_in_double_precision(
 
 def test_disks_are_looked_at(tmp_path: Path) -> None:
     """A small disk, a full one and a read-only one are problems of input and output."""
-    from labelfill.api.doctor import _disk
-
     with small_disk(tmp_path / "disk", 1) as disk:
         small = _disk(disk / "run")
         with full(disk, 0):
@@ -105,3 +104,11 @@ def test_disks_are_looked_at(tmp_path: Path) -> None:
     assert "cannot write" in str(crammed.problem) or "cannot be written" in str(crammed.problem)
     assert f"{disk} cannot be written: Read-only file system" in str(fixed.problem)
     assert {one.problem.exit_code for one in (small, crammed, fixed) if one.problem} == {5}
+
+
+@pytest.mark.parametrize("target", ["run", "none"])
+def test_a_link_that_leads_nowhere_is_no_folder_for_runs(tmp_path: Path, target: str) -> None:
+    """Training would refuse it, too."""
+    (tmp_path / "run").symlink_to(tmp_path / target)
+    found = _disk(tmp_path / "run")
+    assert str(found.problem).startswith(f"{tmp_path / 'run'} cannot be written: ")
