@@ -181,12 +181,10 @@ def _audit(r: Result) -> list[str]:
 
 def _next(r: Result) -> list[str]:
     """How labels that are flagged can be left out of training."""
-    table, listed = shlex.quote(r["table"]), r["distrust"]
-    if listed is None:
-        command = f"labelfill inspect {table} --write-distrust distrust.csv"
-        return ["", *next_commands(r, (command, "list the flagged labels"))]
-    command = f"labelfill train-keypoint-models --data {table} --distrust {shlex.quote(str(listed))}"
-    return ["", *next_commands(r, (command, "train without them"))]
+    table, written = shlex.quote(r["table"]), r["distrust"]
+    listing = (f"labelfill inspect {table} --write-distrust distrust.csv", "list the flagged labels")
+    training = f"labelfill train-keypoint-models --data {table} --distrust {shlex.quote(str(written))}"
+    return ["", *next_commands(r, listing if written is None else (training, "train without them"))]
 
 
 INSPECTION: tuple[Line, ...] = (

@@ -22,7 +22,7 @@ import numpy as np
 
 from labelfill.arrays import Array
 from labelfill.data.formats.foreign import refuse_foreign_json
-from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json
+from labelfill.data.formats.json_files import Entry, is_number, json_bytes, read_json, shown_id
 from labelfill.data.formats.visibility import (
     BOX_COLUMN,
     HIDDEN,
@@ -92,17 +92,17 @@ class Document:
             raise DataError(
                 f"{self.path}: no category names keypoints; expected a field 'keypoints' in one of them"
             )
-        nameless = next((c for c in with_keypoints if not _is_id(c.get("id"))), None)
-        if nameless is not None:
-            raise DataError(
-                f"{self.path}: a category with keypoints has the id {shown(json.dumps(nameless.get('id')))}, "
-                "expected a number or a text"
-            )
+        for category in with_keypoints:
+            if not _is_id(category.get("id")):
+                raise DataError(
+                    f"{self.path}: a category with keypoints has the id "
+                    f"{shown(json.dumps(category.get('id')))}, expected a number or a text"
+                )
         names = with_keypoints[0]["keypoints"]
         usable = isinstance(names, list) and all(isinstance(n, str) and n for n in names)
         if not usable or len(set(names)) < len(names):
             raise DataError(
-                f"{self.path}, category {shown(str(with_keypoints[0]['id']))}, field 'keypoints': "
+                f"{self.path}, category {shown_id(with_keypoints[0]['id'])}, field 'keypoints': "
                 "expected different names of keypoints"
             )
         for other in with_keypoints[1:]:

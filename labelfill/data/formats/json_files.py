@@ -66,6 +66,11 @@ class Layout:
     after: str = "\n"
 
 
+def shown_id(value: Json) -> str:
+    """An id as messages name it: a number as it is, all else as text from a file."""
+    return str(value) if isinstance(value, int) else shown(str(value))
+
+
 @dataclass(frozen=True)
 class Entry:
     """An object of a file's array: what messages call it, its number from 0, the line in which it begins."""
@@ -80,10 +85,7 @@ class Entry:
     def where(self) -> str:
         """``task 3 (line 2)``: by its id, or its number if it has none."""
         given = self.content.get("id")
-        if given is None:
-            name = f"number {self.number}"
-        else:
-            name = str(given) if isinstance(given, int) else shown(str(given))
+        name = f"number {self.number}" if given is None else shown_id(given)
         return f"{self.kind} {name} (line {self.line})"
 
     def bad(self, field: str, what: str) -> DataError:
