@@ -21,10 +21,11 @@ class _Sentences(io.FileIO):
     """Bytes of stderr."""
 
     def write(self, data: Any) -> int:
+        # Whole or not at all: nothing is held back by whoever calls, who would repeat it after a signal.
+        left = memoryview(data)
         with suppress(OSError):
-            written = super().write(data)
-            if written is not None:
-                return written
+            while left and (written := super().write(left)) is not None:
+                left = left[written:]
         return len(data)
 
 
@@ -39,7 +40,9 @@ class _Results(io.FileIO):
         try:
             while (written := super().write(data)) is None:  # a full pipe that does not block its writer
                 select.select([], [self], [])
-        except BrokenPipeError:  # the reader has left (``labelfill ... | head``), which is no failure
+        except (BrokenPipeError, KeyboardInterrupt):
+            # The reader has left (``labelfill ... | head``), which is no failure; or a signal has come, after
+            # which what was written already would be written again.
             self._lost = True
             raise
         except OSError as error:
@@ -60,7 +63,7 @@ def replace_streams() -> None:
         except OSError:
             # The lowest free number is this one. What is only to be read refuses the results.
             os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
-    sys.stdout = _text(_Results(1, "w", closefd=False), sys.stdout)
+    sys.stdout = _text(io.BufferedWriter(_Results(1, "w", closefd=False)), sys.stdout)
     sys.stderr = _text(_Sentences(2, "w", closefd=False), sys.stderr, line_buffering=True)
 
 
@@ -70,9 +73,8 @@ def end_streams() -> None:
         sys.stdout.flush()
 
 
-def _text(raw: io.FileIO, before: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
+def _text(buffer: Any, before: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
     """Text as the interpreter would write it; `before` is its own stream, None if that was closed."""
-    buffer = io.BufferedWriter(raw)
     if not isinstance(before, io.TextIOWrapper):
         return io.TextIOWrapper(buffer, "utf-8", line_buffering=line_buffering)
     return io.TextIOWrapper(

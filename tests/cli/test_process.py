@@ -184,6 +184,43 @@ def test_signals_that_are_not_for_it_are_ignored(table: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+INTERRUPTED_PRINTS = """
+import signal, sys
+from labelfill.cli._streams import replace_streams
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+replace_streams()
+stream = getattr(sys, sys.argv[1])
+print("begun", file=stream, flush=True)
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+interrupts = number = 0
+while interrupts < 300:
+    try:
+        number += 1
+        print(f"line {number}", file=stream, flush=True)
+    except KeyboardInterrupt:
+        interrupts += 1
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_signal_lets_no_line_be_written_twice(tmp_path: Path, stream: str) -> None:
+    """Not even one that comes when the bytes are out and the writer does not know it yet."""
+    written = tmp_path / "written"
+    with written.open("w") as file:
+        subprocess.run(  # whose exit code says nothing: a signal may come at any place of the script
+            [sys.executable, "-c", INTERRUPTED_PRINTS, stream],
+            cwd=ROOT, timeout=60, check=False, **{stream: file},
+        )  # fmt: skip
+    lines = [line for line in written.read_text().splitlines() if line]
+    assert lines[0] == "begun"
+    assert len(lines) == len(set(lines))
+
+
 # -- files that never end ---------------------------------------------------------------------------
 
 
