@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from labelfill.arrays import Array, KeptArrays, Mask
 from labelfill.regressors.calibration.conformal import conformal_quantile, gaussian_radius, thinned
@@ -189,6 +188,8 @@ def _weights(residuals: Array, known: Mask) -> Array:
 
 def _simplex_least_squares(product: Array, absent: Mask) -> Array:
     """Weights w >= 0 with sum 1 that minimise w' P w."""
+    from scipy.optimize import nnls  # takes a second, and only training needs it
+
     present = np.flatnonzero(~absent)
     weights = np.zeros(len(absent))
     if not len(present):

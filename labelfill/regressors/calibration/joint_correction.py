@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from labelfill.arrays import Array, Integers, KeptArrays, Mask
 from labelfill.regressors.patches import turned
@@ -271,6 +270,8 @@ def _without_folds(sample: _Sample, penalty: float, radial: float) -> _Fits:
 
 def _fitted(sample: _Sample, rows: Mask, penalty: float, radial: float) -> JointCorrection:
     """Kernel ridge regression; each keypoint on the rows that label it."""
+    from scipy.linalg import cho_factor, cho_solve  # takes most of a second, and only training needs it
+
     inputs, wanted = sample.inputs[rows], sample.wanted[rows]
     centre = inputs.mean(axis=0)
     departure = inputs - centre
