@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from labelfill.arrays import Array, Mask
+from labelfill.arrays import Array
 from labelfill.data.images.equalization import equalize
 from labelfill.errors import DamagedFile
 from labelfill.final.refiner import Refiner
@@ -125,20 +125,23 @@ class FinalModel:
 
     def _own(self, pyramid: Pyramid, count: int) -> tuple[Array, Array]:
         """The network's own answers."""
-        straight = self._one_way(pyramid, np.zeros(count, bool))
+        frames = whole_images(self.schema.image_size, count)
+        seen = self.scaled(
+            pyramid.cut(
+                np.arange(count), np.zeros(count, bool), frames, self.size, self.schema.image_size.unit
+            )
+        )
+        straight = self._found(seen)
         if self.partners is None or self.settings.original:
             return straight
-        mirrored = self._one_way(pyramid, np.ones(count, bool))
+        mirrored = self._found(torch.flip(seen, (-1,)))
         return averaged_with_mirrored(straight, mirrored, self.schema, self.partners)
 
-    def _one_way(self, pyramid: Pyramid, mirrored: Mask) -> tuple[Array, Array]:
-        rows = np.arange(len(mirrored))
-        frames = whole_images(self.schema.image_size, len(rows))
-        inputs = self.scaled(pyramid.cut(rows, mirrored, frames, self.size, self.schema.image_size.unit))
-        answer = answers(self.network, inputs, inputs.new_zeros(len(rows), 0))
+    def _found(self, inputs: Tensor) -> tuple[Array, Array]:
+        """What the network finds in whole images (n, 1, h, w)."""
+        answer = answers(self.network, inputs, inputs.new_zeros(len(inputs), 0))
         out = answer.cpu().numpy().astype(np.float64)  # here, because not every device has doubles
-        xy = frames.centre[:, None] + out[..., :2] * self.spread
-        return xy, sigma_of(out[..., 2]) * self.spread
+        return self.schema.image_size.centre + out[..., :2] * self.spread, sigma_of(out[..., 2]) * self.spread
 
 
 def whole_images(size: ImageSize, count: int) -> Frames:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class PatchRegressor(nn.Module):
@@ -146,9 +147,14 @@ class FinalNetwork(nn.Module):
         longer = max(height, width)
         x = torch.linspace(-1, 1, width, device=images.device) * (width / longer)
         y = torch.linspace(-1, 1, height, device=images.device)[:, None] * (height / longer)
-        shape = (batch, 1, height, width)
-        placed = torch.cat([images, x.expand(shape), y.expand(shape)], dim=1)
-        answer: Tensor = self.head(self.features(placed).flatten(1))
+        places = torch.stack([x.expand(height, width), y.expand(height, width)])[None]
+        first = self.features[0]
+        assert isinstance(first, nn.Conv2d)
+        grey, coordinates = first.weight[:, :1], first.weight[:, 1:]
+        # What the coordinates add is the same for every image.
+        added = functional.conv2d(places, coordinates, first.bias, first.stride, first.padding)
+        seen = functional.conv2d(images, grey, None, first.stride, first.padding) + added
+        answer: Tensor = self.head(self.features[1:](seen).flatten(1))
         return answer.view(batch, -1, 3)
 
 

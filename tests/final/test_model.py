@@ -49,7 +49,7 @@ def stirred(model: FinalModel) -> FinalModel:
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
+            parameter += 0.1 * torch.randn_like(parameter)
     return replace(model, network=network)
 
 
