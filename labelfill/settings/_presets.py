@@ -61,7 +61,7 @@ GONE: Mapping[str, str] = {
     f"{_BY_PRESET}, or compare them with {_BY_JOURNEY}",
     "batch_norm": "the presets phase1, phase2 and phase3 have batch normalisation, baseline has none; "
     f"{_BY_PRESET}, or compare them with {_BY_JOURNEY}",
-    "dropout": "the networks of all presets have a dropout of 0.1",
+    "dropout": f"the networks of all presets have a dropout of 0.1; {_BY_PRESET}",
     "features": f"{_BY_JOURNEY} trains a network on edges beside the pixels",
     "l1": f"{_BY_JOURNEY} trains a network with this penalty",
     "l2": f"{_BY_JOURNEY} trains a network with this penalty",
