@@ -18,10 +18,9 @@ from labelfill.errors import StorageError, refusal
 
 
 class _Sentences(io.FileIO):
-    """Bytes of stderr."""
+    """Bytes of stderr; no buffer before it, which would write again what a signal found just written."""
 
     def write(self, data: Any) -> int:
-        # Whole or not at all: nothing is held back by whoever calls, who would repeat it after a signal.
         left = memoryview(data)
         with suppress(OSError):
             while left and (written := super().write(left)) is not None:

@@ -54,7 +54,6 @@ class ExportedNetwork(Constants):
 
     rows: Tensor
     columns: Tensor
-    mirrored_columns: Tensor
     centre: Tensor
     partners: Tensor
     has_partner: Tensor
@@ -75,7 +74,6 @@ class ExportedNetwork(Constants):
         x = (size.width - 1) / 2 + ((np.arange(broad) + 0.5) * 2 - broad) / longer * size.unit
         self.keep("rows", _sampling(y, size.height, self.reduction))
         self.keep("columns", _sampling(x, size.width, self.reduction).T)
-        self.keep("mirrored_columns", _sampling(size.width - 1 - x, size.width, self.reduction).T)
         self.keep("centre", size.centre)
         self.spread, self.axis = model.spread, size.width - 1 + 2 * model.schema.mirror_shift
         self.mirrors = model.partners is not None and not model.settings.original
@@ -107,9 +105,10 @@ class ExportedNetwork(Constants):
             padded = functional.pad(grey[:, None], (0, self.padding[0], 0, self.padding[1]), mode="replicate")
             level = functional.avg_pool2d(padded, self.reduction).round()[:, 0]
         level = level / 255
-        xy, sigma = self._one_way(level, self.columns)
+        seen = self.scaled((self.rows @ level @ self.columns)[:, None])
+        xy, sigma = self._found(seen)
         if self.mirrors:
-            other, other_sigma = self._one_way(level, self.mirrored_columns)
+            other, other_sigma = self._found(torch.flip(seen, (-1,)))
             other, other_sigma = other[:, self.partners], other_sigma[:, self.partners]
             other = torch.stack([self.axis - other[..., 0], other[..., 1]], dim=-1)
             xy = torch.where(self.has_partner[:, None], (xy + other) / 2, xy)
@@ -119,8 +118,7 @@ class ExportedNetwork(Constants):
         radius = torch.clamp(sigma * self.sigma_scale, min=self.least_sigma) * self.radius_factor
         return xy[:, self.heads], radius[:, self.heads]
 
-    def _one_way(self, grey: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        inputs = self.scaled((self.rows @ grey @ columns)[:, None])
+    def _found(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         answer = self.network(inputs, inputs.new_zeros(inputs.shape[0], 0))
         xy = self.centre + answer[..., :2] * self.spread
         return xy, torch.exp(torch.clamp(answer[..., 2], -LOG_SIGMA_RANGE, LOG_SIGMA_RANGE)) * self.spread

@@ -125,12 +125,9 @@ class FinalModel:
 
     def _own(self, pyramid: Pyramid, count: int) -> tuple[Array, Array]:
         """The network's own answers."""
-        frames = whole_images(self.schema.image_size, count)
-        seen = self.scaled(
-            pyramid.cut(
-                np.arange(count), np.zeros(count, bool), frames, self.size, self.schema.image_size.unit
-            )
-        )
+        rows, size = np.arange(count), self.schema.image_size
+        whole, unit = whole_images(size, count), size.unit
+        seen = self.scaled(pyramid.cut(rows, np.zeros(count, bool), whole, self.size, unit))
         straight = self._found(seen)
         if self.partners is None or self.settings.original:
             return straight
