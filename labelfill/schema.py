@@ -13,6 +13,7 @@ The only place that knows a coordinate system. Three of them exist:
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,10 +92,19 @@ def keypoints_in_header(columns: Sequence[str]) -> tuple[str, ...]:
         if partner not in present:
             raise DataError(
                 f"column {column!r} has no partner {partner!r}: a keypoint needs both coordinates. "
-                f"Add the column, or rename {column!r} if it is not a coordinate"
+                f"{_misspelt(partner, column, columns)}Add the column, or rename {column!r} if it is not a "
+                "coordinate"
             )
         keypoints[stem] = None
     return tuple(keypoints)
+
+
+def _misspelt(missing: str, column: str, columns: Sequence[str]) -> str:
+    """``If 'nose_tipx' holds it, rename that. ``, if another column that is in no pair is spelt nearly so."""
+    stems = [name[:-2] for name in columns]
+    pairs = coordinate_columns([stem for stem in stems if {f"{stem}_x", f"{stem}_y"} <= set(columns)])
+    near = difflib.get_close_matches(missing, [name for name in columns if name not in (column, *pairs)], 1)
+    return f"If {near[0]!r} holds it, rename that. " if near else ""
 
 
 def mirrored_name(keypoint: str) -> str:

@@ -47,6 +47,18 @@ BAD_SHAPES = {
         "t.csv: column 'a_y' has no partner 'a_x': a keypoint needs both coordinates. "
         "Add the column, or rename 'a_y' if it is not a coordinate",
     ),
+    "x misspelt": (
+        b"nose_tipx,nose_tip_y,b_x,b_y,Image\n1,2,3,4,0\n",
+        "t.csv: column 'nose_tip_y' has no partner 'nose_tip_x': a keypoint needs both coordinates. "
+        "If 'nose_tipx' holds it, rename that. "
+        "Add the column, or rename 'nose_tip_y' if it is not a coordinate",
+    ),
+    "y misspelt, and like a whole pair": (
+        b"nose_tip_x,nose_tp_y,nose_top_x,nose_top_y,Image\n1,2,3,4,0\n",
+        "t.csv: column 'nose_tip_x' has no partner 'nose_tip_y': a keypoint needs both coordinates. "
+        "If 'nose_tp_y' holds it, rename that. "
+        "Add the column, or rename 'nose_tip_x' if it is not a coordinate",
+    ),
     "no images": (
         b"a_x,a_y\n1,2\n",
         "t.csv: no column 'Image' (grey values) or 'image_path' (file names) (found "
