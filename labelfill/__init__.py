@@ -41,6 +41,7 @@ the version is loaded on first use, so importing labelfill is fast.
 
 import importlib
 import logging
+import os
 
 __version__ = "0.1.0"
 
@@ -78,6 +79,11 @@ _HOMES = {
 }
 
 __all__ = ["__version__", *_HOMES]
+
+# Threads of GNU's OpenMP keep a processor busy while they wait for each other, by default for so long that
+# PyTorch takes ten times as long where another program needs that processor. Read when PyTorch is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 # Whoever uses the library decides where its warnings go.
 logging.getLogger("labelfill").addHandler(logging.NullHandler())

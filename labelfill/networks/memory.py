@@ -6,7 +6,8 @@ import ctypes
 import logging
 import platform
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
@@ -122,9 +123,8 @@ ANSWERED_AT_ONCE = 64
 _ANSWERED_AT_ONCE_BY_GPU = 512
 
 
-@torch.inference_mode()
 def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: bool = True) -> Tensor:
-    """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size.
+    """The network's answers (n, K, 3) in evaluation mode, in chunks of fixed size, each by one thread.
 
     The last chunk is padded, so that a row's answer does not depend on how many rows come with it; rows
     that always come together may do without.
@@ -141,12 +141,49 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: boo
         answered: Tensor = network(piece, facts)[: len(piece) - missing]
         return answered
 
+    def answer_part(part: slice) -> list[Tensor]:
+        def answer_of_part(rows: slice, chunk: int) -> Tensor:
+            return answer(slice(part.start + rows.start, part.start + rows.stop), chunk)
+
+        with torch.inference_mode():  # of this thread
+            return list(in_chunks(part.stop - part.start, at_once, answer_of_part, "the networks' answers"))
+
     at_once = _ANSWERED_AT_ONCE_BY_GPU if inputs.device.type == "cuda" else ANSWERED_AT_ONCE
+    threads = torch.get_num_threads() if inputs.device.type == "cpu" else 1
     with arithmetic(inputs.device, tf32=False):
-        pieces = list(in_chunks(len(inputs), at_once, answer, "the networks' answers"))
+        parts = _parts(len(inputs), at_once, threads)
+        pieces = [piece for part in _by_threads(answer_part, parts) for piece in part]
     if not pieces:
-        nothing: Tensor = network(
-            inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
-        )
+        with torch.inference_mode():
+            nothing: Tensor = network(
+                inputs.new_zeros(1, *inputs.shape[1:]), evidence.new_zeros(1, evidence.shape[1])
+            )
         return nothing[:0]
     return torch.cat(pieces)
+
+
+def _parts(total: int, rows: int, count: int) -> list[slice]:
+    """At most so many parts of `total` rows, each of whole chunks but for the last chunk of all."""
+    each = -(-total // (rows * count)) * rows
+    return [slice(begin, min(begin + each, total)) for begin in range(0, total, each or 1)]
+
+
+def _by_threads(compute: Callable[[slice], T], parts: Sequence[slice]) -> list[T]:
+    """What `compute` gives for each part, each by one thread.
+
+    Several threads that share the work of one layer wait for each other after each; threads that share rows
+    do not.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # MKL has one number for all threads of the process
+    try:
+        if len(parts) < 2:
+            return [compute(part) for part in parts]
+        return list(_pool(threads).map(compute, parts))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from labelfill.errors import OutOfMemory
 from labelfill.networks import memory
+from labelfill.networks.architectures import PatchRegressor
+from labelfill.networks.folding import folded
 from labelfill.networks.memory import answers, in_chunks
 
 ROOT = Path(__file__).parents[2]
@@ -33,10 +36,40 @@ class Greedy(nn.Module):
         return torch.stack([inputs[:, 0, 0, :3]] * 2, dim=1) * 2
 
 
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """How many threads PyTorch has, which it has again afterwards."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 8, 9, 50])
+@pytest.mark.parametrize("padded", [True, False])
+def test_answers_are_the_same_by_any_number_of_threads(
+    threads: int, rows: int, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, in their order; and PyTorch has as many threads as before."""
+    monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", 8)
+    torch.manual_seed(0)
+    network = folded(PatchRegressor(16, 3))
+    inputs = torch.randn(rows, 1, 16, 16)
+    found = []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        found.append(answers(network, inputs, inputs.new_zeros(rows, 0), padded=padded))
+        assert torch.get_num_threads() == number
+    assert found[0].shape == (rows, 3, 3)
+    assert len(torch.unique(found[0][:, 0, 0])) == rows
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_a_chunk_that_does_not_fit_is_halved(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    threads: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answers are the same, all that follow are as small, and it is said once."""
+    torch.set_num_threads(1)
     monkeypatch.setattr(memory, "ANSWERED_AT_ONCE", 8)
     memory._warn_of_little_memory.cache_clear()
     inputs = torch.arange(11 * 9.0).reshape(11, 1, 3, 3)

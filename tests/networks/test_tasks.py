@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -69,6 +70,20 @@ def test_no_more_processors_are_used_than_may_be() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["1", "1"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GNU's OpenMP is read by glibc's systems alone")
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")],
+)
+def test_threads_that_wait_for_each_other_soon_leave_the_processor(asked: dict[str, str], found: str) -> None:
+    """What OpenMP itself says when PyTorch is loaded after labelfill; a person's own choice stands."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
+    environment = {**kept, "OMP_DISPLAY_ENV": "VERBOSE", **asked}
+    program = "import labelfill, torch"
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{found}'" in told.stderr.decode()
 
 
 def test_an_estimate_is_proportional_to_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
