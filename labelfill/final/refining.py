@@ -40,6 +40,10 @@ from labelfill.settings import PRESETS
 
 _TRUNK = "second look trunk"
 _SIZE = 32
+# Patches are this much smaller than those of keypoint models for errors of the same size.
+_NEARER = 0.8
+# How often a row's own answer is imitated, and not that of another row.
+_OWN = 0.75
 _LOOKS = 2
 _INSIDE = 0.75
 # A look that lowers the squared error of rows that it did not learn from by a smaller share is not taken.
@@ -72,7 +76,7 @@ class _Course:
         return plan, plan.passes(examples, self.least_steps) if asked >= 1 else 1
 
 
-_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(3, 1000, 32, 1e-3, 120)
+_OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(6, 1000, 64, 1.4e-3, 80)
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,12 @@ class Evidence:
     def answered(self, rows: Integers, mirrored: Mask, xy: Array, generator: np.random.Generator) -> Array:
         """(n, H, 2) px: where the final network's answers for rows with targets `xy` could lie.
 
-        Half of them where they do, and half as far off as those of other rows.
+        Most of them where they do, the others as far off as those of other rows.
         """
         errors = self.errors[generator.integers(0, len(self.errors), len(xy))]
         elsewhere = self._flipped(errors, generator.random(len(xy)) < 0.5)
         there = self._flipped(self.own_errors[rows], mirrored)
-        own = (generator.random(len(xy)) < 0.5)[:, None, None] & np.isfinite(there)
+        own = (generator.random(len(xy)) < _OWN)[:, None, None] & np.isfinite(there)
         return xy + np.where(own, there, elsewhere)
 
     def _flipped(self, errors: Array, which: Mask) -> Array:
@@ -283,7 +287,7 @@ def _evidence(
     extent = float(np.ptp(mean, axis=0).max())
     size = _SIZE if start is None else start.size
     views = [patch_of_errors(head, float(one), extent, model.schema, size) for head, one in enumerate(sigma)]
-    half = np.array([view.half for view in views])
+    half = _NEARER * np.array([view.half for view in views])
     patches = Patches(
         mean, sigma, half, np.array([view.spread for view in views]), np.array([size]),
         _shown(mean, half) & (inside.weight.sum(axis=0) > 0)[:, None],
