@@ -104,7 +104,7 @@ def two_sources(train_once: TrainOnce) -> Trained:
 def two_sources_final(two_sources: Trained, train_once: TrainOnce) -> Trained:
     """The run of two sources, its table filled and the final network trained."""
     return train_once(
-        "two_sources_final", lambda new: _fill_and_train_final(new, "two_sources", "--epochs", 2)
+        "two_sources_final", lambda new: _fill_and_train_final(new, "two_sources", "--epochs", 16)
     )
 
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ _LIKELIHOOD_SHARE = 0.8
 _KEPT_EVERY = 2.0
 # How often an epoch goes through few examples at most.
 _MOST_PASSES = 12.0
+# An epoch of few examples is divided into so many steps at least.
+_STEPS_OF_EPOCH = 10
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ class Plan:
         """How often an epoch goes through so many examples to take at least so many steps in all."""
         needed = least_steps * self.batch_size / (max(examples, 1) * self.epochs)
         return min(max(needed, 1.0), _MOST_PASSES)
+
+    def of_few(self, examples: float) -> Plan:
+        """The same with smaller batches, where an epoch of so many examples would have hardly any steps."""
+        return replace(self, batch_size=min(self.batch_size, max(round(examples) // _STEPS_OF_EPOCH, 1)))
 
 
 def fit(

@@ -51,8 +51,6 @@ _BESIDE_A_TRUNK = {
     UnitKind.PROBE: _TUNING, UnitKind.AUDIT: _Course(0.1, 0.7, 50),
     UnitKind.PATCH: _TUNING, UnitKind.FACE: _Course(0.6, 1.0, 100),
 }  # fmt: skip
-# An epoch of few examples is divided into so many steps at least.
-_STEPS_OF_EPOCH = 10
 
 
 @dataclass(frozen=True)
@@ -205,8 +203,7 @@ class UnitTrainer:
         plan = Plan(epochs, settings.batch_size, rate, best_by=settings.best_by)
         fewer = settings.epochs < KeypointModelSettings().epochs  # who asks for fewer epochs gets fewer
         passes = 1.0 if fewer else plan.passes(examples, course.least_steps)
-        most = max(round(passes * examples) // _STEPS_OF_EPOCH, 1)
-        return replace(plan, batch_size=min(settings.batch_size, most)), passes
+        return plan.of_few(passes * examples), passes
 
     def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: float) -> Task:
         # A step of a regressor of all keypoints takes about three times as long.

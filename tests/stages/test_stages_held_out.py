@@ -55,7 +55,7 @@ def test_evaluation_rows_have_no_say(
     monkeypatch.setattr(preparation, "make_split", lambda *arguments: parts)
     trained = done("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run")
     done("impute", "--run-dir", tmp_path / "run", "--out", tmp_path / "filled.csv")
-    done("train-final", "--run-dir", tmp_path / "run", "--epochs", 2)
+    done("train-final", "--run-dir", tmp_path / "run", "--epochs", 16)
     assert len(trained["convention offsets"]) == 2, "the source audit takes part"
     before, after = files_below(innocent, *FITTED), files_below(tmp_path / "run", *FITTED)
     assert list(before) == list(after)
