@@ -18,6 +18,7 @@ from tests.drawn_points import write_faces
 from tests.driving import PRIOR, done
 from tests.trained_runs import (
     SMALL_FINAL,
+    TWO_SOURCES_FINAL,
     Trained,
     answer_few_rows_at_once,
     copied,
@@ -104,7 +105,7 @@ def two_sources(train_once: TrainOnce) -> Trained:
 def two_sources_final(two_sources: Trained, train_once: TrainOnce) -> Trained:
     """The run of two sources, its table filled and the final network trained."""
     return train_once(
-        "two_sources_final", lambda new: _fill_and_train_final(new, "two_sources", "--epochs", 16)
+        "two_sources_final", lambda new: _fill_and_train_final(new, "two_sources", *TWO_SOURCES_FINAL)
     )
 
 

@@ -44,6 +44,8 @@ def copied(folder: Path, to: Path) -> Trained:
 
 # Options of the final network of the small table: enough epochs to be stopped between.
 SMALL_FINAL = ("--epochs", 3, "--second-session-epochs", 1)
+# Of the table of two sources: enough epochs for a second look that pays.
+TWO_SOURCES_FINAL = ("--epochs", 16)
 
 SMALL_KEYPOINTS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
 

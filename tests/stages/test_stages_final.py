@@ -12,7 +12,7 @@ import pytest
 from labelfill.data.synthetic import draw_table, write_table
 from labelfill.filling.provenance import provenance_path
 from tests.driving import bare_table, content, done, labelfill
-from tests.trained_runs import Trained, draw_two_sources
+from tests.trained_runs import TWO_SOURCES_FINAL, Trained, draw_two_sources
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_sidecar_of_another_file_is_refused(trained: Trained, tmp_path: Path, 
 def test_the_original_tells_filled_from_observed(trained: Trained, tmp_path: Path) -> None:
     """--data ORIGINAL stands in for the sidecar; another table than the one before is refused."""
     filled = filled_elsewhere(trained, tmp_path)
-    by_sidecar = done("train-final", "--run-dir", trained.run, "--epochs", 2)
+    by_sidecar = done("train-final", "--run-dir", trained.run, *TWO_SOURCES_FINAL)
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     command = ["train-final", "--run-dir", run, "--filled", filled, "--force"]

@@ -12,7 +12,7 @@ from labelfill.data.synthetic import DrawnTable, write_table
 from labelfill.runs import EVALUATION, load_split
 from labelfill.sources import preparation
 from tests.driving import done, files_below
-from tests.trained_runs import Trained, draw_two_sources
+from tests.trained_runs import TWO_SOURCES_FINAL, Trained, draw_two_sources
 
 FITTED = ("keypoint-models", "shared-models")
 
@@ -55,7 +55,7 @@ def test_evaluation_rows_have_no_say(
     monkeypatch.setattr(preparation, "make_split", lambda *arguments: parts)
     trained = done("train-keypoint-models", "--data", tmp_path / "t.csv", "--run-dir", tmp_path / "run")
     done("impute", "--run-dir", tmp_path / "run", "--out", tmp_path / "filled.csv")
-    done("train-final", "--run-dir", tmp_path / "run", "--epochs", 16)
+    done("train-final", "--run-dir", tmp_path / "run", *TWO_SOURCES_FINAL)
     assert len(trained["convention offsets"]) == 2, "the source audit takes part"
     before, after = files_below(innocent, *FITTED), files_below(tmp_path / "run", *FITTED)
     assert list(before) == list(after)
