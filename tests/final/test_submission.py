@@ -13,7 +13,7 @@ from labelfill.data.dataset import dataset_of_arrays
 from labelfill.data.synthetic import DrawnTable, draw_table, write_table
 from labelfill.final.submission import Submission, read_lookup
 from tests.driving import DATA, bare_table, content, done, labelfill
-from tests.trained_runs import Trained, draw_two_sources
+from tests.trained_runs import TWO_SOURCES_FINAL, Trained, draw_two_sources
 
 REAL_LOOKUP = DATA / "kaggle" / "IdLookupTable.csv"
 
@@ -252,6 +252,6 @@ def test_radii_are_of_each_point_and_grow_with_the_coverage(run: Path, images: P
 
 def test_radii_hold_on_validation_rows(run: Path) -> None:
     """On the rows by which they are made, the stated share of points lies within them, at the least."""
-    results = done("train-final", "--run-dir", run, "--epochs", 2)
+    results = done("train-final", "--run-dir", run, *TWO_SOURCES_FINAL)
     assert results["validation coverage"] >= 0.9
     assert 0 <= results["evaluation coverage"] <= 1
