@@ -175,7 +175,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is spelt nearly like this one, if there is one."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1)), None)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'nose_tip_x'?`` if a known word is spelt nearly like this one, else nothing."""
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {shown(near[0])}?" if near else ""
+    near = nearest(word, known)
+    return "" if near is None else f"; did you mean {shown(near)}?"

@@ -13,7 +13,6 @@ The only place that knows a coordinate system. Three of them exist:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelfill.arrays import Array
-from labelfill.errors import DataError, UsageError, did_you_mean
+from labelfill.errors import DataError, UsageError, did_you_mean, nearest
 
 AXES = ("x", "y")
 
@@ -103,8 +102,8 @@ def _misspelt(missing: str, column: str, columns: Sequence[str]) -> str:
     """``If 'nose_tipx' holds it, rename that. ``, if another column that is in no pair is spelt nearly so."""
     stems = [name[:-2] for name in columns]
     pairs = coordinate_columns([stem for stem in stems if {f"{stem}_x", f"{stem}_y"} <= set(columns)])
-    near = difflib.get_close_matches(missing, [name for name in columns if name not in (column, *pairs)], 1)
-    return f"If {near[0]!r} holds it, rename that. " if near else ""
+    near = nearest(missing, [name for name in columns if name not in (column, *pairs)])
+    return "" if near is None else f"If {near!r} holds it, rename that. "
 
 
 def mirrored_name(keypoint: str) -> str:

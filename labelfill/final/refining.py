@@ -73,8 +73,7 @@ class _Course:
             The share of the preset's epochs that is asked for: who asks for fewer gets fewer.
         """
         plan = Plan(max(round(self.epochs * min(asked, 1.0)), 1), self.batch, self.rate)
-        passes = plan.passes(examples, self.least_steps) if asked >= 1 else 1
-        return plan.of_few(passes * examples), passes
+        return plan.over(examples, self.least_steps if asked >= 1 else 0)
 
 
 _OF_TRUNK, _TUNING = _Course(8, 700, 64, 2e-3, 1000), _Course(6, 1000, 64, 1.4e-3, 80)

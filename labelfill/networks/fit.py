@@ -100,14 +100,15 @@ class Plan:
     bfloat16: bool = True
     channels_last: bool = True
 
-    def passes(self, examples: int, least_steps: int) -> float:
-        """How often an epoch goes through so many examples to take at least so many steps in all."""
-        needed = least_steps * self.batch_size / (max(examples, 1) * self.epochs)
-        return min(max(needed, 1.0), _MOST_PASSES)
+    def over(self, examples: int, least_steps: int) -> tuple[Plan, float]:
+        """The plan for so many examples, and how often an epoch goes through them.
 
-    def of_few(self, examples: float) -> Plan:
-        """The same with smaller batches, where an epoch of so many examples would have hardly any steps."""
-        return replace(self, batch_size=min(self.batch_size, max(round(examples) // _STEPS_OF_EPOCH, 1)))
+        For at least so many steps in all, in smaller batches where an epoch would have hardly any.
+        """
+        needed = least_steps * self.batch_size / (max(examples, 1) * self.epochs)
+        passes = min(max(needed, 1.0), _MOST_PASSES)
+        most = max(round(passes * examples) // _STEPS_OF_EPOCH, 1)
+        return replace(self, batch_size=min(self.batch_size, most)), passes
 
 
 def fit(

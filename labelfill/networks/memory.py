@@ -132,21 +132,18 @@ def answers(network: nn.Module, inputs: Tensor, evidence: Tensor, *, padded: boo
     network.eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
-    def answer(rows: slice, chunk: int) -> Tensor:
-        piece, facts = inputs[rows], evidence[rows]
-        missing = chunk - len(piece) if padded else 0
-        if missing:
-            piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
-            facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
-        answered: Tensor = network(piece, facts)[: len(piece) - missing]
-        return answered
-
+    @torch.inference_mode()  # of this thread
     def answer_part(part: slice) -> list[Tensor]:
-        def answer_of_part(rows: slice, chunk: int) -> Tensor:
-            return answer(slice(part.start + rows.start, part.start + rows.stop), chunk)
+        def answer(rows: slice, chunk: int) -> Tensor:
+            piece, facts = inputs[part][rows], evidence[part][rows]
+            missing = chunk - len(piece) if padded else 0
+            if missing:
+                piece = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])])
+                facts = torch.cat([facts, facts.new_zeros(missing, facts.shape[1])])
+            answered: Tensor = network(piece, facts)[: len(piece) - missing]
+            return answered
 
-        with torch.inference_mode():  # of this thread
-            return list(in_chunks(part.stop - part.start, at_once, answer_of_part, "the networks' answers"))
+        return list(in_chunks(part.stop - part.start, at_once, answer, "the networks' answers"))
 
     at_once = _ANSWERED_AT_ONCE_BY_GPU if inputs.device.type == "cuda" else ANSWERED_AT_ONCE
     threads = torch.get_num_threads() if inputs.device.type == "cpu" else 1

@@ -100,7 +100,7 @@ def _answers_by_block(
 
 @dataclass(frozen=True)
 class _Shard:
-    """Some rows and all that is known of them; the last digits of answers depend on the number of threads."""
+    """Some rows and all that is known of them, and how many threads answer."""
 
     question: Question
     device: str

@@ -202,8 +202,7 @@ class UnitTrainer:
         rate = settings.learning_rate * course.rate
         plan = Plan(epochs, settings.batch_size, rate, best_by=settings.best_by)
         fewer = settings.epochs < KeypointModelSettings().epochs  # who asks for fewer epochs gets fewer
-        passes = 1.0 if fewer else plan.passes(examples, course.least_steps)
-        return plan.of_few(passes * examples), passes
+        return plan.over(examples, 0 if fewer else course.least_steps)
 
     def _task(self, name: str, job: RegressorJob | TrunkJob, folds: tuple[int, ...], examples: float) -> Task:
         # A step of a regressor of all keypoints takes about three times as long.

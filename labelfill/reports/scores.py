@@ -5,7 +5,6 @@ Only what the truth knows is scored; what the table leaves blank is counted, and
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from labelfill.data.label_checks import refuse_placeholders
 from labelfill.data.reading_options import ReadingOptions
 from labelfill.data.table import KeypointTable
 from labelfill.data.units import looks_like_shares
-from labelfill.errors import DataError, UsageError
+from labelfill.errors import DataError, UsageError, nearest
 from labelfill.regressors.scores import Score, score
 from labelfill.schema import AXES
 
@@ -282,9 +281,9 @@ def choose_keypoints(asked: str | Sequence[str], shared: list[str], rare_in: Key
 
 
 def _did_you_mean(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"; did you mean {near!r}?"
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return f"; there are {shown}" if names else "; there are none"
 

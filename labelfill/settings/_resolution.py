@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import textwrap
 import tomllib
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labelfill.errors import StorageError, UsageError, refuse_endless
+from labelfill.errors import StorageError, UsageError, nearest, refuse_endless
 from labelfill.schema import ImageSize
 from labelfill.settings._fields import Settings, convert, field_types, flag_name, gone_sentence
 
@@ -132,8 +131,8 @@ def to_toml(*settings: Settings, beside: Mapping[str, Any] | None = None) -> str
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    near = difflib.get_close_matches(word.replace("_", "-"), known, 1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    near = nearest(word.replace("_", "-"), known)
+    return f"; there are {', '.join(known)}" if near is None else f"; did you mean {near}?"
 
 
 def _toml_value(value: object) -> str:
