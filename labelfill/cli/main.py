@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
     except Exception as error:  # the last resort: no traceback shall reach a person who did not ask for it
-        if SIGNALS.arrived:  # an import, say, that tells of the interrupt by an error of its own
+        if SIGNALS.arrived:  # a library that tells of the interrupt by an error of its own
             return _report(Interrupted(_how_to_go_on(arguments)))
         return _report_failure(error, arguments)
     return code

@@ -175,6 +175,39 @@ def test_a_second_signal_does_no_harm(table: Path) -> None:
     assert errors.count("stopped;") == 1
 
 
+IMPORTED = """
+import signal, time
+
+try:
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    print("whole", flush=True)
+except KeyboardInterrupt:
+    print("broken off", flush=True)
+"""
+IMPORTING = """
+import time
+from labelfill.cli._signals import SIGNALS
+
+SIGNALS.catch()
+try:
+    import imported
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_a_signal_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
+    """PyTorch, interrupted while it is imported, aborted the process."""
+    (tmp_path / "imported.py").write_text(IMPORTED)
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTING], env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        stdout=subprocess.PIPE, timeout=60, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout.split("\n") == ["whole", "stopped", ""]
+
+
 def test_signals_that_are_not_for_it_are_ignored(table: Path) -> None:
     """A command in a shell's background is not ended by Ctrl-C, as other programs are not."""
     ended = shell(
