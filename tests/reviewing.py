@@ -99,12 +99,19 @@ def drag(browser: Any, rows: FilledRows, row: int, k: int, dx: float, dy: float)
 
 
 def downloaded(browser: Any, reviewed: Reviewed, button: str, name: str) -> Path:
-    """The file that a button downloads."""
+    """The file that a button downloads; Chromium numbers it if it holds the one before for unfinished."""
     target = reviewed.downloads / name
-    target.unlink(missing_ok=True)
+
+    def arrived() -> list[Path]:
+        numbered = reviewed.downloads.glob(f"{target.stem} (*){target.suffix}")
+        return [file for file in (target, *numbered) if file.is_file()]
+
+    for before in arrived():
+        before.unlink()
     browser.find_element("id", button).click()
-    wait_for(lambda: target.is_file() and target.stat().st_size > 0)  # it is there before it is written
-    return target
+    wait_for(lambda: any(file.stat().st_size > 0 for file in arrived()))  # there before it is written
+    (file,) = arrived()
+    return file.replace(target)
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
