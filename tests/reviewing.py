@@ -99,19 +99,14 @@ def drag(browser: Any, rows: FilledRows, row: int, k: int, dx: float, dy: float)
 
 
 def downloaded(browser: Any, reviewed: Reviewed, button: str, name: str) -> Path:
-    """The file that a button downloads; Chromium numbers it if it holds the one before for unfinished."""
+    """The file that a button downloads."""
     target = reviewed.downloads / name
-
-    def arrived() -> list[Path]:
-        numbered = reviewed.downloads.glob(f"{target.stem} (*){target.suffix}")
-        return [file for file in (target, *numbered) if file.is_file()]
-
-    for before in arrived():
-        before.unlink()
+    target.unlink(missing_ok=True)
+    time.sleep(0.12)  # what follows ten downloads within a second is dropped by Chromium
     browser.find_element("id", button).click()
-    wait_for(lambda: any(file.stat().st_size > 0 for file in arrived()))  # there before it is written
-    (file,) = arrived()
-    return file.replace(target)
+    wait_for(lambda: target.is_file() and target.stat().st_size > 0)  # it is there before it is written
+    assert target.is_file(), f"{button} was pressed, and {name} has not come"
+    return target
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
