@@ -105,14 +105,14 @@ def downloaded(browser: Any, reviewed: Reviewed, button: str, name: str) -> Path
     time.sleep(0.12)  # what follows ten downloads within a second is dropped by Chromium
     browser.find_element("id", button).click()
     wait_for(lambda: target.is_file() and target.stat().st_size > 0)  # it is there before it is written
-    assert target.is_file(), f"{button} was pressed, and {name} has not come"
     return target
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
     """What the browser does in its own time: files that are read or written."""
     until = time.monotonic() + 20
-    while not happened() and time.monotonic() < until:
+    while not happened():
+        assert time.monotonic() < until, "it has not happened within 20 s"
         time.sleep(0.05)
 
 
